@@ -1,0 +1,1 @@
+"""inbeam's second room: what is done to every frame. It knows `stream`, never `sinks`."""

@@ -1,0 +1,1 @@
+"""inbeam's third room: where frames and results go. It knows `stream`, never `processors`."""

@@ -1,0 +1,1 @@
+"""The `inbeam` command: one file per subcommand."""

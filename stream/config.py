@@ -1,0 +1,138 @@
+"""The configuration: one YAML, its sections are the folders, `type` is the module, the rest its options.
+
+Every error is found at once and told with its YAML path, such as `processors[1].poni`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from pydantic import Field, ValidationError
+
+from stream import registry
+from stream.errors import ConfigError
+from stream.registry import Options, Section
+
+
+class RunOptions(Options):
+    """How the pipeline runs."""
+
+    scans: int | None = Field(None, ge=1, description="Stop after this many scans; null: until stopped")
+    workers: int | Literal["auto"] = Field("auto", description="Worker threads; auto: one per usable core, at most 8")
+    inbox_mb: float = Field(512.0, gt=0, description="Encoded frames held before the workers, MB (10^6 bytes)")
+    sink_mb: float = Field(256.0, gt=0, description="Frames held before each sink, MB (10^6 bytes)")
+    when_full: Literal["block", "drop_oldest"] = Field(
+        "block", description="A full inbox blocks the source (the detector buffers), or gives up its oldest frame"
+    )
+    reorder_frames: int = Field(64, ge=0, description="Later frames awaited before a missing one is given up")
+    reorder_ms: float = Field(500.0, ge=0, description="Time after which a missing frame is given up, ms")
+    scan_timeout_s: float | None = Field(
+        None, gt=0, description="End a scan without any message for this long, s; null: wait for its end message"
+    )
+    journal: Path | None = Field(
+        None, description="Folder for what a restart needs to go on in mid-scan; null: beside the first file sink"
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """A validated configuration: one source, the chain of processors, the sinks, the run."""
+
+    stream: Options
+    processors: tuple[Options, ...]
+    sinks: tuple[Options, ...]
+    run: RunOptions
+    document: Mapping[str, Any]
+    """The YAML as read, after --set: the provenance."""
+
+
+def load(path: Path, overrides: Sequence[str] = (), *, replace: Mapping[str, Any] | None = None) -> Config:
+    """Read and validate a YAML file; `overrides` are `key.path=value` of --set, `replace` swaps whole sections.
+
+    Raises ConfigError with every problem at once. File names in it are relative to the working directory.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([("", f"cannot read {path}: {error.strerror}")]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([("", f"{path} is not valid YAML: {error}")]) from error
+    if not isinstance(document, dict):
+        raise ConfigError([("", f"{path} must be a mapping with the keys stream, processors, sinks and run")])
+    for override in overrides:
+        _override(document, override)
+    return validate({**document, **(replace or {})})
+
+
+def validate(document: Mapping[str, Any]) -> Config:
+    """Check a configuration that is already a mapping. Raises ConfigError with every problem at once."""
+    problems: list[tuple[str, str]] = []
+    for key in document:
+        if key not in ("stream", "processors", "sinks", "run"):
+            problems.append((str(key), "unknown section: use stream, processors, sinks or run"))
+    stream = _entry("stream", "stream", document.get("stream"), problems)
+    processors = _entries("processors", document.get("processors") or [], problems)
+    sinks = _entries("sinks", document.get("sinks") or [], problems)
+    if not sinks and "sinks" not in {path.split("[")[0] for path, _ in problems}:
+        problems.append(("sinks", "empty: nothing would be kept; add e.g. {type: hdf5, path: out/{scan}.h5}"))
+    names = [getattr(options, "name", None) for options in processors]
+    for index, name in enumerate(names):
+        if name is not None and name in names[:index]:
+            problems.append((f"processors[{index}].name", f"{name!r} is taken by an earlier processor: give another"))
+    run = _model("run", RunOptions, document.get("run") or {}, problems)
+    if problems or stream is None or run is None:
+        raise ConfigError(problems)
+    return Config(stream, tuple(processors), tuple(sinks), cast(RunOptions, run), document)
+
+
+def _entries(section: Section, items: Any, problems: list[tuple[str, str]]) -> list[Options]:
+    if not isinstance(items, list):
+        problems.append((section, "must be a list: begin each entry with '- type: ...'"))
+        return []
+    found = [_entry(section, f"{section}[{index}]", item, problems) for index, item in enumerate(items)]
+    return [options for options in found if options is not None]
+
+
+def _entry(section: Section, path: str, item: Any, problems: list[tuple[str, str]]) -> Options | None:
+    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+        problems.append((path, f"needs a mapping with a type, one of: {', '.join(registry.names(section))}"))
+        return None
+    try:
+        model = registry.module(section, item["type"]).Config
+    except LookupError as error:
+        problems.append((f"{path}.type", str(error)))
+        return None
+    return _model(path, model, item, problems)
+
+
+def _model(path: str, model: type[Options], item: Any, problems: list[tuple[str, str]]) -> Options | None:
+    try:
+        return model.model_validate(item)
+    except ValidationError as error:
+        for problem in error.errors():
+            inner = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"])
+            text = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                text = f"unknown option; known: {', '.join(sorted(model.model_fields))}"
+            problems.append((f"{path}{inner}", text))
+        return None
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    """Apply one `sinks.0.path=x.h5`; the value is read as YAML."""
+    key, sign, value = override.partition("=")
+    if not sign:
+        raise ConfigError([(override, "--set takes key.path=value, such as run.scans=1 or sinks.0.path=out.h5")])
+    node: Any = document
+    *parents, last = key.replace("[", ".").replace("]", "").split(".")
+    try:
+        for part in parents:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        if isinstance(node, list):
+            node[int(last)] = yaml.safe_load(value)
+        else:
+            node[last] = yaml.safe_load(value)
+    except (IndexError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise ConfigError([(key, f"--set cannot reach this place in the configuration ({error})")]) from error

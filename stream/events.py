@@ -1,0 +1,201 @@
+"""The three events that travel through the pipeline, and what they are made of.
+
+Shapes are always (rows, columns), also where a wire format says it the other way round. Units are in the names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Buffer: TypeAlias = bytes | bytearray | memoryview
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+class Encoding(str, Enum):
+    """How the bytes of a payload are packed. `Payload.dtype` carries the byte order."""
+
+    RAW = "raw"
+    """C order, no compression."""
+    BSLZ4 = "bslz4"
+    """12-byte header (big-endian u64 bytes, u32 block size in bytes), then bitshuffled LZ4 blocks: HDF5 filter 32008."""
+    LZ4_HDF5 = "lz4-hdf5"
+    """HDF5 filter 32004 framing: big-endian u64 bytes, u32 block size, then u32 length + LZ4 block each."""
+    LZ4_BLOCK = "lz4-block"
+    """One bare LZ4 block without any header: SIMPLON stream v1 `lz4<`."""
+    BSLZ4_BARE = "bslz4-bare"
+    """bitshuffle's own output, as BSLZ4 without the 12-byte header, default block size of bitshuffle."""
+
+
+class FrameStatus(IntEnum):
+    """What became of one frame number. Every expected number has exactly one; 0 is the fill value of the ledger."""
+
+    MISSING = 0
+    """Never arrived."""
+    RECEIVED = 1
+    DUPLICATE = 2
+    """Arrived and stored once, and sent again at least once: the later copies were not stored."""
+    LATE = 3
+    """Arrived after its place had been given up; patched into it."""
+    CORRUPT = 4
+    """Arrived, but its message or pixels cannot be decoded."""
+    FAILED = 5
+    """Arrived and stored, but a processor failed on it."""
+    DROPPED = 6
+    """Given up by a queue whose policy is drop_oldest."""
+
+    @property
+    def has_data(self) -> bool:
+        """True where the frame's results are in the file."""
+        return self in (FrameStatus.RECEIVED, FrameStatus.DUPLICATE, FrameStatus.LATE)
+
+
+class EndStatus(str, Enum):
+    """How a scan ended."""
+
+    COMPLETE = "complete"
+    """The source said so."""
+    ABORTED = "aborted"
+    """The source was lost, or a new scan began before this one had ended."""
+    STOPPED = "stopped"
+    """The user stopped inbeam."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The pixels of one channel of one frame, as they came. `data` is never changed."""
+
+    data: Buffer
+    encoding: Encoding
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Length of the encoded bytes."""
+        return self.data.nbytes if isinstance(self.data, memoryview) else len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """What the stream's header says of detector and beam; None where it is silent.
+
+    pixel_mask: channel -> uint32 (rows, columns), nonzero = bad (bit meanings: SIMPLON API).
+    flatfield: channel -> float32 (rows, columns), to be multiplied, and `flatfield_applied` says
+    whether the detector has already done so.
+    metadata: everything else that the header holds, JSON-like, under the source's own names.
+    """
+
+    description: str | None = None
+    serial_number: str | None = None
+    sensor_material: str | None = None
+    sensor_thickness_m: float | None = None
+    pixel_size_x_m: float | None = None
+    pixel_size_y_m: float | None = None
+    beam_center_x_px: float | None = None
+    beam_center_y_px: float | None = None
+    distance_m: float | None = None
+    wavelength_angstrom: float | None = None
+    energy_ev: float | None = None
+    count_time_s: float | None = None
+    frame_time_s: float | None = None
+    saturation_value: int | None = None
+    threshold_energy_ev: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+    pixel_mask: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
+    flatfield: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
+    flatfield_applied: bool = True
+    metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanStart:
+    """A scan begins. The first event of a scan, handed to every worker and sink before any of its frames.
+
+    uid: identity of this scan, unique for all time (stream2: series_unique_id): decides what may be resumed.
+    name: what the user calls it ({scan} in file names): the series number, or the stem of the file.
+    header: the source's own messages that began the scan, one sequence of parts per message, byte for byte: kept in
+    the journal, so that a restarted process can go on in the middle of a scan.
+    resumed: this event was made from the journal, not sent by the detector.
+    """
+
+    uid: str
+    name: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    channels: tuple[str, ...]
+    expected: int | None
+    detector: Detector
+    received: float
+    source: str = ""
+    header: tuple[tuple[bytes, ...], ...] = ()
+    resumed: bool = False
+
+    @property
+    def raw_nbytes(self) -> int:
+        """Bytes of one decoded frame, all channels."""
+        return self.shape[0] * self.shape[1] * self.dtype.itemsize * len(self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One exposure: all its channels, and, behind the workers, its results.
+
+    index: the frame's own number within the scan, from 0; never its order of arrival.
+    payloads: channel -> Payload; empty for a corrupt or dropped frame, which travels on as a hole.
+    detector_time: seconds, start of exposure as the detector says it (its own zero), NaN where unknown.
+    received: Unix time, seconds.
+    monitor: the incident-beam reading of this frame where the source has one, else NaN.
+    checksums: channel -> xxh3_64 of the encoded bytes; made by the worker.
+    results: processor name -> field name -> array (see `Product`).
+    problem: why the status is CORRUPT, FAILED or DROPPED, in words.
+    """
+
+    scan: str
+    index: int
+    payloads: Mapping[str, Payload]
+    received: float
+    detector_time: float = float("nan")
+    monitor: float = float("nan")
+    status: FrameStatus = FrameStatus.RECEIVED
+    problem: str = ""
+    checksums: Mapping[str, int] = field(default_factory=lambda: EMPTY)
+    results: Mapping[str, Mapping[str, Array]] = field(default_factory=lambda: EMPTY)
+
+    @property
+    def nbytes(self) -> int:
+        """What the frame weighs in a bounded queue: the encoded bytes plus its own overhead."""
+        return 1024 + sum(payload.nbytes for payload in self.payloads.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ScanEnd:
+    """A scan is over; nothing of it follows.
+
+    announced: number of frames that the detector said it would send or has sent, None where it did not.
+    counts: status -> number of frame numbers, filled in by the pipeline before the sinks see it; sums to `expected`.
+    expected: the number of frame numbers of this scan, filled in by the pipeline.
+    notes: what was odd, one line each (bad messages without a frame number, no end message, ...).
+    """
+
+    scan: str
+    status: EndStatus = EndStatus.COMPLETE
+    announced: int | None = None
+    expected: int = 0
+    counts: Mapping[FrameStatus, int] = field(default_factory=lambda: EMPTY)  # type: ignore[arg-type, unused-ignore]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something to count and report that belongs to no frame number: a message that could not be read, a stale series."""
+
+    text: str
+    scan: str | None = None
+
+
+Event: TypeAlias = ScanStart | Frame | ScanEnd | Note

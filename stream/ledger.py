@@ -1,0 +1,76 @@
+"""What became of every frame number of one scan: the single place where the counts come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.events import FrameStatus
+
+States = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a file holds of a scan that is being resumed. `states[i]` is the FrameStatus of frame number i."""
+
+    states: States
+
+
+class Ledger:
+    """The status of every frame number, growing as numbers are seen. Written by the ordering stage, read by anyone.
+
+    Invariant, held by construction: each number below `expected` has exactly one status, so the counts always sum
+    to `expected`.
+    """
+
+    def __init__(self, announced: int | None, stored: Stored | None = None) -> None:
+        self.announced = announced
+        self.repeats = 0
+        """Copies that came again and were not stored: more than the DUPLICATE numbers if one came three times."""
+        self._states: States = np.zeros(max(announced or 0, 256), np.uint8)
+        self._seen = 0
+        if stored is not None:
+            self._reserve(len(stored.states))
+            self._states[: len(stored.states)] = stored.states
+            filled = np.flatnonzero(stored.states)
+            self._seen = int(filled[-1]) + 1 if len(filled) else 0
+
+    @property
+    def expected(self) -> int:
+        """Number of frame numbers: what the detector announced, or more if it sent more."""
+        return max(self.announced or 0, self._seen)
+
+    @property
+    def highest(self) -> int:
+        """The highest frame number seen so far, -1 before the first."""
+        return self._seen - 1
+
+    def status(self, index: int) -> FrameStatus:
+        """Status of one frame number; MISSING for a number not seen yet."""
+        return FrameStatus(int(self._states[index])) if index < self._seen else FrameStatus.MISSING
+
+    def record(self, index: int, status: FrameStatus) -> None:
+        """Set the status of a frame number that has arrived."""
+        self._reserve(index + 1)
+        self._states[index] = status
+        self._seen = max(self._seen, index + 1)
+
+    def counts(self) -> Mapping[FrameStatus, int]:
+        """Status -> number of frame numbers; sums to `expected`."""
+        found = np.bincount(self._states[: self._seen], minlength=len(FrameStatus))
+        counts = {status: int(found[status]) for status in FrameStatus}
+        counts[FrameStatus.MISSING] += self.expected - self._seen
+        return counts
+
+    def states(self) -> States:
+        """A copy: uint8 (expected,)."""
+        self._reserve(self.expected)
+        return self._states[: self.expected].copy()
+
+    def _reserve(self, size: int) -> None:
+        if size > len(self._states):
+            grown = np.zeros(max(size, 2 * len(self._states)), np.uint8)
+            grown[: len(self._states)] = self._states
+            self._states = grown

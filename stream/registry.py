@@ -1,0 +1,51 @@
+"""From a type name in the YAML to the module that does it: nothing is imported before it is asked for.
+
+A plug-in module has a frozen pydantic model `Config` and a function `create(config)` that returns the role. Others add
+theirs by an entry point in the group `inbeam.stream`, `inbeam.processors` or `inbeam.sinks` that names such a module.
+"""
+
+import difflib
+import importlib
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+Section: TypeAlias = Literal["stream", "processors", "sinks"]
+
+BUILT_IN: dict[Section, tuple[str, ...]] = {
+    "stream": ("simplon", "stream2", "watch", "files", "capture"),
+    "processors": ("correct", "integrate", "sparsify"),
+    "sinks": ("archive", "hdf5", "monitor", "sparse"),
+}
+
+
+class Options(BaseModel):
+    """Base of every configuration model: frozen, and a misspelled key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def names(section: Section) -> tuple[str, ...]:
+    """All type names that a section knows, ours first."""
+    others = tuple(point.name for point in entry_points(group=f"inbeam.{section}"))
+    return BUILT_IN[section] + others
+
+
+def module(section: Section, name: str) -> ModuleType:
+    """The module behind a type name. Raises LookupError with the nearest names if there is none."""
+    if name in BUILT_IN[section]:
+        return importlib.import_module(f"{section}.{name}")
+    for point in entry_points(group=f"inbeam.{section}"):
+        if point.name == name:
+            found: ModuleType = point.load()
+            return found
+    near = difflib.get_close_matches(name, names(section), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names(section))}"
+    raise LookupError(f"no type {name!r} in {section}: {hint}")
+
+
+def create(section: Section, config: Any) -> Any:
+    """The role that a validated configuration asks for."""
+    return module(section, config.type).create(config)

@@ -1,0 +1,1 @@
+"""inbeam as the detector: simulated frames, recorded ones, and faults on demand."""

@@ -1,0 +1,1 @@
+"""Bytes and blocks: CBOR, compressed payloads, captures."""

@@ -1,0 +1,70 @@
+"""The bench of one worker: the frame in hand, its pixels once they are decoded, what the processors leave there."""
+
+from typing import Any, TypeVar
+
+from stream.events import Array, Frame
+from stream.wire.payload import decode
+
+T = TypeVar("T")
+
+
+class Work:
+    """One per worker and reused for every frame: the decoded image lives in the worker's own buffer.
+
+    results: processor name -> field name -> array; the processors fill it.
+    """
+
+    def __init__(self, frame: Frame | None = None) -> None:
+        self.results: dict[str, dict[str, Array]] = {}
+        self._frame = frame
+        self._decoded: dict[str, Array] = {}
+        self._buffers: dict[str, Array] = {}
+        self._shared: dict[type, Any] = {}
+
+    @property
+    def frame(self) -> Frame:
+        """The frame being processed."""
+        assert self._frame is not None, "no frame is in hand"
+        return self._frame
+
+    def take(self, frame: Frame) -> None:
+        """Begin with the next frame; the images and results of the last one are gone."""
+        self._frame = frame
+        self._decoded.clear()
+        self.results = {}
+
+    def channel(self, name: str | None) -> str:
+        """`name`, or the frame's first channel for None. Raises KeyError if the frame does not have it."""
+        if name is None:
+            return next(iter(self.frame.payloads))
+        if name not in self.frame.payloads:
+            have = ", ".join(self.frame.payloads)
+            raise KeyError(f"frame {self.frame.index} has no channel {name!r}, only {have}: correct `channel`")
+        return name
+
+    def image(self, channel: str | None = None) -> Array:
+        """The raw counts of a channel (None: the first), (rows, columns), native byte order, decoded at most once.
+
+        Read-only by agreement, valid until the next `take`. Raises CorruptPayload.
+        """
+        name = self.channel(channel)
+        image = self._decoded.get(name)
+        if image is None:
+            payload = self.frame.payloads[name]
+            buffer = self._buffers.get(name)
+            if buffer is None or buffer.shape != payload.shape or buffer.dtype != payload.dtype.newbyteorder("="):
+                buffer = None
+            image = self._decoded[name] = self._buffers[name] = decode(payload, out=buffer)
+        return image
+
+    def is_decoded(self, channel: str | None = None) -> bool:
+        """True if `image` of this channel costs nothing any more."""
+        return self.channel(channel) in self._decoded
+
+    def put(self, thing: object) -> None:
+        """Leave a thing for the processors that come later in this chain; one per type, kept from frame to frame."""
+        self._shared[type(thing)] = thing
+
+    def get(self, kind: type[T]) -> T | None:
+        """The thing of that type that an earlier processor left, or None."""
+        return self._shared.get(kind)

@@ -1,0 +1,26 @@
+"""Fixtures shared by all tests: the recorded data beside the checkout, and a guard against leaks."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of recorded detector data; the test is skipped where it is not there."""
+    if not SHARED.is_dir():
+        pytest.skip("no recorded data beside this checkout (../shared/data)")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_threads() -> Iterator[None]:
+    """Fail a test that leaves a thread of ours running."""
+    before = set(threading.enumerate())
+    yield
+    leaked = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("inbeam")]
+    assert not leaked, f"threads still running after the test: {leaked}"
