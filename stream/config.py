@@ -68,10 +68,8 @@ def load(path: Path, overrides: Sequence[str] = (), *, replace: Mapping[str, Any
 
 def validate(document: Mapping[str, Any]) -> Config:
     """Check a configuration that is already a mapping. Raises ConfigError with every problem at once."""
-    problems: list[tuple[str, str]] = []
-    for key in document:
-        if key not in ("stream", "processors", "sinks", "run"):
-            problems.append((str(key), "unknown section: use stream, processors, sinks or run"))
+    known = ("stream", "processors", "sinks", "run")
+    problems = [(str(key), f"unknown section: use {', '.join(known)}") for key in document if key not in known]
     stream = _entry("stream", "stream", document.get("stream"), problems)
     processors = _entries("processors", document.get("processors") or [], problems)
     sinks = _entries("sinks", document.get("sinks") or [], problems)

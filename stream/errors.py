@@ -1,11 +1,11 @@
 """The errors of inbeam, sorted by who has to act.
 
-    InbeamError
-    ├── ConfigError     the user, before the start: every problem at once, each with its YAML path
-    ├── SourceLost      the runner: close the scan as aborted, wait, open the source again
-    ├── BadMessage      the source: count it, note it in the ledger, go on
-    │   └── CorruptPayload   the worker: mark the frame as corrupt, go on
-    └── SinkFailed      the runner: stop if the sink is required, else go on without it
+InbeamError
+├── ConfigError     the user, before the start: every problem at once, each with its YAML path
+├── SourceLost      the runner: close the scan as aborted, wait, open the source again
+├── BadMessage      the source: count it, note it in the ledger, go on
+│   └── CorruptPayload   the worker: mark the frame as corrupt, go on
+└── SinkFailed      the runner: stop if the sink is required, else go on without it
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ Shapes are always (rows, columns), also where a wire format says it the other wa
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -17,13 +17,13 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
-class Encoding(str, Enum):
+class Encoding(StrEnum):
     """How the bytes of a payload are packed. `Payload.dtype` carries the byte order."""
 
     RAW = "raw"
     """C order, no compression."""
     BSLZ4 = "bslz4"
-    """12-byte header (big-endian u64 bytes, u32 block size in bytes), then bitshuffled LZ4 blocks: HDF5 filter 32008."""
+    """12-byte header (big-endian u64 bytes, u32 block size in bytes), then bitshuffled LZ4: HDF5 filter 32008."""
     LZ4_HDF5 = "lz4-hdf5"
     """HDF5 filter 32004 framing: big-endian u64 bytes, u32 block size, then u32 length + LZ4 block each."""
     LZ4_BLOCK = "lz4-block"
@@ -55,7 +55,7 @@ class FrameStatus(IntEnum):
         return self in (FrameStatus.RECEIVED, FrameStatus.DUPLICATE, FrameStatus.LATE)
 
 
-class EndStatus(str, Enum):
+class EndStatus(StrEnum):
     """How a scan ended."""
 
     COMPLETE = "complete"
@@ -192,7 +192,7 @@ class ScanEnd:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something to count and report that belongs to no frame number: a message that could not be read, a stale series."""
+    """Something to count and report that belongs to no frame number: an unreadable message, a stale series."""
 
     text: str
     scan: str | None = None

@@ -47,7 +47,7 @@ class Source(Protocol):
         ...
 
     def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
-        """Before `events`: a killed process was in the middle of scan `uid`, begun by these messages (ScanStart.header).
+        """Before `events`: a killed process was in the middle of scan `uid`, begun by `header` (ScanStart.header).
 
         A socket source then yields that ScanStart first, with this uid and `resumed=True`, and takes the frames that
         follow as its own. Sources that find their scan again by themselves (recorded files) do nothing.
