@@ -1,0 +1,270 @@
+"""The ledger in a scan's file, /entry/ledger: one row per frame number, and the reconciliation at the end.
+
+    frame_number    uint64 (n,)
+    status          uint8 (n,)      stream.FrameStatus; 0, the fill value, is MISSING
+    detector_time   float64 (n,)    s, start of exposure by the detector's own clock
+    received_time   float64 (n,)    s, Unix time
+    on_disk_time    float64 (n,)    s, Unix time after which a kill of the writer cannot lose the frame
+    checksum        uint64 (n, channels)   xxh3_64 of the payload as it came, before anything is done to it
+    nbytes          uint64 (n, channels)   length of the payload as it came
+    problem         bytes (n,)      why a frame is corrupt, failed or dropped
+    committed       uint64 (1,)     rows that are on disk: data first, then the row, then its status, then this
+    expected, announced (-1: not said), repeats, finished, end_status, counts (in the order of `status_names`), notes
+
+Columns are not compressed, so that a row is patched in place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sinks.growing import Cell
+from sinks.swmr import SwmrFile
+from stream.events import Array, EndStatus, Frame, FrameStatus, ScanEnd
+from stream.ledger import States, Stored
+
+GROUP = "/entry/ledger"
+PENDING_ROWS = 1024
+PROBLEM_BYTES = 80
+NOTES_BYTES = 4096
+CHUNK_ROWS = 1024
+HAS_DATA = np.array([status.has_data for status in FrameStatus])
+
+COLUMNS: Mapping[str, tuple[str, Any, str]] = {
+    "frame_number": ("u8", 0, ""),
+    "detector_time": ("f8", np.nan, "s"),
+    "received_time": ("f8", np.nan, "s"),
+    "on_disk_time": ("f8", np.nan, "s"),
+    "checksum": ("u8", 0, ""),
+    "nbytes": ("u8", 0, "bytes"),
+    "problem": (f"S{PROBLEM_BYTES}", b"", ""),
+    "status": ("u1", 0, ""),
+}
+"""name -> (dtype, fill, unit); `status` last, because it says that the others are there."""
+
+
+class LedgerTable:
+    """The ledger of one file, being written. `add` costs no disk access; `commit` follows the flush of the data."""
+
+    def __init__(self, file: SwmrFile, channels: tuple[str, ...], *, reopened: bool = False) -> None:
+        self.channels = channels
+        self.repeats = 0
+        if not reopened:
+            _declare(file, channels)
+        group = file.layout[GROUP]
+        self._columns = {name: group[name] for name in COLUMNS}
+        self._cells = {name: Cell(group[name]) for name in ("committed", "expected", "announced", "repeats")}
+        self._end = {name: Cell(group[name]) for name in ("end_status", "notes", "finished")}
+        self._counts = group["counts"]
+        self._length: int = self._columns["status"].shape[0]
+        self.states: States = np.zeros(max(CHUNK_ROWS, self._length), np.uint8)
+        self.states[: self._length] = self._columns["status"][:]
+        self.repeats = int(self._cells["repeats"].get())
+        layout = [
+            (name, kind, ((len(channels),) if name in ("checksum", "nbytes") else ()))
+            for name, (kind, _, _) in COLUMNS.items()
+        ]
+        self._pending = np.zeros(PENDING_ROWS, layout)
+        self._held = 0
+        self._slots: dict[int, int] = {}
+        self._restated: dict[int, int] = {}
+
+    @property
+    def full(self) -> bool:
+        """True if the next `add` needs a `commit` first."""
+        return self._held == PENDING_ROWS or len(self._restated) >= PENDING_ROWS
+
+    @property
+    def pending(self) -> bool:
+        """True if something waits for `commit`."""
+        return bool(self._held or self._restated)
+
+    def status(self, index: int) -> FrameStatus:
+        """The status of a frame number as this file has it, rows waiting for `commit` included."""
+        return FrameStatus(int(self.states[index])) if index < len(self.states) else FrameStatus.MISSING
+
+    def add(self, frame: Frame) -> None:
+        """Take down one frame. A DUPLICATE without payloads changes the status of its row only."""
+        index = frame.index
+        if frame.status is FrameStatus.DUPLICATE and not frame.payloads:
+            self.repeats += 1
+            if self.status(index).has_data:
+                self.states[index] = frame.status
+                if (slot := self._slots.get(index)) is not None:
+                    self._pending["status"][slot] = frame.status
+                else:
+                    self._restated[index] = frame.status
+            return
+        slot = self._slots.setdefault(index, self._held)
+        if slot == self._held:
+            self._held += 1
+        first, size = [0] * len(self.channels), [0] * len(self.channels)
+        for position, channel in enumerate(self.channels):
+            if (payload := frame.payloads.get(channel)) is not None:
+                first[position], size[position] = frame.checksums.get(channel, 0), payload.nbytes
+        self._pending[slot] = (
+            index,
+            frame.detector_time,
+            frame.received,
+            np.nan,
+            first,
+            size,
+            frame.problem.encode("utf-8", "replace")[:PROBLEM_BYTES],
+            frame.status,
+        )
+        self._reserve(index + 1)
+        self.states[index] = frame.status
+
+    def commit(self, now: float) -> None:
+        """Write what was added since the last time. The data of these frames must have been flushed before.
+
+        now: Unix time, seconds, taken down as `on_disk_time`.
+        """
+        if not self.pending:
+            return
+        rows = self._pending[: self._held]
+        rows = rows[np.argsort(rows["frame_number"], kind="stable")]
+        rows["on_disk_time"] = now
+        if self._held:
+            self._extend(int(rows["frame_number"][-1]) + 1)
+        breaks = np.flatnonzero(np.diff(rows["frame_number"].astype(np.int64)) != 1) + 1
+        blocks = [block for block in np.split(rows, breaks) if len(block)]
+        for name, column in self._columns.items():
+            if name == "status":
+                _flush(self._columns, but="status")
+            for block in blocks:
+                if name != "problem" or np.any(block[name] != b""):
+                    first = int(block["frame_number"][0])
+                    column[first : first + len(block)] = block[name]
+        for index, status in self._restated.items():
+            self._columns["status"][index] = status
+        self._columns["status"].id.flush()
+        self._cells["committed"].set(int(np.count_nonzero(self.states[: self._length])))
+        if self.repeats != int(self._cells["repeats"].get()):
+            self._cells["repeats"].set(self.repeats)
+        self._held = 0
+        self._slots.clear()
+        self._restated.clear()
+
+    def drop(self, indices: Array) -> None:
+        """Rows whose data are not in the file after all: they become MISSING, to be taken again."""
+        for index in indices:
+            self._columns["status"][int(index)] = FrameStatus.MISSING
+            self.states[int(index)] = FrameStatus.MISSING
+
+    def announce(self, announced: int | None) -> None:
+        """What the detector says it will send."""
+        if announced is not None:
+            self._cells["announced"].set(announced)
+
+    def reopen(self) -> None:
+        """The scan goes on: it is not finished any more."""
+        self._end["finished"].set(0)
+
+    def finish(self, end: ScanEnd) -> dict[FrameStatus, int]:
+        """Reconcile and close the ledger: every number below `expected` has one state, the counts sum to it."""
+        expected = max(end.expected, end.announced or 0, self._length)
+        self._extend(expected)
+        found = np.bincount(self.states[: self._length], minlength=len(FrameStatus))
+        notes = list(end.notes)
+        told = {status: count for status, count in end.counts.items() if count != found[status]}
+        if told:
+            text = ", ".join(f"{status.name.lower()} {count}" for status, count in told.items())
+            notes.append(f"the pipeline counted otherwise: {text}")
+        self._counts[:] = found
+        self._counts.id.flush()
+        self._cells["expected"].set(expected)
+        self._cells["repeats"].set(self.repeats)
+        self.announce(end.announced)
+        self._end["end_status"].set(end.status.value.encode())
+        self._end["notes"].set("\n".join(notes).encode("utf-8", "replace")[:NOTES_BYTES])
+        self._end["finished"].set(1)
+        return {status: int(found[status]) for status in FrameStatus}
+
+    def _extend(self, length: int) -> None:
+        if length <= self._length:
+            return
+        self._reserve(length)
+        for column in self._columns.values():
+            column.id.set_extent((length, *column.shape[1:]))
+        self._columns["frame_number"][self._length : length] = np.arange(self._length, length, dtype=np.uint64)
+        _flush(self._columns)
+        self._length = length
+
+    def _reserve(self, size: int) -> None:
+        if size > len(self.states):
+            grown = np.zeros(max(size, 2 * len(self.states)), np.uint8)
+            grown[: len(self.states)] = self.states
+            self.states = grown
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A ledger read from a file. checksum and nbytes are (n, channels); times in seconds."""
+
+    states: States
+    checksum: Array
+    nbytes: Array
+    problem: Array
+    channels: tuple[str, ...]
+    expected: int
+    announced: int | None
+    repeats: int
+    finished: bool
+    end_status: EndStatus | None
+    counts: Mapping[FrameStatus, int]
+    notes: str
+
+    @property
+    def stored(self) -> Stored:
+        """For the pipeline that resumes this scan."""
+        return Stored(self.states)
+
+
+def read(file: Any) -> Record:
+    """Read the ledger of an open h5py file. Raises KeyError if it has none."""
+    group = file[GROUP]
+    announced, end = int(group["announced"][0]), bytes(group["end_status"][0]).decode()
+    return Record(
+        states=group["status"][:],
+        checksum=group["checksum"][:],
+        nbytes=group["nbytes"][:],
+        problem=group["problem"][:],
+        channels=tuple(str(name) for name in group.attrs["channels"]),
+        expected=int(group["expected"][0]),
+        announced=None if announced < 0 else announced,
+        repeats=int(group["repeats"][0]),
+        finished=bool(group["finished"][0]),
+        end_status=EndStatus(end) if end else None,
+        counts={status: int(group["counts"][status]) for status in FrameStatus},
+        notes=bytes(group["notes"][0]).decode("utf-8", "replace"),
+    )
+
+
+def _declare(file: SwmrFile, channels: tuple[str, ...]) -> None:
+    group = file.layout.require_group(GROUP)
+    group.attrs["NX_class"] = "NXcollection"
+    group.attrs["channels"] = list(channels)
+    group.attrs["status_names"] = [status.name.lower() for status in FrameStatus]
+    for name, (kind, fill, unit) in COLUMNS.items():
+        inner = (len(channels),) if name in ("checksum", "nbytes") else ()
+        chunk = 64 if name == "problem" else CHUNK_ROWS
+        column = group.create_dataset(
+            name, shape=(0, *inner), maxshape=(None, *inner), chunks=(chunk, *inner), dtype=kind, fillvalue=fill
+        )
+        if unit:
+            column.attrs["units"] = unit
+    for name, value in (("committed", 0), ("expected", 0), ("announced", -1), ("repeats", 0)):
+        file.cell(f"{GROUP}/{name}", value, np.int64)
+    file.cell(f"{GROUP}/finished", 0, np.uint8)
+    file.cell(f"{GROUP}/end_status", b"", "S16")
+    file.cell(f"{GROUP}/notes", b"", f"S{NOTES_BYTES}")
+    group.create_dataset("counts", data=np.zeros(len(FrameStatus), np.uint64), chunks=(len(FrameStatus),))
+
+
+def _flush(columns: Mapping[str, Any], but: str = "") -> None:
+    for name, column in columns.items():
+        if name != but:
+            column.id.flush()
