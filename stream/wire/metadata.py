@@ -1,0 +1,95 @@
+"""From what a header says to plain values: finite numbers, clean text, JSON-like trees of bounded size."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from stream.wire.cbor import Tag
+
+Json: TypeAlias = Any
+"""None, bool, int, float, str, list, dict with str keys."""
+
+MAX_TEXT = 65536
+MAX_VALUES = 20_000
+MAX_DEPTH = 16
+
+
+def number(value: Any) -> float | None:
+    """A finite number, else None. Booleans and text are no numbers."""
+    if type(value) is float:
+        return value if math.isfinite(value) else None
+    if type(value) is int:
+        return float(value) if abs(value) < 2**63 else None
+    return None
+
+
+def positive(value: Any) -> float | None:
+    """A finite number above zero, else None: detectors send 0 for a distance or wavelength that nobody has set."""
+    found = number(value)
+    return found if found is not None and found > 0 else None
+
+
+def count(value: Any) -> int | None:
+    """An integer from 0 to 2^63 - 1, else None."""
+    return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def text(value: object) -> str | None:
+    """Text without NUL and lone surrogates, which neither HDF5 nor a file name takes; None if it is no text."""
+    if not isinstance(value, str):
+        return None
+    if not value.isprintable() or len(value) > MAX_TEXT:
+        return value[:MAX_TEXT].encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+    return value
+
+
+def plain(value: Any) -> Json:
+    """A JSON-like copy of anything that a CBOR or JSON document holds; large arrays and byte strings by their size."""
+    return _plain(value, MAX_DEPTH, [MAX_VALUES])
+
+
+def _plain(value: Any, depth: int, left: list[int]) -> Json:
+    left[0] -= 1
+    if left[0] < 0 or depth < 0:
+        return "..."
+    if isinstance(value, str):
+        return text(value)
+    if value is None or type(value) in (bool, float):
+        return value
+    if type(value) is int:
+        return value if -(2**63) <= value < 2**63 else float(value) if abs(value) < 2**1000 else str(value)[:MAX_TEXT]
+    if isinstance(value, Mapping):
+        return {text(str(key)): _plain(item, depth - 1, left) for key, item in list(value.items())[:MAX_VALUES]}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth - 1, left) for item in value[:MAX_VALUES]]
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"{len(value)} bytes"
+    if isinstance(value, Tag):
+        return _plain(value.value, depth - 1, left)
+    return None
+
+
+def appendix(value: Any) -> Json:
+    """User data as JSON-like values; text that holds a JSON object or array is read."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return text(value)
+    return plain(value)
+
+
+def dig(value: Any, path: tuple[str, ...]) -> float:
+    """The number at a dotted path of a JSON-like tree (or of the text that holds one), NaN where there is none."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return math.nan
+    for key in path:
+        if not isinstance(value, Mapping):
+            return math.nan
+        value = value.get(key)
+    found = number(value)
+    return math.nan if found is None else found

@@ -1,0 +1,240 @@
+"""Which scan a message belongs to: the open one, one that waits for its first image, an older one, or none.
+
+Both DECTRIS protocols share these rules:
+- a start message ends a scan that is still open (ABORTED); the very same start message again is noted only;
+- a start message that tells neither shape nor type of the images waits for the first of them;
+- images without any start message (it was lost, or inbeam came late) begin a scan by themselves, unless their series
+  has ended already;
+- while a scan is open, images of another series are noted and left out.
+"""
+
+import math
+import re
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+
+from stream.errors import BadMessage
+from stream.events import (
+    Buffer,
+    Detector,
+    EndStatus,
+    Event,
+    Frame,
+    FrameStatus,
+    Note,
+    Payload,
+    ScanEnd,
+    ScanStart,
+)
+from stream.wire.limits import NUMBER_AHEAD, NUMBER_MAX
+
+SAFE_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+SAFE_CHANNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+FAULT = "internal error, please report:"
+Parts: TypeAlias = tuple[bytes, ...]
+Reader: TypeAlias = Callable[[Sequence[Buffer], float], list[Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What start messages, or a first image, say of a scan; None where they are silent.
+
+    series, unique: the detector's identities of the scan; v1 has no unique one.
+    """
+
+    series: int
+    unique: str | None = None
+    shape: tuple[int, int] | None = None
+    dtype: np.dtype[Any] | None = None
+    channels: tuple[str, ...] | None = None
+    expected: int | None = None
+    detector: Detector = field(default_factory=Detector)
+    header: tuple[Parts, ...] = ()
+
+    def same(self, series: int, unique: str | None) -> bool:
+        """True if a message with these identities belongs to this scan."""
+        if self.unique is not None and unique is not None:
+            return self.unique == unique
+        return self.series == series
+
+
+class Series:
+    """The scan that is open, and what its messages become."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.open: ScanStart | None = None
+        self._now: Announced | None = None
+        self._waiting: Announced | None = None
+        self._ended: deque[Announced] = deque(maxlen=64)
+        self._highest = -1
+        self._said: set[str] = set()
+        self._resume: str | None = None
+
+    def guarded(self, read: Reader, parts: Sequence[Buffer], received: float) -> list[Event]:
+        """`read(parts, received)`, or a Note of why it could not."""
+        try:
+            return read(parts, received)
+        except BadMessage as error:
+            return [self.note(str(error))]
+        except Exception as error:  # a fault of ours must not end a beamtime: the fuzz run looks for this text
+            return [self.note(f"{FAULT} {type(error).__name__}: {error}")]
+
+    def restored(self, feed: Reader, uid: str, header: Sequence[Sequence[Buffer]]) -> list[Event]:
+        """Feed the messages that began scan `uid` in an earlier process: its ScanStart only, with that uid."""
+        self._resume = uid
+        events = [event for parts in header for event in feed(parts, time.time())]
+        self._resume = None
+        starts: list[Event] = [event for event in events if isinstance(event, ScanStart)]
+        return starts or [self.note(f"scan {uid} cannot be gone on with: the journal holds no readable start message")]
+
+    def announce(self, start: Announced, received: float) -> list[Event]:
+        """A start message: the events that it causes."""
+        now = self._now
+        if now is not None and now.same(start.series, start.unique) and _same_header(now, start):
+            return [self.note(f"the start message of series {start.series} came again: the scan goes on")]
+        if start.shape is None or start.dtype is None or not start.channels:
+            self._waiting = start
+            return []
+        return self._begin(start, start.shape, start.dtype, start.channels, received)
+
+    def claim(self, series: int, unique: str | None, index: int) -> Announced | None:
+        """Decide on image `index`: None if it is one of the open scan, else the scan that it begins.
+
+        Raises BadMessage if it belongs to neither, or if its number is absurd.
+        """
+        now = self._now
+        begins = None
+        if now is None or not now.same(series, unique):
+            if self._waiting is not None and self._waiting.same(series, unique):
+                begins = self._waiting
+            elif now is not None:
+                self._stale(series, f"while series {now.series} is open")
+            elif any(scan.same(series, unique) for scan in self._ended):
+                self._stale(series, "which has ended")
+            else:
+                begins = Announced(series, unique)
+        expected = (now if begins is None else begins) or Announced(series)
+        bound = NUMBER_MAX
+        if begins is None or expected.expected is not None:
+            highest = self._highest if begins is None else -1
+            bound = min(NUMBER_MAX, max(expected.expected or 0, highest + 1) + NUMBER_AHEAD)
+        if index >= bound:
+            raise BadMessage(f"an image number beyond {bound}, out of all proportion to this scan: left out")
+        return begins
+
+    def start_with(
+        self, begins: Announced, payloads: Mapping[str, Payload], parts: Parts, received: float
+    ) -> list[Event]:
+        """Begin a scan by its first image, which tells what the start message did not, if there was any."""
+        first = next(iter(payloads.values()))
+        start = replace(begins, header=(*begins.header, parts))
+        dtype = begins.dtype or first.dtype.newbyteorder("=")
+        events = self._begin(start, begins.shape or first.shape, dtype, begins.channels or tuple(payloads), received)
+        if not begins.header:
+            events.append(
+                self.note(f"series {begins.series} has no start message: shape and type from its first image")
+            )
+        return events
+
+    def accept(
+        self, index: int, payloads: Mapping[str, Payload], received: float, time: float, monitor: float
+    ) -> Frame:
+        """The frame of an image of the open scan, CORRUPT if its shape or type is another than the scan's."""
+        scan = self.open
+        assert scan is not None
+        found: dict[str, Payload] = {}
+        for channel in scan.channels:
+            payload = payloads.get(channel)
+            if payload is None:
+                return self.corrupt(index, f"channel {channel} is not in the message", received)
+            if payload.shape != scan.shape or payload.dtype.newbyteorder("=") != scan.dtype:
+                return self.corrupt(index, f"{channel} is {_kind(payload)}, not {_kind(scan)} as the scan", received)
+            found[channel] = payload
+        if index > self._highest:
+            self._highest = index
+        return Frame(scan.uid, index, found, received, time, monitor)
+
+    def corrupt(self, index: int, problem: str, received: float, time: float = math.nan) -> Frame:
+        """A hole at a known place of the open scan, with the reason."""
+        assert self.open is not None
+        self._highest = max(self._highest, index)
+        return Frame(self.open.uid, index, {}, received, time, status=FrameStatus.CORRUPT, problem=problem)
+
+    def end(self, series: int, unique: str | None) -> list[Event]:
+        """An end message: ends the open scan if it is that one."""
+        if self._waiting is not None and self._waiting.same(series, unique):
+            self._ended.append(self._waiting)
+            self._waiting = None
+            return [self.note(f"series {series} ended without any image")]
+        if self._now is None or not self._now.same(series, unique):
+            return [self.note(f"the end of series {series}, which is not open")]
+        return self.finish(EndStatus.COMPLETE)
+
+    def finish(self, status: EndStatus, *notes: str) -> list[Event]:
+        """End the open scan, if there is one."""
+        if self.open is None or self._now is None:
+            return []
+        end = ScanEnd(self.open.uid, status, self.open.expected, notes=notes)
+        self._ended.append(replace(self._now, detector=Detector(), header=()))
+        self.open = self._now = None
+        return [end]
+
+    def note(self, text: str) -> Note:
+        """A note on the open scan."""
+        return Note(f"{self.source}: {text}", self.open.uid if self.open is not None else None)
+
+    def once(self, text: str) -> list[Event]:
+        """A note, the first time in this scan; nothing after that."""
+        if text in self._said:
+            return []
+        self._said.add(text)
+        return [self.note(text)]
+
+    def _begin(
+        self,
+        start: Announced,
+        shape: tuple[int, int],
+        dtype: np.dtype[Any],
+        channels: tuple[str, ...],
+        received: float,
+    ) -> list[Event]:
+        events: list[Event] = []
+        if self._now is not None:
+            events += self.finish(EndStatus.ABORTED, f"no end message before series {start.series} began")
+        uid = start.unique if start.unique is not None and SAFE_UID.fullmatch(start.unique) else str(uuid.uuid4())
+        self._now, self._waiting, self._highest = start, None, -1
+        self._said.clear()
+        self.open = ScanStart(
+            uid=self._resume or uid,
+            name=str(start.series),
+            shape=shape,
+            dtype=dtype,
+            channels=channels,
+            expected=start.expected,
+            detector=start.detector,
+            received=received,
+            source=self.source,
+            header=start.header,
+            resumed=self._resume is not None,
+        )
+        self._resume = None
+        return [*events, self.open]
+
+    def _stale(self, series: int, why: str) -> NoReturn:
+        raise BadMessage(f"an image of series {series}, {why}: left out")
+
+
+def _same_header(now: Announced, start: Announced) -> bool:
+    """A unique identity says it all; without one, only the same bytes are the same start."""
+    return now.unique is not None or now.header[:1] == start.header[:1]
+
+
+def _kind(what: Payload | ScanStart) -> str:
+    return f"{what.shape[0]} x {what.shape[1]} {what.dtype.name}"

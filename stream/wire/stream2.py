@@ -1,0 +1,237 @@
+"""DECTRIS stream2: one CBOR map per message. From bytes to events, without sockets.
+
+https://github.com/dectris/documentation/tree/main/stream_v2. `Frame.detector_time` is `start_time` in seconds: it
+counts from the start of the series (`series_date` of each image message, to the millisecond): intervals stay exact.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from stream.errors import BadMessage
+from stream.events import Array, Buffer, Detector, EndStatus, Event, Payload, ScanStart
+from stream.wire import cbor, metadata, typed
+from stream.wire.cbor import Tag
+from stream.wire.limits import DEFAULT, NUMBER_MAX, Limits
+from stream.wire.series import SAFE_CHANNEL, Announced, Series
+
+Map: TypeAlias = dict[Any, Any]
+
+SELF_DESCRIBED = 55799
+IMAGE_TYPES = {name: np.dtype(name) for name in ("uint8", "uint16", "uint32")}
+MAPPED = frozenset(
+    (
+        *("type", "detector_description", "detector_serial_number", "sensor_material", "sensor_thickness"),
+        *("pixel_size_x", "pixel_size_y", "beam_center_x", "beam_center_y", "incident_wavelength", "incident_energy"),
+        *("count_time", "frame_time", "saturation_value", "pixel_mask", "flatfield"),
+    )
+)
+"""Keys that have a place of their own in `Detector`; all others go to its metadata."""
+
+
+class Decoder:
+    """Messages in, events out; one per source. Never raises, whatever the bytes are: see `feed`."""
+
+    def __init__(self, limits: Limits = DEFAULT, *, monitor_key: str | None = None, source: str = "stream2") -> None:
+        self._limits = limits
+        self._monitor = tuple(monitor_key.split(".")) if monitor_key else ()
+        self._series = Series(source)
+
+    @property
+    def scan(self) -> ScanStart | None:
+        """The scan that is open."""
+        return self._series.open
+
+    def feed(self, parts: Sequence[Buffer], received: float) -> list[Event]:
+        """The events of one message that arrived at the Unix time `received`, s. Payloads are views into `parts`.
+
+        A message that cannot be read gives a Note, or a CORRUPT Frame if its number is known.
+        """
+        return self._series.guarded(self._read, parts, received)
+
+    def restore(self, uid: str, header: Sequence[Sequence[Buffer]]) -> list[Event]:
+        """Open scan `uid` again from the messages that began it: its ScanStart, or a Note if they cannot be read."""
+        return self._series.restored(self.feed, uid, header)
+
+    def finish(self, status: EndStatus) -> list[Event]:
+        """End the open scan, if there is one."""
+        return self._series.finish(status)
+
+    def _read(self, parts: Sequence[Buffer], received: float) -> list[Event]:
+        if len(parts) != 1:
+            raise BadMessage(
+                f"a message of {len(parts)} parts: stream2 has one (is this a SIMPLON stream v1 detector?)"
+            )
+        message = cbor.loads(parts[0], self._limits)
+        if type(message) is Tag and message.number == SELF_DESCRIBED:
+            message = message.value
+        if type(message) is not dict:
+            raise BadMessage("a CBOR message that is no map")
+        series = metadata.count(message.get("series_id"))
+        unique = message.get("series_unique_id")
+        kind = message.get("type")
+        if series is None or not (unique is None or (type(unique) is str and 0 < len(unique) <= 256)):
+            raise BadMessage("a message whose series_id or series_unique_id is missing or of the wrong type")
+        if kind == "image":
+            return self._image(message, series, unique, parts[0], received)
+        if kind == "start":
+            return self._start(bytes(parts[0]), series, unique, received)
+        if kind == "end":
+            return self._series.end(series, unique)
+        raise BadMessage(f"a message of type {str(kind)[:40]!r}: start, image and end are known")
+
+    def _start(self, data: bytes, series: int, unique: str | None, received: float) -> list[Event]:
+        message = cbor.loads(data, self._limits)  # again, from our own copy: masks must not pin the socket's buffer
+        message = message.value if type(message) is Tag else message
+        start, problems = announced(message, series, unique, data, self._limits)
+        events = self._series.announce(start, received)
+        return [*events, *(self._series.note(f"start of series {series}: {problem}") for problem in problems)]
+
+    def _image(self, message: Map, series: int, unique: str | None, data: Buffer, received: float) -> list[Event]:
+        index = metadata.count(message.get("image_id"))
+        if index is None:
+            raise BadMessage("an image message whose image_id is missing or no number")
+        begins = self._series.claim(series, unique, index)
+        events: list[Event] = []
+        try:
+            payloads = self._payloads(message.get("data"))
+        except BadMessage as error:
+            if begins is not None:
+                raise
+            return [self._series.corrupt(index, str(error), received)]
+        if begins is not None:
+            events = self._series.start_with(begins, payloads, (bytes(data),), received)
+        time = rational(message.get("start_time"))
+        if math.isnan(time):
+            events += self._series.once("image messages without a usable start_time")
+        monitor = metadata.dig(message.get("user_data"), self._monitor) if self._monitor else math.nan
+        frame = self._series.accept(index, payloads, received, time, monitor)
+        return [*events, frame] if events else [frame]
+
+    def _payloads(self, data: Any) -> dict[str, Payload]:
+        if type(data) is not dict or not 0 < len(data) <= self._limits.channels:
+            raise BadMessage("the image message has no map of channels as `data`")
+        found: dict[str, Payload] = {}
+        for channel, value in data.items():
+            if type(channel) is not str or not SAFE_CHANNEL.fullmatch(channel):
+                raise BadMessage(f"a channel named {str(channel)[:40]!r}")
+            try:
+                found[channel] = typed.image(value, self._limits)
+            except BadMessage as error:
+                raise BadMessage(f"{channel}: {error}") from None
+        return found
+
+
+def rational(value: Any) -> float:
+    """[numerator, denominator] as a float, NaN if it is none."""
+    if type(value) is list and len(value) == 2:
+        numerator, denominator = value
+        if type(numerator) is int and type(denominator) is int and denominator > 0:
+            return numerator / denominator
+    return math.nan
+
+
+def announced(
+    message: Map, series: int, unique: str | None, data: bytes, limits: Limits
+) -> tuple[Announced, list[str]]:
+    """What a start message says, and what of it could not be read."""
+    problems: list[str] = []
+    rows, columns = metadata.count(message.get("image_size_y")), metadata.count(message.get("image_size_x"))
+    shape = (rows, columns) if rows and columns else None
+    if shape is not None and shape[0] * shape[1] > limits.pixels:
+        problems.append(f"{rows} x {columns} pixels are more than the limit, awaiting the first image")
+        shape = None
+    channels = _channels(message.get("channels"), limits, problems)
+    expected = metadata.count(message.get("number_of_images"))
+    if expected is not None and expected >= NUMBER_MAX:
+        problems.append(f"{expected} announced images are taken as an open end")
+        expected = None
+    image_type = message.get("image_dtype")
+    dtype = IMAGE_TYPES.get(image_type) if type(image_type) is str else None
+    if image_type is not None and dtype is None:
+        problems.append(f"image_dtype {str(image_type)[:40]!r} is unknown, awaiting the first image")
+    begins = Announced(
+        series, unique, shape, dtype, channels, expected, detector(message, shape, limits, problems), ((data,),)
+    )
+    return begins, problems
+
+
+def detector(message: Map, shape: tuple[int, int] | None, limits: Limits, problems: list[str]) -> Detector:
+    """The detector and beam of a start message; what cannot be read is None, and added to `problems`."""
+
+    def value(key: str, read: Callable[[Any], Any]) -> Any:
+        found = read(message.get(key))
+        if found is None and message.get(key) not in (None, 0):
+            problems.append(f"{key} cannot be read")
+        return found
+
+    translation = message.get("detector_translation")
+    distance = translation[2] if type(translation) is list and len(translation) == 3 else None
+    thresholds = message.get("threshold_energy")
+    energies = {
+        key: energy
+        for key, item in (thresholds if type(thresholds) is dict else {}).items()
+        if type(key) is str and (energy := metadata.number(item)) is not None
+    }
+    return Detector(
+        description=value("detector_description", metadata.text),
+        serial_number=value("detector_serial_number", metadata.text),
+        sensor_material=value("sensor_material", metadata.text),
+        sensor_thickness_m=value("sensor_thickness", metadata.positive),
+        pixel_size_x_m=value("pixel_size_x", metadata.positive),
+        pixel_size_y_m=value("pixel_size_y", metadata.positive),
+        beam_center_x_px=value("beam_center_x", metadata.number),
+        beam_center_y_px=value("beam_center_y", metadata.number),
+        distance_m=metadata.positive(distance),
+        wavelength_angstrom=value("incident_wavelength", metadata.positive),
+        energy_ev=value("incident_energy", metadata.positive),
+        count_time_s=value("count_time", metadata.positive),
+        frame_time_s=value("frame_time", metadata.positive),
+        saturation_value=value("saturation_value", metadata.count),
+        threshold_energy_ev=energies,
+        pixel_mask=_images(message, "pixel_mask", np.uint32, shape, limits, problems),
+        flatfield=_images(message, "flatfield", np.float32, shape, limits, problems),
+        flatfield_applied=message.get("flatfield_enabled") is not False,
+        metadata={
+            key: metadata.appendix(item) if key == "user_data" else typed.describe(item) or metadata.plain(item)
+            for name, item in message.items()
+            if (key := metadata.text(str(name))) is not None and key not in MAPPED
+        },
+    )
+
+
+def _channels(value: Any, limits: Limits, problems: list[str]) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    good = type(value) is list and 0 < len(value) <= limits.channels and len(set(map(str, value))) == len(value)
+    if good and all(type(name) is str and SAFE_CHANNEL.fullmatch(name) for name in value):
+        return tuple(value)
+    problems.append("channels cannot be read, awaiting the first image")
+    return None
+
+
+def _images(
+    message: Map, key: str, kind: type[Any], shape: tuple[int, int] | None, limits: Limits, problems: list[str]
+) -> dict[str, Array]:
+    """The 2-D arrays of a map from channel to array; those that cannot be read are left out, with the reason."""
+    value = message.get(key)
+    found: dict[str, Array] = {}
+    if value is not None and type(value) is not dict:
+        problems.append(f"{key} is no map")
+        return found
+    for channel, item in list((value or {}).items())[: limits.channels]:
+        try:
+            array = typed.array(item, limits)
+        except BadMessage as error:
+            problems.append(f"{key} of {str(channel)[:40]} is left out: {error}")
+            continue
+        if array.dtype.kind not in ("iu" if kind is np.uint32 else "iuf"):
+            problems.append(f"{key} of {str(channel)[:40]} is left out: it is {array.dtype.name}")
+        elif shape is not None and array.shape != shape:
+            problems.append(f"{key} of {str(channel)[:40]} is left out: its shape is {array.shape}, not {shape}")
+        else:
+            with np.errstate(all="ignore"):
+                found[str(channel)] = array.astype(kind, copy=False)
+    return found
