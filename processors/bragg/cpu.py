@@ -1,0 +1,141 @@
+"""The CPU engine: one per worker, with its own scratch memory. Every kernel releases the GIL."""
+
+import numpy as np
+
+from processors.bragg import clipping, gathering, picking
+from processors.bragg.model import Recipe, Sparse
+from processors.bragg.polar import Polar
+from processors.bragg.variance import Variance
+from stream.events import Array
+
+_MODELS = {"azimuthal": clipping.AZIMUTHAL, "hybrid": clipping.HYBRID}
+_NONE = np.empty(0, np.float32)
+_ANYTHING = (-np.inf, np.inf, np.inf, -np.inf)
+
+
+def stored_dtype(dtype: np.dtype) -> np.dtype:  # type: ignore[type-arg]
+    """Type of a recorded intensity: the frame's own, but at most 32 bits, as pyFAI writes it."""
+    if dtype.kind == "f":
+        return np.dtype(np.float32)
+    return dtype.newbyteorder("=") if dtype.itemsize <= 4 else np.dtype(f"{dtype.kind}4")
+
+
+class CpuEngine:
+    """Histograms for integer frames without weights, gathering for everything else; the answers are the same.
+
+    dark, norm: float32 (rows, columns) or None; norm is flat * solid angle * polarization, 0 or NaN where invalid.
+    """
+
+    def __init__(self, polar: Polar, recipe: Recipe, dark: Array | None, norm: Array | None) -> None:
+        self.polar, self.recipe = polar, recipe
+        self._dark = _NONE if dark is None else np.ascontiguousarray(dark, np.float32).ravel()
+        self._norm = _NONE if norm is None else np.ascontiguousarray(norm, np.float32).ravel()
+        self._model = _MODELS.get(recipe.error_model, clipping.POISSON)
+        self._formula = Variance(recipe.error_model) if "I" in recipe.error_model else None
+        pixels = polar.bin_of.size
+        self._mean, self._deviation = np.empty(polar.bins, np.float32), np.empty(polar.bins, np.float32)
+        self._bound = np.empty(polar.bins + 1, np.float32)
+        self._found, self._picked = np.empty(pixels, np.int32), np.empty(pixels, np.int32)
+        self._stray = bool(np.any((polar.position >= 0) & (polar.bin_of == polar.bins)))
+        self._start = np.concatenate(([0], np.cumsum(polar.members))).astype(np.int64)
+        counts = np.arange(clipping.CAP)
+        low, high, dummy_low, dummy_high = recipe.limits
+        self._bad = (counts < low) | (counts > high) | ((counts >= dummy_low) & (counts <= dummy_high))
+        self._table = self._variance(counts.astype(np.float32)).astype(np.float64)
+        self._scratch: tuple[Array, ...] = ()
+
+    def run(self, image: Array) -> Sparse:
+        """Background, picked pixels and peaks of one frame."""
+        flat = image.reshape(-1)
+        if image.dtype.kind in "iu" and not self._dark.size and not self._norm.size:
+            self._clip_counts(flat)
+            return self._pick(flat, self.recipe.limits, flat)
+        corrected = self._clip_corrected(flat)
+        return self._pick(corrected, _ANYTHING, flat)
+
+    def _variance(self, counts: Array) -> Array:
+        """Of raw counts, float32; the dark plays no part in it (pyFAI)."""
+        return np.maximum(counts, np.float32(1.0)) if self._formula is None else self._formula(counts)
+
+    def _clip_counts(self, flat: Array) -> None:
+        recipe, polar = self.recipe, self.polar
+        if not self._scratch:
+            self._scratch = (
+                np.empty((polar.bins + 1, clipping.CAP), np.uint32),
+                np.empty(int(polar.members.sum()), np.float32),
+                np.empty(polar.bins + 1, np.int64),
+            )
+        hist, tail, start = self._scratch
+        found = clipping.count(flat, polar.bin_of, hist, self._found)
+        clipping.sort_tail(flat, polar.bin_of, self._found, found, recipe.limits, start, tail)
+        tail = tail[: start[-1]]
+        clipping.clip(
+            hist, self._bad, self._table, start, tail, self._variance(tail), polar.members,
+            self._model, recipe.cutoff_clip, recipe.cycle, np.float32(recipe.empty), self._mean, self._deviation,
+        )  # fmt: skip
+
+    def _clip_corrected(self, flat: Array) -> Array:
+        recipe, polar = self.recipe, self.polar
+        if not self._scratch:
+            members = int(polar.members.sum())
+            self._scratch = (
+                np.empty(polar.bins, np.int64),
+                np.empty(flat.size, np.float32),
+                *(np.empty(members, np.float32) for _ in range(3)),
+            )
+        fill, corrected, value, weight, spread = self._scratch
+        variance = _NONE if self._formula is None else self._formula(flat)
+        gathering.gather(
+            flat, self._dark, self._norm, variance, polar.bin_of, self._start, recipe.limits,
+            fill, corrected, value, weight, spread,
+        )  # fmt: skip
+        gathering.clip(
+            self._start, fill, value, weight, spread, polar.members,
+            self._model, recipe.cutoff_clip, recipe.cycle, np.float32(recipe.empty), self._mean, self._deviation,
+        )  # fmt: skip
+        return corrected
+
+    def _pick(self, values: Array, limits: tuple[float, float, float, float], raw: Array) -> Sparse:
+        recipe, polar = self.recipe, self.polar
+        mean, deviation, noise = self._mean, self._deviation, np.float32(recipe.noise)
+        picking.bounds(
+            mean, deviation, recipe.noise, recipe.cutoff_pick, recipe.cutoff_peak, self._stray, self._bound
+        )
+        number = picking.candidates(values, polar.bin_of, self._bound, self._found)
+        kept = picking.pick(
+            values, self._found, number, polar.position, mean, deviation,
+            noise, np.float32(recipe.cutoff_pick), limits, self._picked,
+        )  # fmt: skip
+        index = self._picked[:kept].astype(np.uint32)
+        rows = np.empty((0, 5))
+        if recipe.cutoff_peak > 0:
+            rows = np.empty((number, 5))
+            found = picking.peaks(
+                values, polar.shape[1], self._found, number, polar.position, mean, deviation,
+                noise, np.float32(recipe.cutoff_peak), recipe.patch_size // 2, recipe.connected, limits, rows,
+            )  # fmt: skip
+            rows = rows[:found]
+        single = rows[:, 1:].astype(np.float32)
+        return Sparse(
+            mean=mean.copy(),
+            deviation=deviation.copy(),
+            index=index,
+            intensity=self._recorded(raw, index),
+            peak_index=rows[:, 0].astype(np.uint32),
+            pos0=single[:, 0].copy(),
+            pos1=single[:, 1].copy(),
+            peak_intensity=single[:, 2].copy(),
+            sigma=single[:, 3].copy(),
+        )
+
+    def _recorded(self, raw: Array, index: Array) -> Array:
+        """Counts of the picked pixels, minus the dark where there is one: rounded, and held inside the type."""
+        kind = stored_dtype(raw.dtype)
+        counts = raw[index]
+        if self._dark.size:
+            counts = counts.astype(np.float64) - self._dark[index]
+            if kind.kind in "iu":
+                counts = np.floor(counts + 0.5)
+        if kind.kind in "iu" and (self._dark.size or counts.dtype.itemsize > kind.itemsize):
+            counts = np.clip(counts, np.iinfo(kind).min, np.iinfo(kind).max)
+        return counts.astype(kind)
