@@ -31,6 +31,7 @@ PROBLEM_BYTES = 80
 NOTES_BYTES = 4096
 CHUNK_ROWS = 1024
 HAS_DATA = np.array([status.has_data for status in FrameStatus])
+PER_CHANNEL = ("checksum", "nbytes")
 
 COLUMNS: Mapping[str, tuple[str, Any, str]] = {
     "frame_number": ("u8", 0, ""),
@@ -62,10 +63,8 @@ class LedgerTable:
         self.states: States = np.zeros(max(CHUNK_ROWS, self._length), np.uint8)
         self.states[: self._length] = self._columns["status"][:]
         self.repeats = int(self._cells["repeats"].get())
-        layout = [
-            (name, kind, ((len(channels),) if name in ("checksum", "nbytes") else ()))
-            for name, (kind, _, _) in COLUMNS.items()
-        ]
+        per_channel = (len(channels),)
+        layout = [(name, kind, per_channel if name in PER_CHANNEL else ()) for name, (kind, _, _) in COLUMNS.items()]
         self._pending = np.zeros(PENDING_ROWS, layout)
         self._held = 0
         self._slots: dict[int, int] = {}
@@ -158,6 +157,7 @@ class LedgerTable:
         """What the detector says it will send."""
         if announced is not None:
             self._cells["announced"].set(announced)
+            self._cells["expected"].set(max(announced, self._length))
 
     def reopen(self) -> None:
         """The scan goes on: it is not finished any more."""
@@ -249,7 +249,7 @@ def _declare(file: SwmrFile, channels: tuple[str, ...]) -> None:
     group.attrs["channels"] = list(channels)
     group.attrs["status_names"] = [status.name.lower() for status in FrameStatus]
     for name, (kind, fill, unit) in COLUMNS.items():
-        inner = (len(channels),) if name in ("checksum", "nbytes") else ()
+        inner = (len(channels),) if name in PER_CHANNEL else ()
         chunk = 64 if name == "problem" else CHUNK_ROWS
         column = group.create_dataset(
             name, shape=(0, *inner), maxshape=(None, *inner), chunks=(chunk, *inner), dtype=kind, fillvalue=fill
