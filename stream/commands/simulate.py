@@ -1,0 +1,55 @@
+"""`inbeam simulate`: a detector of our own that sends powder rings for as long as it is asked to."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from stream.errors import InbeamError
+from stream.simulate import play
+from stream.simulate.eiger import DETECTORS, poni, pool
+from stream.simulate.scans import simulated
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.description = (
+        "Play a simulated detector on a socket: genuine stream2 or SIMPLON v1 messages, real bslz4 pixels."
+    )
+    parser.add_argument("--detector", choices=sorted(DETECTORS), default="eiger2-4m", help="default %(default)s")
+    parser.add_argument("--protocol", choices=("stream2", "simplon"), default="stream2", help="default %(default)s")
+    parser.add_argument("--frames", type=int, metavar="N", help="images per scan (default: one scan without end)")
+    parser.add_argument("--scans", type=int, default=1, metavar="N", help="scans in all, 0: without end (default 1)")
+    parser.add_argument(
+        "--dtype", choices=("uint8", "uint16", "uint32"), help="of the pixels (default: the detector's)"
+    )
+    parser.add_argument("--channels", type=int, default=1, metavar="N", help="thresholds, stream2 only (default 1)")
+    parser.add_argument("--spots", type=int, default=0, metavar="N", help="Bragg spots per frame (default 0)")
+    parser.add_argument("--pool", type=int, default=8, metavar="K", help="different frames, sent by turns (default 8)")
+    parser.add_argument("--header-detail", choices=("all", "basic", "none"), default="all", help="default %(default)s")
+    parser.add_argument("--series", type=int, default=1, metavar="ID", help="number of the first series (default 1)")
+    parser.add_argument("--poni", type=Path, metavar="FILE", help="write the geometry for pyFAI to this file first")
+    play.add_arguments(parser, rate="100")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Send; 0 if all went out or the user stopped it, 1 with a line that says why not."""
+    try:
+        make = DETECTORS[args.detector]
+        detector = make(args.dtype, args.channels) if args.dtype else make(channels=args.channels)
+        if args.poni:
+            args.poni.write_text(poni(detector), encoding="utf-8")
+        rate, _ = play.pace(args.rate)
+        messages = simulated(
+            detector,
+            pool(detector, args.pool, spots=args.spots),
+            protocol=args.protocol,
+            frames=args.frames,
+            scans=args.scans or None,
+            frame_time_s=1 / rate if rate else 0.001,
+            series=args.series,
+            header_detail=args.header_detail,
+        )
+        return play.play(messages, args, args.protocol)
+    except (InbeamError, OSError) as error:
+        print(f"inbeam simulate: {error}", file=sys.stderr)
+        return 1
