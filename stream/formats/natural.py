@@ -1,0 +1,33 @@
+"""Natural order of file names, and the frame number that a file name carries."""
+
+import os
+import re
+from collections.abc import Iterable
+
+DIGITS = re.compile(r"(\d+)")
+LAST_NUMBER = r"(\d+)(?!.*\d)"
+"""The last run of digits: 7 in `map_2_scan_0007`."""
+SUFFIXES = re.compile(r"(\.[a-z]\w{0,6})(\.(gz|bz2))?$", re.IGNORECASE)
+
+
+def natural_key(text: str | os.PathLike[str]) -> tuple[tuple[int, str], ...]:
+    """Sort key by which `img_2` comes before `img_10`; digits compare as numbers."""
+    parts = DIGITS.split(os.fspath(text))
+    return tuple((int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts))
+
+
+def natural(names: Iterable[str]) -> list[str]:
+    """Names in natural order."""
+    return sorted(names, key=natural_key)
+
+
+def stem(name: str) -> str:
+    """A file's name without folder, extension and compression: `thau_0001` of `thau_0001.cbf.bz2`."""
+    base = os.path.basename(name)
+    return SUFFIXES.sub("", base) or base
+
+
+def number_in(name: str, pattern: str = LAST_NUMBER) -> int | None:
+    """The number that the first group of `pattern` finds in the stem of a file name, None where there is none."""
+    found = re.search(pattern, stem(name))
+    return int(found.group(1)) if found else None

@@ -1,0 +1,97 @@
+"""Runs of consecutive frames, each in one dataset of one file: what links and virtual datasets come down to."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Frames `first` ... `first + count - 1` of a scan lie in `dataset` of the file `path`, from its frame `offset`.
+
+    channel: index on the second axis, where the channels share one dataset (frames, channels, rows, columns).
+    """
+
+    path: str
+    dataset: str
+    first: int
+    count: int
+    offset: int = 0
+    channel: int | None = None
+
+
+def follow(dataset: h5py.Dataset, channel: int | None = None) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
+    """Where the frames of an opened dataset really lie, and a note for each source file that is not there.
+
+    A virtual dataset whose sources are whole frames is resolved to them; any other is read through HDF5.
+    """
+    lead = dataset.shape[:1] if channel is not None else dataset.shape[:-2]
+    count = int(np.prod(lead, dtype=np.int64))
+    whole = (Segment(dataset.file.filename, dataset.name, 0, count, channel=channel),)
+    if not dataset.is_virtual:
+        return whole, ()
+    parts: list[Segment] = []
+    lost: list[str] = []
+    simple = dataset.ndim == 3
+    folder = os.path.dirname(os.path.abspath(dataset.file.filename))
+    for source in dataset.virtual_sources():
+        path = dataset.file.filename if source.file_name == "." else os.path.join(folder, source.file_name)
+        if not os.path.exists(path):
+            lost.append(f"{dataset.file.filename}::{dataset.name} needs {source.file_name}, which is not in {folder}")
+        part = _source(dataset, source, path)
+        if part is None:
+            simple = False
+        elif os.path.exists(path):
+            parts.append(part)
+    return (tuple(sorted(parts, key=lambda part: part.first)) if simple else whole), tuple(lost)
+
+
+def _source(dataset: h5py.Dataset, source: Any, path: str) -> Segment | None:
+    """The segment that one mapping of a virtual dataset stands for, None unless it maps whole, consecutive frames."""
+    try:
+        low, high = source.vspace.get_select_bounds()
+        source_low, source_high = source.src_space.get_select_bounds()
+        chosen = source.vspace.get_select_npoints(), source.src_space.get_select_npoints()
+    except (ValueError, RuntimeError):  # unlimited selections
+        return None
+    count = high[0] - low[0] + 1
+    frame = dataset.shape[-2] * dataset.shape[-1]
+    planes = low[1:] == source_low[1:] == (0, 0) and high[1:] == source_high[1:]
+    whole = planes and len(source_low) == 3 and chosen == (count * frame, count * frame)
+    if not whole or source_high[0] - source_low[0] + 1 != count or "%" in source.file_name + source.dset_name:
+        return None
+    return Segment(path, source.dset_name, int(low[0]), int(count), int(source_low[0]))
+
+
+def sequence(group: h5py.Group, members: Sequence[str]) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
+    """The data files of a DECTRIS master, in order, each at its own frame numbers.
+
+    The numbers are those of `image_nr_low` (from 1); without it, the files are counted on, and a missing one is
+    taken to hold as many frames as the first that is there (only the last file of a series may be shorter).
+    """
+    opened: dict[str, h5py.Dataset] = {}
+    notes = []
+    for member in members:
+        try:
+            opened[member] = group[member]
+        except (KeyError, OSError):
+            link = group.get(member, getlink=True)
+            target = getattr(link, "filename", "nothing")
+            notes.append(f"{group.file.filename}: {group.name}/{member} links to {target}, which is not there")
+    per_file = len(next(iter(opened.values()))) if opened else 0
+    parts: list[Segment] = []
+    following = 0
+    for member in members:
+        if member not in opened:
+            following += per_file
+            continue
+        dataset = opened[member]
+        low, high = (int(dataset.attrs.get(key, 0)) for key in ("image_nr_low", "image_nr_high"))
+        first = low - 1 if 0 < low <= high else following
+        parts.append(Segment(dataset.file.filename, dataset.name, first, len(dataset)))
+        following = first + len(dataset)
+    return tuple(parts), tuple(notes)
