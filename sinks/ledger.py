@@ -80,6 +80,19 @@ class LedgerTable:
         """True if something waits for `commit`."""
         return bool(self._held or self._restated)
 
+    @property
+    def stored(self) -> Stored:
+        """What the file holds, for the pipeline that goes on with it."""
+        return Stored(self.states[: self._length].copy())
+
+    def with_data(self) -> Array:
+        """The frame numbers whose data should be in the file, ascending."""
+        return np.flatnonzero(HAS_DATA[self.states[: self._length]])
+
+    def expected(self, end: ScanEnd) -> int:
+        """How many frame numbers the scan has, now that it is over."""
+        return max(end.expected, end.announced or 0, self._length)
+
     def status(self, index: int) -> FrameStatus:
         """The status of a frame number as this file has it, rows waiting for `commit` included."""
         return FrameStatus(int(self.states[index])) if index < len(self.states) else FrameStatus.MISSING
@@ -149,9 +162,8 @@ class LedgerTable:
 
     def drop(self, indices: Array) -> None:
         """Rows whose data are not in the file after all: they become MISSING, to be taken again."""
-        for index in indices:
-            self._columns["status"][int(index)] = FrameStatus.MISSING
-            self.states[int(index)] = FrameStatus.MISSING
+        self.states[indices] = FrameStatus.MISSING
+        self._columns["status"][:] = self.states[: self._length]
 
     def announce(self, announced: int | None) -> None:
         """What the detector says it will send."""
@@ -165,7 +177,7 @@ class LedgerTable:
 
     def finish(self, end: ScanEnd) -> dict[FrameStatus, int]:
         """Reconcile and close the ledger: every number below `expected` has one state, the counts sum to it."""
-        expected = max(end.expected, end.announced or 0, self._length)
+        expected = self.expected(end)
         self._extend(expected)
         found = np.bincount(self.states[: self._length], minlength=len(FrameStatus))
         notes = list(end.notes)

@@ -1,0 +1,264 @@
+"""What every sink that writes one file per scan has in common: naming, resume, ledger, flush, trouble.
+
+A sink is a `FileSink` with a `Content`, which says what is in the file. The order is always: data, then the ledger's
+row, then its status; so a row with a status has its data, whenever the process is killed.
+"""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import Field, field_validator
+
+from sinks import naming, recover
+from sinks.growing import FlushPolicy
+from sinks.ledger import GROUP, LedgerTable
+from sinks.swmr import SwmrFile
+from sinks.trouble import failing, reason
+from stream.errors import SinkFailed
+from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
+from stream.ledger import Stored
+from stream.products import Product
+from stream.registry import Options
+from stream.roles import Counters
+
+
+class FileOptions(Options):
+    """The options of every file sink."""
+
+    path: str = Field(description="File name, with {scan} {date} {time} {uid} {source} {detector}; folders are made")
+    if_exists: Literal["number", "fail", "overwrite"] = Field(
+        "number", description="If another scan's file has this name: append _2, _3 ...; refuse; or replace it"
+    )
+    flush_frames: int = Field(0, ge=0, description="Flush after this many frames; 0: by time alone")
+    flush_ms: float = Field(800.0, ge=0, description="Flush once the oldest frame at risk is this old, ms")
+    required: bool = Field(True, description="The run stops if this file cannot be written; false: it goes on without")
+
+    @field_validator("path")
+    @classmethod
+    def _known_fields(cls, pattern: str) -> str:
+        return naming.check_pattern(pattern)
+
+
+class Content(Protocol):
+    """What one kind of sink keeps of one scan. Everything may raise what h5py raises."""
+
+    def identity(self) -> Any:
+        """JSON-like: what must be the same for an earlier file of this scan to be gone on with."""
+        ...
+
+    def declare(self, file: SwmrFile) -> None:
+        """Lay out a new file; channels of the ledger are declared already."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """True once the layout is complete; nothing can be declared after that, and readers may come."""
+        ...
+
+    def settle(self, frame: Frame | None) -> None:
+        """Called for each frame until `settled`: what was not known at the start; None: no frame will come."""
+        ...
+
+    def reopen(self, file: SwmrFile) -> None:
+        """Take up the datasets of a file that is there already."""
+        ...
+
+    def present(self, indices: Array) -> Array:
+        """bool (n,): the data of these frame numbers are in the file."""
+        ...
+
+    def write(self, frame: Frame) -> None:
+        """Take one frame; holes come too."""
+        ...
+
+    def flush(self) -> None:
+        """Make everything taken so far visible and safe."""
+        ...
+
+    def finish(self, end: ScanEnd, expected: int) -> None:
+        """Extend everything to `expected` frames, write what is known only now, and flush."""
+        ...
+
+
+class FileSink:
+    """A Sink: one file per scan. `configuration` is set by the runner before `start`: the provenance."""
+
+    def __init__(self, options: FileOptions, content: Callable[[ScanStart, Sequence[Product]], Content]) -> None:
+        self.options = options
+        self.configuration: Mapping[str, Any] | None = None
+        self.path: Path | None = None
+        """The file of the current or latest scan."""
+        self.counts: Mapping[FrameStatus, int] = {}
+        """The reconciled ledger of the latest scan."""
+        self._make = content
+        self._file: SwmrFile | None = None
+        self._policy = FlushPolicy(options.flush_frames, options.flush_ms)
+        self._content: Content
+        self._ledger: LedgerTable
+
+    def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
+        """Open the scan's file, or go on with the one that an earlier run left unfinished. Raises SinkFailed."""
+        self._policy.done()
+        content = self._content = self._make(scan, products)
+        if hasattr(content, "configuration"):
+            content.configuration = self.configuration
+        identity = _digest(content.identity())
+        self.path, found = self._choose(scan, identity)
+        if found is not None and found.complete:
+            return Stored(found.states)
+        if found is not None:
+            return self._resume(scan)
+        self._file = SwmrFile.create(self.path)
+        try:
+            with failing(self.path, "create"):
+                self._ledger = LedgerTable(self._file, scan.channels)
+                self._file.layout[GROUP].attrs.update({"scan_uid": scan.uid, "layout": identity})
+                self._ledger.announce(scan.expected)
+                content.declare(self._file)
+                if content.settled:
+                    self._file.start(overwrite=self.options.if_exists == "overwrite")
+        except SinkFailed:
+            self._abandon()
+            raise
+        return None
+
+    def write(self, frame: Frame) -> None:
+        """Take one frame, at its own number; one that the file has already is not written twice. Raises SinkFailed."""
+        file = self._file
+        if file is None:
+            return
+        try:
+            if not file.started:
+                self._content.settle(frame)
+                if self._content.settled:
+                    file.start(overwrite=self.options.if_exists == "overwrite")
+            if self._ledger.full:
+                self._flush(file)
+            if not self._ledger.status(frame.index).has_data:
+                self._content.write(frame)
+                self._ledger.add(frame)
+            elif frame.status is FrameStatus.DUPLICATE:
+                self._ledger.add(_bare(frame))
+            self._policy.add()
+            if self._policy.due():
+                self._flush(file)
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def tick(self, counters: Counters) -> None:
+        """Flush what is due. Raises SinkFailed."""
+        file = self._file
+        if file is not None and file.started and self._policy.due():
+            try:
+                self._flush(file)
+            except Exception as error:
+                raise self._failed(error) from error
+
+    def finish(self, end: ScanEnd) -> None:
+        """Reconcile the ledger, complete and close the file. Raises SinkFailed."""
+        file = self._file
+        if file is None:
+            return
+        try:
+            if not file.started:
+                self._content.settle(None)
+                file.start(overwrite=self.options.if_exists == "overwrite")
+            self._flush(file)
+            self._content.finish(end, self._ledger.expected(end))
+            self.counts = self._ledger.finish(end)
+            file.check_place()
+            file.close()
+        except Exception as error:
+            raise self._failed(error) from error
+        self._file = None
+
+    def close(self) -> None:
+        """Close the file of a scan that did not finish, so that it can be gone on with."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            if file.started:
+                self._content.flush()
+                self._ledger.commit(time.time())
+            file.close()
+        except Exception as error:
+            self._file = file
+            raise self._failed(error) from error
+
+    def _flush(self, file: SwmrFile) -> None:
+        self._content.flush()
+        self._ledger.commit(time.time())
+        self._policy.done()
+        if file.started:
+            file.check_place()
+
+    def _choose(self, scan: ScanStart, identity: str) -> tuple[Path, recover.Found | None]:
+        """The file of this very scan if an earlier run left one, else a name that is free."""
+        first = naming.file_name(self.options.path, scan)
+        for path in naming.earlier(self.options.path, scan):
+            found = recover.find(path)
+            if found is not None and (found.uid, found.layout) == (scan.uid, identity):
+                return path, found
+        for path in naming.numbered(first):
+            if not path.exists():
+                return path, None
+            found = recover.find(path)
+            if found is not None and (found.uid, found.layout) == (scan.uid, identity):
+                return path, found
+            if self.options.if_exists == "overwrite":
+                return path, None
+            if self.options.if_exists == "fail":
+                raise SinkFailed(f"{path} is there already and belongs to another scan: move it, or set if_exists")
+        raise AssertionError("numbers do not end")
+
+    def _resume(self, scan: ScanStart) -> Stored:
+        assert self.path is not None
+        recover.repair(self.path)
+        file = self._file = SwmrFile.reopen(self.path)
+        try:
+            with failing(self.path, "go on with"):
+                ledger = self._ledger = LedgerTable(file, scan.channels, reopened=True)
+                self._content.reopen(file)
+                held = ledger.with_data()
+                ledger.drop(held[~self._content.present(held)])
+                ledger.reopen()
+                ledger.announce(scan.expected)
+                file.start()
+        except SinkFailed:
+            self._abandon()
+            raise
+        return ledger.stored
+
+    def _failed(self, error: Exception) -> SinkFailed:
+        """Leave the file as a kill would, repaired; whatever was flushed stays."""
+        self._abandon()
+        if isinstance(error, SinkFailed):
+            return error
+        return SinkFailed(f"cannot write {self.path}: {reason(error)}")
+
+    def _abandon(self) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        started = file.started
+        # the cause is being reported already: what HDF5 could not write is put right here, or at the next start
+        with contextlib.suppress(SinkFailed):
+            file.close()
+        if started and self.path is not None and self.path.exists():
+            with contextlib.suppress(SinkFailed, OSError):
+                recover.repair(self.path, keep_copy=False)
+
+
+def _digest(identity: Any) -> str:
+    text = json.dumps(identity, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _bare(frame: Frame) -> Frame:
+    return Frame(frame.scan, frame.index, {}, frame.received, status=FrameStatus.DUPLICATE)

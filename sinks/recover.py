@@ -1,0 +1,98 @@
+"""Find out what an earlier run left in a file, and repair a file whose writer was killed."""
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from sinks import ledger, superblock
+from sinks.chunks import chunks
+from sinks.locks import Lock
+from sinks.trouble import ADVICE, failing
+from stream.errors import SinkFailed
+from stream.events import EndStatus
+from stream.ledger import States
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A scan in a file. complete: the source said that it was over, nothing is to be added."""
+
+    uid: str
+    layout: str
+    complete: bool
+    states: States
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What `recover` found and did. changed: the file was altered, the old superblock lies in `copy`."""
+
+    path: Path
+    changed: bool
+    copy: Path
+    record: ledger.Record
+
+
+def find(path: Path) -> Found | None:
+    """What scan a file holds, also while it is being written or after a kill; None if it is not one of ours."""
+    try:
+        with h5py.File(path, "r", libver="v110", swmr=True) as file:
+            attributes = file[ledger.GROUP].attrs
+            record = ledger.read(file)
+            complete = record.finished and record.end_status is EndStatus.COMPLETE
+            return Found(str(attributes["scan_uid"]), str(attributes["layout"]), complete, record.states)
+    except (OSError, KeyError, ValueError, RuntimeError):
+        return None
+
+
+def repair(path: Path, *, keep_copy: bool = True) -> bool:
+    """Make a file that was not closed properly openable again, for readers and for writing on.
+
+    Flags, end of file and checksum of the superblock are put right; a chunk that the index knows but the disk had no
+    room for keeps its place. Returns False if the file was sound. Raises SinkFailed, with advice, if somebody has it
+    open or it cannot be repaired.
+    """
+    lock = Lock()
+    with failing(path, "repair"):
+        try:
+            lock.own(path)
+        except BlockingIOError as error:
+            raise SinkFailed(f"cannot repair {path}: {ADVICE[errno.EAGAIN]}") from error
+        try:
+            if superblock.read(path).clean:
+                return False
+            with h5py.File(path, "r", libver="v110", swmr=True, locking=False) as file:
+                end = max((chunks(dataset).end for dataset in _growing(file)), default=0)
+            superblock.repair(path, end, keep_copy=keep_copy)
+        finally:
+            lock.release()
+        with h5py.File(path, "r") as file:
+            ledger.read(file)
+    return True
+
+
+def recover(path: Path) -> Repair:
+    """`repair`, and what the ledger says of the scan. Raises SinkFailed."""
+    changed = repair(path)
+    with failing(path, "read"):
+        try:
+            with h5py.File(path, "r") as file:
+                record = ledger.read(file)
+        except KeyError as error:
+            raise SinkFailed(f"{path} has no {ledger.GROUP}: it was not written by inbeam") from error
+    return Repair(path, changed, path.with_name(path.name + superblock.COPY_SUFFIX), record)
+
+
+def _growing(group: Any) -> Iterator[Any]:
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            continue
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            yield from _growing(item)
+        elif item.chunks is not None:
+            yield item
