@@ -1,0 +1,192 @@
+"""DECTRIS SIMPLON stream v1: multipart messages of JSON and blobs. From bytes to events, without sockets.
+
+SIMPLON API 1.8, section 5.4.3. The wire says [x, y] where we say (rows, columns). `Frame.detector_time` is `start_time`
+in seconds of the detector's own clock, whose zero is arbitrary. The `hash` of an image is the MD5 of its description
+(part 2), not of its pixels; simulators put other things there, so it is believed from the first time that it is right.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import md5
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from stream.errors import BadMessage, CorruptPayload
+from stream.events import Buffer, Encoding, EndStatus, Event, Payload, ScanStart
+from stream.wire import metadata, simplon_header
+from stream.wire.limits import DEFAULT, Limits
+from stream.wire.series import Announced, Series
+from stream.wire.typed import check_size
+
+Json: TypeAlias = dict[str, Any]
+
+CHANNEL = "threshold_1"
+"""v1 has one channel without a name; this is what stream2 calls the same one."""
+TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
+GRAMMAR = re.compile(r"(?:bs(8|16|32))?-?(lz4)?([<>])?")
+
+
+class Decoder:
+    """Messages in, events out; one per source. Never raises, whatever the bytes are: see `feed`."""
+
+    def __init__(self, limits: Limits = DEFAULT, *, monitor_key: str | None = None, source: str = "simplon") -> None:
+        self._limits = limits
+        self._monitor = tuple(monitor_key.split(".")) if monitor_key else ()
+        self._series = Series(source)
+        self._believed: ScanStart | None = None
+
+    @property
+    def scan(self) -> ScanStart | None:
+        """The scan that is open."""
+        return self._series.open
+
+    def feed(self, parts: Sequence[Buffer], received: float) -> list[Event]:
+        """The events of one message that arrived at the Unix time `received`, s. Payloads are views into `parts`.
+
+        A message that cannot be read gives a Note, or a CORRUPT Frame if its number is known.
+        """
+        return self._series.guarded(self._read, parts, received)
+
+    def restore(self, uid: str, header: Sequence[Sequence[Buffer]]) -> list[Event]:
+        """Open scan `uid` again from the messages that began it: its ScanStart, or a Note if they cannot be read."""
+        return self._series.restored(self.feed, uid, header)
+
+    def finish(self, status: EndStatus) -> list[Event]:
+        """End the open scan, if there is one."""
+        return self._series.finish(status)
+
+    def _read(self, parts: Sequence[Buffer], received: float) -> list[Event]:
+        if not 0 < len(parts) <= self._limits.parts:
+            raise BadMessage(f"a message of {len(parts)} parts: 1 to {self._limits.parts} are allowed")
+        if sum(map(length, parts)) > self._limits.message_bytes:
+            raise BadMessage(f"a message of more than {self._limits.message_bytes} bytes: see max_message_mb")
+        first = read_json(parts[0], self._limits)
+        kind = first.get("htype")
+        series = metadata.count(first.get("series"))
+        if type(kind) is not str or series is None:
+            raise BadMessage("a message whose first part has no htype or series (is this a stream2 detector?)")
+        if kind.startswith("dimage-"):
+            return self._image(first, series, parts, received)
+        if kind.startswith("dheader-"):
+            return self._start(first, series, parts, received)
+        if kind.startswith("dseries_end-"):
+            return self._series.end(series, None)
+        raise BadMessage(f"a message of type {kind[:40]!r}: dheader, dimage and dseries_end are known")
+
+    def _start(self, first: Json, series: int, parts: Sequence[Buffer], received: float) -> list[Event]:
+        copies = tuple(bytes(part) for part in parts)  # masks must not pin the socket's buffers
+        start, problems = simplon_header.announced(first, series, copies, CHANNEL, self._limits)
+        events = self._series.announce(start, received)
+        return [*events, *(self._series.note(f"header of series {series}: {problem}") for problem in problems)]
+
+    def _image(self, first: Json, series: int, parts: Sequence[Buffer], received: float) -> list[Event]:
+        index = metadata.count(first.get("frame"))
+        if index is None:
+            raise BadMessage("an image message whose frame is missing or no number")
+        begins = self._series.claim(series, None, index)
+        try:
+            payload = self._payload(first, begins, parts)
+        except BadMessage as error:
+            if begins is not None:
+                raise
+            return [self._series.corrupt(index, str(error), received)]
+        payloads = {CHANNEL: payload}
+        events: list[Event] = []
+        if begins is not None:
+            events = self._series.start_with(begins, payloads, tuple(bytes(part) for part in parts), received)
+        if self._believed is not self.scan:
+            if first.get("hash") == md5(parts[1], usedforsecurity=False).hexdigest():
+                self._believed = self.scan
+            else:
+                events += self._series.once("the hash of an image is not the MD5 of its description: not checked yet")
+        time = self._time(parts)
+        if math.isnan(time):
+            events += self._series.once("image messages without a usable start_time")
+        monitor = metadata.dig(text(parts[4]), self._monitor) if self._monitor and len(parts) > 4 else math.nan
+        frame = self._series.accept(index, payloads, received, time, monitor)
+        return [*events, frame] if events else [frame]
+
+    def _payload(self, first: Json, begins: Announced | None, parts: Sequence[Buffer]) -> Payload:
+        """The pixels, still packed. Raises BadMessage if the parts of the message contradict each other."""
+        if not 3 <= len(parts) <= 5:
+            raise BadMessage(f"an image message of {len(parts)} parts: it has four, or five with an appendix")
+        checked = begins is None and self._believed is not None and self._believed is self.scan
+        if checked and first.get("hash") != md5(parts[1], usedforsecurity=False).hexdigest():
+            raise CorruptPayload("the description of the image does not have the MD5 that the message says")
+        about = read_json(parts[1], self._limits)
+        blob = memoryview(parts[2]).cast("B")
+        size = about.get("size")
+        if size is not None and size != len(blob):
+            raise CorruptPayload(f"the image has {len(blob)} bytes, its description says {str(size)[:20]}")
+        encoding, dtype = packing(about.get("encoding"), about.get("type"))
+        payload = Payload(blob, encoding, shape(about.get("shape"), self._limits), dtype)
+        return check_size(payload)
+
+    def _time(self, parts: Sequence[Buffer]) -> float:
+        try:
+            about = read_json(parts[3], self._limits) if len(parts) > 3 else {}
+        except BadMessage:
+            return math.nan
+        nanoseconds = metadata.number(about.get("start_time"))
+        return math.nan if nanoseconds is None else nanoseconds * 1e-9
+
+
+def length(part: Buffer) -> int:
+    """Length of one part."""
+    return part.nbytes if isinstance(part, memoryview) else len(part)
+
+
+def text(part: Buffer) -> str:
+    """A part as text; bytes that are no UTF-8 are replaced."""
+    return str(part, "utf-8", "replace")
+
+
+def read_json(part: Buffer, limits: Limits) -> Json:
+    """A JSON object. Raises BadMessage."""
+    if length(part) > limits.json_bytes:
+        raise BadMessage(f"a JSON part of {length(part)} bytes: {limits.json_bytes} are allowed")
+    try:
+        found = json.loads(str(part, "utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BadMessage(f"a part that should be JSON is not: {str(error)[:100]}") from None
+    if not isinstance(found, dict):
+        raise BadMessage("a JSON part that is no object")
+    return found
+
+
+def packing(encoding: Any, kind: Any) -> tuple[Encoding, np.dtype[Any]]:
+    """Encoding and byte order, from `[bs<BIT>][[-]lz4][<|>]` and a type name. Raises BadMessage."""
+    if type(encoding) is not str or type(kind) is not str or len(encoding) > 40 or len(kind) > 40:
+        raise BadMessage("the description of the image has no encoding or type")
+    return _packing(encoding, kind)
+
+
+@lru_cache(maxsize=64)
+def _packing(encoding: str, kind: str) -> tuple[Encoding, np.dtype[Any]]:
+    found = GRAMMAR.fullmatch(encoding)
+    if kind not in TYPES:
+        raise BadMessage(f"image type {kind!r} is unknown: {', '.join(TYPES)} are read")
+    dtype = np.dtype(kind)
+    if found is None or (found[1] and not found[2]):
+        raise BadMessage(f"image encoding {encoding!r} is unknown: bs8-lz4, bs16-lz4, bs32-lz4, lz4, < and > are read")
+    if found[1] and int(found[1]) != 8 * dtype.itemsize:
+        raise BadMessage(f"image encoding {encoding!r} does not fit the type {kind}")
+    order = dtype.newbyteorder(">") if found[3] == ">" else dtype
+    if found[1]:
+        return Encoding.BSLZ4, order
+    return (Encoding.LZ4_BLOCK if found[2] else Encoding.RAW), order
+
+
+def shape(value: Any, limits: Limits) -> tuple[int, int]:
+    """(rows, columns) of the wire's [x, y] or [x, y, 1]. Raises BadMessage."""
+    if type(value) is list and len(value) in (2, 3) and all(type(size) is int and size > 0 for size in value):
+        columns, rows, *depth = value
+        if depth and depth != [1]:
+            raise BadMessage(f"images of {depth[0]} planes: stream v1 is read with one; use stream2 for several")
+        if rows * columns <= limits.pixels:
+            return rows, columns
+    raise BadMessage(f"a shape of {str(value)[:60]}: [x, y] of 1 to {limits.pixels} pixels are allowed")
