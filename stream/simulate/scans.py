@@ -1,11 +1,10 @@
 """Whole scans as messages: of the simulated detector, and of recorded files encoded again."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from stream.errors import InbeamError
-from stream.events import Event, Frame, Payload, ScanEnd, ScanStart
+from stream.events import Event, Frame, Note, Payload, ScanEnd, ScanStart
 from stream.simulate.eiger import Simulated
 from stream.simulate.encode import Encoder, HeaderDetail, encoder, exposure, scan_of, ulid
 from stream.simulate.messages import Message
@@ -57,24 +56,36 @@ def recorded(
     series: int = 1,
     renew: bool = False,
     header_detail: HeaderDetail = "all",
+    note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Message]:
-    """Events of a recorded scan, encoded as a detector sends them. Notes and holes are left out.
+    """Events of recorded scans, encoded as a detector sends them, timed as they were exposed. Holes are left out.
 
     renew: give each scan a new unique id, so that it is not taken for the one it was recorded from.
-    Raises InbeamError where the protocol cannot carry the scan.
+    note: told what the source notes. Raises InbeamError where the protocol cannot carry a scan.
     """
     made: Encoder | None = None
     scan: ScanStart | None = None
+    begin = now = 0.0
+    first: float | None = None
     for event in events:
         if isinstance(event, ScanStart):
             scan = replace(event, uid=ulid(), received=time.time()) if renew else event
             made = encoder(protocol, scan, series=series, header_detail=header_detail)
             series += 1
-            yield made.start()
-        elif isinstance(event, Frame) and event.payloads:
-            if made is None or scan is None:
-                raise InbeamError(f"frame {event.index} of scan {event.scan} comes before the start of any scan")
-            yield replace(made.image(event), at_s=exposure(event, scan.detector)[0])
+            begin, first = now, None
+            yield replace(made.start(), at_s=now)
+        elif isinstance(event, Note):
+            note(event.text)
         elif isinstance(event, ScanEnd) and made is not None:
-            yield made.end()
+            yield replace(made.end(), at_s=now)
+            for text in event.notes:
+                note(text)
             made = None
+        elif isinstance(event, Frame) and made is not None and scan is not None:
+            if not event.payloads:
+                note(f"frame {event.index} is left out: {event.problem}")
+                continue
+            exposed = exposure(event, scan.detector)[0]
+            first = exposed if first is None else first
+            now = max(now, begin + exposed - first)
+            yield replace(made.image(event), at_s=now)
