@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stream import CorruptPayload, Encoding, Payload
 from stream.events import Array
 from stream.wire.native import bslz4_compress
-from stream.wire.payload import decode
+from stream.wire.payload import check, decode
 
 
 def counts(shape: tuple[int, int], dtype: str, seed: int = 1) -> Array:
@@ -38,6 +38,7 @@ def hdf5_chunk(tmp_path: Path, image: Array, **filters: object) -> bytes:
 def test_bslz4_decodes_what_hdf5_packed(tmp_path: Path, dtype: str, shape: tuple[int, int]) -> None:
     image = counts(shape, dtype)
     payload = Payload(hdf5_chunk(tmp_path, image, **hdf5plugin.Bitshuffle()), Encoding.BSLZ4, shape, image.dtype)
+    check(payload)
     decoded = decode(payload)
     assert decoded.dtype == image.dtype
     assert np.array_equal(decoded, image)
@@ -51,6 +52,7 @@ def test_lz4_decodes_what_hdf5_packed(tmp_path: Path, dtype: str, block: int) ->
     payload = Payload(
         hdf5_chunk(tmp_path, image, **hdf5plugin.LZ4(nbytes=block)), Encoding.LZ4_HDF5, image.shape, image.dtype
     )
+    check(payload)
     assert np.array_equal(decode(payload), image)
 
 
@@ -117,6 +119,9 @@ def test_a_damaged_payload_says_what_is_wrong(damage: object, words: str) -> Non
     bad = damage(bslz4_compress(image))  # type: ignore[operator]
     with pytest.raises(CorruptPayload, match=words):
         decode(Payload(bad, Encoding.BSLZ4, image.shape, image.dtype))
+    if words != "damaged":
+        with pytest.raises(CorruptPayload, match=words):
+            check(Payload(bad, Encoding.BSLZ4, image.shape, image.dtype))
 
 
 @settings(max_examples=300, deadline=None)

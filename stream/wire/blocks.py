@@ -138,3 +138,21 @@ def decode_lz4_blocks(source, block_bytes, out):  # type: ignore[no-untyped-def]
         at += size
         start += want
     return OK if at == end else TRUNCATED
+
+
+@njit(nogil=True, cache=True)
+def lengths_add_up(source, nbytes, block_bytes, granule):  # type: ignore[no-untyped-def]
+    """True if the chain of block lengths ends exactly at the end of `source`.
+
+    granule: 8 elements in bytes for bitshuffle, whose leftover bytes are stored raw; 1 for plain LZ4.
+    """
+    whole = nbytes - nbytes % granule
+    at, start, end = 0, 0, source.size
+    while start < whole:
+        if at + 4 > end:
+            return False
+        at += 4 + big_endian_u32(source, at)
+        if at > end:
+            return False
+        start += min(block_bytes, whole - start)
+    return end - at == nbytes - whole

@@ -1,0 +1,28 @@
+"""`inbeam process CONFIG.yaml FILES...`: the same pipeline over recorded scans, as fast as it goes."""
+
+import argparse
+
+import yaml
+
+from stream.commands.run import add_config_arguments, execute
+from stream.config import load
+from stream.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `inbeam process`."""
+    add_config_arguments(parser)
+    parser.add_argument("files", nargs="+", help="recorded scans: HDF5, EDF, CBF, TIFF, captures; file.h5::/dataset")
+
+
+def run(options: argparse.Namespace) -> int:
+    """The stream section is replaced by the files; its options are kept where it is of type `files` already."""
+    try:
+        document = yaml.safe_load(options.config.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError([("", f"cannot read {options.config}: {error}")]) from error
+    section = document.get("stream") if isinstance(document, dict) else None
+    kept = section if isinstance(section, dict) and section.get("type") == "files" else {}
+    files = {"stream": {**kept, "type": "files", "files": options.files}}
+    config = load(options.config, options.overrides, replace=files)
+    return execute(config, reopen=False, quiet=options.quiet)

@@ -1,0 +1,62 @@
+"""The live progress line: frames, rate, latency, lost, queue fill."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.logging import RichHandler
+from rich.text import Text
+
+from stream.roles import Counters
+
+LINE_EVERY_S = 5.0
+
+
+@contextmanager
+def show_progress() -> Iterator[Callable[[Counters], None]]:
+    """On a terminal a line that is kept up to date, below the messages; elsewhere a line every five seconds."""
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    console = Console(stderr=True)
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, [RichHandler(console=console, show_path=False, show_level=False)]
+    try:
+        with Live(Text("waiting for a scan"), console=console, refresh_per_second=4, transient=False) as live:
+            yield lambda counters: live.update(Text(describe(counters)))
+    finally:
+        root.handlers = handlers
+
+
+def describe(counters: Counters) -> str:
+    """One line with the counters; what is zero and should be zero is short."""
+    if not counters.scan:
+        return "waiting for a scan" + (f" | {counters.bad_messages} unusable messages" if counters.bad_messages else "")
+    total = f"/{counters.expected}" if counters.expected else ""
+    lost = counters.missing + counters.corrupt + counters.failed + counters.dropped
+    parts = [
+        f"scan {counters.scan}",
+        f"{counters.finished}{total} frames",
+        f"{counters.rate:.0f}/s",
+        f"latency {counters.latency_ms:.0f} ms",
+        f"lost {lost}",
+        f"queue {100 * max(counters.inbox_fill, counters.sink_fill):.0f} %",
+    ]
+    kinds = ("missing", "corrupt", "failed", "dropped", "late", "duplicate", "bad_messages")
+    return " | ".join(parts + [f"{kind.replace('_', ' ')} {n}" for kind in kinds if (n := getattr(counters, kind))])
+
+
+def _lines() -> Callable[[Counters], None]:
+    said = time.monotonic()
+
+    def show(counters: Counters) -> None:
+        nonlocal said
+        if time.monotonic() - said >= LINE_EVERY_S:
+            said = time.monotonic()
+            print(describe(counters), file=sys.stderr, flush=True)
+
+    return show

@@ -1,0 +1,51 @@
+"""`inbeam run CONFIG.yaml`: live, until stopped or until N scans."""
+
+import argparse
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from stream.commands.progress import show_progress
+from stream.config import Config, load
+from stream.pipeline.runner import Run, stop_on_signals
+from stream.roles import Counters
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `inbeam run`."""
+    add_config_arguments(parser)
+    parser.add_argument("--scans", type=int, metavar="N", help="stop after N scans (run.scans)")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every command with a configuration takes."""
+    parser.add_argument("config", type=Path, help="the pipeline, a YAML file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="override one option, e.g. --set stream.endpoint=tcp://dcu:31001 --set sinks.0.path=out.h5",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress line")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Load the configuration and run it live."""
+    overrides = [*options.overrides, *([f"run.scans={options.scans}"] if options.scans else [])]
+    return execute(load(options.config, overrides), reopen=True, quiet=options.quiet)
+
+
+def execute(config: Config, *, reopen: bool, quiet: bool) -> int:
+    """Run a configuration with progress and signals; the exit code, and one line if it is not 0."""
+    running = Run(config, reopen=reopen)
+    progress: Callable[[Counters], None] = lambda counters: None  # noqa: E731
+    with ExitStack() as stack:
+        if not quiet:
+            progress = stack.enter_context(show_progress())
+        stack.enter_context(stop_on_signals(running.stop))
+        report = running.execute(progress)
+    if report.exit_code:
+        print(f"inbeam: {report.summary()}")
+    return report.exit_code

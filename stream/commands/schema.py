@@ -1,0 +1,50 @@
+"""`inbeam schema`: the JSON schema of the configuration, so that an editor completes and checks it."""
+
+import argparse
+import json
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from stream import registry
+from stream.config import RunOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No options."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the schema; configs/inbeam.schema.json is its output."""
+    print(json.dumps(schema(), indent=1))
+    return 0
+
+
+def schema() -> dict[str, Any]:
+    """The schema of a whole configuration file, of every plug-in that is installed with inbeam itself."""
+    definitions: dict[str, Any] = {}
+
+    def reference(key: str, model: Any) -> dict[str, str]:
+        inner = TypeAdapter(model).json_schema(ref_template="#/$defs/{model}")
+        definitions.update(inner.pop("$defs", {}))
+        definitions[key] = inner
+        return {"$ref": f"#/$defs/{key}"}
+
+    def section(name: registry.Section) -> dict[str, Any]:
+        models = [(kind, registry.module(name, kind).Config) for kind in registry.BUILT_IN[name]]
+        return {"oneOf": [reference(f"{name}.{kind}", model) for kind, model in models]}
+
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "inbeam configuration",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["stream", "sinks"],
+        "properties": {
+            "stream": section("stream"),
+            "processors": {"type": "array", "items": section("processors")},
+            "sinks": {"type": "array", "items": section("sinks"), "minItems": 1},
+            "run": reference("run", RunOptions),
+        },
+        "$defs": definitions,
+    }

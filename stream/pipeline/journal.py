@@ -1,0 +1,73 @@
+"""What a restarted process needs to go on in the middle of a scan: the messages that began it, kept beside the output.
+
+A detector says only once what a scan is. Without its start message the frames that follow a restart mean nothing.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cbor2
+
+from stream.config import Config
+from stream.events import ScanStart
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The scan that was open when the last process ended."""
+
+    uid: str
+    header: tuple[tuple[bytes, ...], ...]
+
+
+class Journal:
+    """One small file per source: written when a scan opens, removed when it has ended."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def of(cls, config: Config) -> "Journal":
+        """Beside the first sink that writes a file, or where run.journal says; one per source."""
+        folder = config.run.journal
+        if folder is None:
+            paths = [Path(path) for sink in config.sinks if (path := getattr(sink, "path", None))]
+            fixed = [part for part in paths[0].parent.parts if "{" not in part] if paths else ["."]
+            folder = Path(*fixed) if fixed else Path()
+        source = json.dumps(config.stream.model_dump(mode="json"), sort_keys=True)
+        return cls(folder / f".inbeam-{hashlib.sha256(source.encode()).hexdigest()[:12]}.journal")
+
+    def begin(self, scan: ScanStart) -> None:
+        """Keep the header of a scan that has begun; nothing if the source can find its scan again by itself."""
+        if not scan.header:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".new")
+        with fresh.open("wb") as file:
+            cbor2.dump({"uid": scan.uid, "header": [list(parts) for parts in scan.header]}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path)
+
+    def end(self, uid: str) -> None:
+        """That scan has been completed: nothing of it to resume."""
+        entry = self.read()
+        if entry is not None and entry.uid == uid:
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+
+    def read(self) -> Entry | None:
+        """The scan to go on with, or None. A journal that cannot be read is set aside."""
+        try:
+            content = cbor2.loads(self._path.read_bytes())
+            header = tuple(tuple(bytes(part) for part in parts) for parts in content["header"])
+            return Entry(str(content["uid"]), header)
+        except FileNotFoundError:
+            return None
+        except (cbor2.CBORError, KeyError, TypeError, ValueError):
+            self._path.replace(self._path.with_suffix(".unreadable"))
+            return None

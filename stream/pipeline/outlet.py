@@ -1,0 +1,162 @@
+"""One sink with its bounded queue and its thread. A sink that fails takes nothing down but itself."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from stream.errors import InbeamError
+from stream.events import Frame, ScanEnd, ScanStart
+from stream.ledger import Stored
+from stream.products import Product
+from stream.roles import Counters, Sink
+
+TICK_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class Opening:
+    """A scan to open, and the answer of the sink."""
+
+    scan: ScanStart
+    products: Sequence[Product]
+    answered: threading.Event = field(default_factory=threading.Event)
+    stored: Stored | None = None
+
+
+@dataclass(slots=True)
+class Closing:
+    """The end of a scan, and that the sink has dealt with it."""
+
+    end: ScanEnd
+    answered: threading.Event = field(default_factory=threading.Event)
+
+
+Item: TypeAlias = Opening | Frame | Closing
+
+
+class Outlet:
+    """Feeds one sink from one thread, in order. Full: `put` blocks, which is how a slow disk reaches the detector."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        *,
+        capacity_bytes: int,
+        required: bool,
+        counters: Callable[[], Counters],
+        failed: Callable[["Outlet", Exception], None],
+    ) -> None:
+        self.name = name
+        self.required = required
+        self.error: Exception | None = None
+        self._sink = sink
+        self._capacity = capacity_bytes
+        self._counters = counters
+        self._failed = failed
+        self._items: deque[Item] = deque()
+        self._nbytes = 0
+        self._closed = False
+        lock = threading.Lock()
+        self._filled = threading.Condition(lock)
+        self._emptied = threading.Condition(lock)
+        self._thread = threading.Thread(target=self._run, name=f"inbeam-sink-{name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def fill(self) -> float:
+        """0 empty ... 1 full."""
+        return min(self._nbytes / self._capacity, 1.0)
+
+    def open(self, scan: ScanStart, products: Sequence[Product]) -> Opening:
+        """Ask the sink to start a scan; wait for `answered`."""
+        opening = Opening(scan, products)
+        self._append(opening, 0)
+        return opening
+
+    def put(self, frame: Frame) -> None:
+        """Queue a frame; blocks while the queue is full. A sink that has failed takes nothing more."""
+        with self._filled:
+            while self._nbytes and self._nbytes + frame.nbytes > self._capacity and self.error is None:
+                self._emptied.wait()
+        if self.error is None:
+            self._append(frame, frame.nbytes)
+
+    def end(self, end: ScanEnd) -> Closing:
+        """Queue the end of the scan; `answered` is set when the sink has completed it, or has failed."""
+        closing = Closing(end)
+        self._append(closing, 0)
+        return closing
+
+    def close(self) -> None:
+        """Finish what is queued, close the sink, and wait for its thread."""
+        with self._filled:
+            self._closed = True
+            self._filled.notify()
+        self._thread.join()
+
+    def _append(self, item: Item, nbytes: int) -> None:
+        with self._filled:
+            self._items.append(item)
+            self._nbytes += nbytes
+            self._filled.notify()
+
+    def _next(self) -> Item | None:
+        with self._filled:
+            if not self._items and not self._closed:
+                self._filled.wait(TICK_SECONDS)
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            if isinstance(item, Frame):
+                self._nbytes -= item.nbytes
+                self._emptied.notify()
+            return item
+
+    def _run(self) -> None:
+        ticked = 0.0
+        while True:
+            item = self._next()
+            if item is None and self._closed:
+                break
+            try:
+                if self.error is None:
+                    ticked = self._handle(item, ticked)
+            except Exception as error:
+                self._give_up(error)
+            finally:
+                if isinstance(item, Opening | Closing):
+                    item.answered.set()
+        try:
+            self._sink.close()
+        except Exception as error:
+            self._give_up(error)
+
+    def _handle(self, item: Item | None, ticked: float) -> float:
+        if isinstance(item, Frame):
+            self._sink.write(item)
+        elif isinstance(item, Opening):
+            item.stored = self._sink.start(item.scan, item.products)
+        elif isinstance(item, Closing):
+            self._sink.finish(item.end)
+        now = time.monotonic()
+        if now - ticked >= TICK_SECONDS:
+            self._sink.tick(self._counters())
+            return now
+        return ticked
+
+    def _give_up(self, error: Exception) -> None:
+        if self.error is None:
+            self.error = error if isinstance(error, InbeamError) else _unexpected(self.name, error)
+            with self._filled:
+                self._emptied.notify_all()
+            self._failed(self, self.error)
+
+
+def _unexpected(name: str, error: Exception) -> InbeamError:
+    wrapped = InbeamError(f"{name}: {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,268 @@
+"""Inbox, workers, order, outlets: one scan after the other through all of them.
+
+A scan opens completely (every processor prepared, every sink's file laid out) before its first frame is worked on, so
+that a sink that cannot write is noticed while the detector still holds the frames, and a resumed file can say what it
+already has. It closes in the same way: the boundary waits until no worker has anything in hand.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from stream.config import RunOptions
+from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.ledger import Ledger, Stored
+from stream.pipeline.chain import Chain
+from stream.pipeline.inbox import Inbox
+from stream.pipeline.order import Order
+from stream.pipeline.outlet import Closing, Outlet
+from stream.pipeline.report import Meter, Report, ScanReport
+from stream.roles import Counters, Sink
+
+MOST_NOTES = 100
+
+
+class Pipeline:
+    """Owns the threads between source and sinks. `put` is called from the source's thread only."""
+
+    def __init__(
+        self,
+        chains: Sequence[Chain],
+        gather: Chain,
+        sinks: Mapping[str, tuple[Sink, bool]],
+        options: RunOptions,
+        *,
+        failed: Callable[[], None] = lambda: None,
+        ended: Callable[[ScanEnd], None] = lambda end: None,
+    ) -> None:
+        """`sinks`: name -> (sink, required). Called from any thread: `failed` when the run cannot go on, `ended` when
+        every sink has completed a scan."""
+        self.report = Report()
+        self._chains, self._gather, self._options = chains, gather, options
+        self._failed, self._ended = failed, ended
+        self._inbox = Inbox(int(options.inbox_mb * 1e6), options.when_full)
+        self._meter = Meter()
+        self._ordering = threading.Lock()
+        self._ledger = Ledger(None)
+        self._order: Order | None = None
+        self._scan: ScanStart | None = None
+        self._stored: Stored | None = None
+        self._source_scan: str | None = None
+        self._notes: list[str] = []
+        self._closings: list[Closing] = []
+        self._putting = threading.Lock()
+        self._heard = time.monotonic()
+        self._stopping = threading.Event()
+        self._outlets = [
+            Outlet(
+                name,
+                sink,
+                capacity_bytes=int(options.sink_mb * 1e6),
+                required=required,
+                counters=self.counters,
+                failed=self._sink_failed,
+            )
+            for name, (sink, required) in sinks.items()
+        ]
+        self._workers = [
+            threading.Thread(target=self._work, args=(chain,), name=f"inbeam-worker-{number}", daemon=True)
+            for number, chain in enumerate(chains)
+        ]
+        self._clock = threading.Thread(target=self._tick, name="inbeam-clock", daemon=True)
+        for thread in (*self._workers, self._clock):
+            thread.start()
+
+    def put(self, event: Event) -> None:
+        """Take one event from the source; blocks while the inbox is full."""
+        if isinstance(event, Note):
+            self._note(event.text)
+            return
+        with self._putting:
+            self._put(event)
+            self._heard = time.monotonic()
+
+    def _put(self, event: ScanStart | Frame | ScanEnd) -> None:
+        if isinstance(event, ScanStart):
+            if self._source_scan is not None:
+                self._note(f"scan {self._source_scan}: a new scan began before its end message")
+                self._inbox.put(ScanEnd(self._source_scan, EndStatus.ABORTED))
+            self._source_scan = event.uid
+            self._inbox.put(event)
+        elif self._source_scan != event.scan:
+            kind = "frame" if isinstance(event, Frame) else "end"
+            self._note(f"a {kind} of scan {event.scan}, which is not open, was left out")
+        else:
+            if isinstance(event, ScanEnd):
+                self._source_scan = None
+            else:
+                self._meter.received += 1
+            self._inbox.put(event)
+
+    @property
+    def open_scan(self) -> str | None:
+        """uid of the scan that the source has begun and not ended."""
+        return self._source_scan
+
+    def close(self) -> Report:
+        """No more events: everything accepted is finished, every sink closed, every thread joined."""
+        self._inbox.close()
+        for worker in self._workers:
+            worker.join()
+        self._stopping.set()
+        self._clock.join()
+        for outlet in self._outlets:
+            outlet.close()
+        self._report_ended()
+        return self.report
+
+    def counters(self) -> Counters:
+        """A snapshot for progress lines and monitors."""
+        ledger, scan, order = self._ledger, self._scan, self._order
+        counts = ledger.counts()
+        arrived = sum(number for status, number in counts.items() if status is not FrameStatus.MISSING)
+        lost = max(order.given_up - arrived, 0) if order is not None else counts[FrameStatus.MISSING]
+        return self._meter.snapshot(
+            Counters(
+                scan=scan.name if scan else "",
+                expected=ledger.announced,
+                received=self._meter.received,
+                missing=lost,
+                duplicate=ledger.repeats,
+                late=counts[FrameStatus.LATE],
+                corrupt=counts[FrameStatus.CORRUPT],
+                failed=counts[FrameStatus.FAILED],
+                dropped=counts[FrameStatus.DROPPED],
+                bad_messages=self.report.notes,
+                inbox_fill=self._inbox.fill,
+                sink_fill=max((outlet.fill for outlet in self._outlets), default=0.0),
+            )
+        )
+
+    def _work(self, chain: Chain) -> None:
+        while (ticket := self._inbox.get()) is not None:
+            try:
+                if isinstance(ticket.item, ScanStart):
+                    self._open(ticket.item, ticket.sequence)
+                elif isinstance(ticket.item, ScanEnd):
+                    self._close(ticket.item)
+                elif self._order is not None:
+                    stored = self._already_stored(ticket.item.index)
+                    frame = None if stored else chain.process(ticket.item)
+                    with self._ordering:
+                        self._emit(self._order.push(ticket.sequence, frame, time.monotonic()))
+            except Exception as error:
+                self._run_failed(error)
+            finally:
+                self._inbox.done(ticket)
+
+    def _open(self, scan: ScanStart, sequence: int) -> None:
+        products, *_ = [chain.start(scan) for chain in self._chains]
+        products += self._gather.start(scan)
+        for chain in (self._chains[0], self._gather):
+            if chain.refusal:
+                self._note(f"{chain.refusal} (the frames are kept, marked as failed)")
+        openings = [outlet.open(scan, products) for outlet in self._outlets]
+        for opening in openings:
+            opening.answered.wait()
+        stored = [opening.stored for opening in openings if opening.stored is not None]
+        self._stored = _in_all(stored) if stored else None
+        with self._ordering:
+            self._scan = scan
+            self._ledger = Ledger(scan.expected, self._stored)
+            self._order = Order(
+                self._ledger,
+                first_sequence=sequence,
+                frames=self._options.reorder_frames,
+                seconds=self._options.reorder_ms / 1e3,
+                max_bytes=int(self._options.sink_mb * 1e6),
+            )
+        self._meter.begin(already=int(self._stored.states.astype(bool).sum()) if self._stored else 0)
+
+    def _close(self, end: ScanEnd) -> None:
+        if self._order is None or self._scan is None:
+            return
+        with self._ordering:
+            self._emit(self._order.end())
+            self._order = None
+        if end.announced is not None:
+            self._ledger.announced = max(end.announced, self._ledger.announced or 0)
+        end = replace(
+            end,
+            expected=self._ledger.expected,
+            counts=self._ledger.counts(),
+            notes=(*end.notes, *self._notes)[:MOST_NOTES],
+        )
+        self._notes = []
+        for chain in (*self._chains, self._gather):
+            chain.finish(end)
+        self._report_ended()
+        self._closings = [outlet.end(end) for outlet in self._outlets]
+        self.report.add(ScanReport.of(self._scan, end, highest=self._ledger.highest, repeats=self._ledger.repeats))
+
+    def _already_stored(self, index: int) -> bool:
+        stored = self._stored
+        return stored is not None and index < len(stored.states) and FrameStatus(int(stored.states[index])).has_data
+
+    def _emit(self, frames: Sequence[Frame]) -> None:
+        """In frame order to the gathering processors and to every sink. The caller holds the ordering lock."""
+        for frame in frames:
+            gathered = self._gather.process(frame)
+            self._meter.finish(gathered)
+            if gathered.status in (FrameStatus.FAILED, FrameStatus.CORRUPT):
+                self.report.first_problem(gathered)
+            for outlet in self._outlets:
+                outlet.put(gathered)
+
+    def _tick(self) -> None:
+        while not self._stopping.wait(0.1):
+            with self._ordering:
+                if self._order is not None:
+                    self._emit(self._order.tick(time.monotonic()))
+                self._report_ended()
+            self._expire()
+
+    def _report_ended(self) -> None:
+        """Tell once that every sink has completed the last scan."""
+        closings = self._closings
+        if closings and all(closing.answered.is_set() for closing in closings):
+            self._closings = []
+            self._ended(closings[0].end)
+
+    def _expire(self) -> None:
+        """End a scan of which nothing has been heard for too long. A source that is busy putting is not silent."""
+        limit = self._options.scan_timeout_s
+        if limit is None or not self._putting.acquire(blocking=False):
+            return
+        try:
+            if self._source_scan is not None and time.monotonic() - self._heard > limit:
+                self._note(f"scan {self._source_scan}: no message for {limit:g} s, and no end message")
+                self._put(ScanEnd(self._source_scan, EndStatus.ABORTED))
+        finally:
+            self._putting.release()
+
+    def _note(self, text: str) -> None:
+        self.report.note(text)
+        if len(self._notes) < MOST_NOTES:
+            self._notes.append(text)
+
+    def _sink_failed(self, outlet: Outlet, error: Exception) -> None:
+        self.report.sink_failed(outlet.name, error, required=outlet.required)
+        if outlet.required:
+            self._failed()
+
+    def _run_failed(self, error: Exception) -> None:
+        self.report.run_failed(error)
+        self._failed()
+
+
+def _in_all(stored: Sequence[Stored]) -> Stored:
+    """What every file has: a frame that one of them lacks is processed again."""
+    length = min(len(each.states) for each in stored)
+    states = stored[0].states[:length].copy()
+    for each in stored[1:]:
+        lacking = ~np.isin(each.states[:length], [s for s in FrameStatus if s.has_data])
+        states[lacking] = FrameStatus.MISSING
+    return Stored(states)

@@ -1,0 +1,148 @@
+"""What the user is told: rates while the scan runs, one line per scan, and whether anything was lost."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from stream.events import EndStatus, Frame, FrameStatus, ScanEnd, ScanStart
+from stream.roles import Counters
+
+log = logging.getLogger("inbeam")
+MOST_LINES = 20
+
+
+class Meter:
+    """Counts and speeds of the running scan; the rate is that of the last second or so."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._finished = 0
+        self._latency_s = 0.0
+        self._window: list[tuple[float, int]] = []
+
+    def begin(self, already: int) -> None:
+        """A scan begins, of which `already` frames were stored by an earlier process."""
+        self._finished = already
+        self._window = []
+
+    def finish(self, frame: Frame) -> None:
+        """A frame is on its way to the sinks."""
+        if frame.status is not FrameStatus.DUPLICATE:
+            self._finished += 1
+            self._latency_s = time.time() - frame.received
+
+    def snapshot(self, counters: Counters) -> Counters:
+        """Fill in what this meter knows."""
+        now = time.monotonic()
+        window = [(then, count) for then, count in self._window if now - then < 2.0] + [(now, self._finished)]
+        self._window = window
+        elapsed = now - window[0][0]
+        rate = (self._finished - window[0][1]) / elapsed if elapsed > 0 else 0.0
+        return replace(counters, finished=self._finished, rate=max(rate, 0.0), latency_ms=1e3 * self._latency_s)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """How one scan ended: the reconciled counts, which sum to `expected`."""
+
+    name: str
+    status: EndStatus
+    expected: int
+    counts: Mapping[FrameStatus, int]
+    repeats: int
+    highest: int
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, scan: ScanStart, end: ScanEnd, *, highest: int, repeats: int) -> "ScanReport":
+        """From the two boundaries of the scan and its ledger."""
+        return cls(scan.name, end.status, end.expected, end.counts, repeats, highest, end.notes)
+
+    @property
+    def lost(self) -> int:
+        """Frame numbers without data. Those that a stopped scan had not reached yet are not lost."""
+        holes = sum(number for status, number in self.counts.items() if not status.has_data)
+        if self.status is EndStatus.STOPPED:
+            holes -= self.expected - (self.highest + 1)
+        return holes
+
+    def line(self) -> str:
+        """One line: every status that occurs, its sum."""
+        parts = [f"{number} {status.name.lower()}" for status, number in self.counts.items() if number]
+        again = f", {self.repeats} copies sent again" if self.repeats else ""
+        return f"scan {self.name} {self.status.value}: {' + '.join(parts) or '0'} = {self.expected} frames{again}"
+
+
+class Report:
+    """Everything that went wrong in a run; decides the exit code. Told from several threads."""
+
+    def __init__(self) -> None:
+        self.scans: list[ScanReport] = []
+        self.notes = 0
+        self._errors: list[str] = []
+        self._problems = 0
+        self._lock = threading.Lock()
+
+    def add(self, scan: ScanReport) -> None:
+        """A scan has ended."""
+        with self._lock:
+            self.scans.append(scan)
+            self._problems = 0
+        log.info(scan.line())
+
+    def note(self, text: str) -> None:
+        """Something odd that belongs to no frame number."""
+        with self._lock:
+            self.notes += 1
+            count = self.notes
+        if count <= MOST_LINES:
+            log.warning(text)
+        elif count == MOST_LINES + 1:
+            log.warning("further notes are counted, not shown")
+
+    def first_problem(self, frame: Frame) -> None:
+        """Show the first few frames of a scan that failed; all of them are in the ledger."""
+        with self._lock:
+            self._problems += 1
+            count = self._problems
+        if count <= 5:
+            log.warning("frame %d %s: %s", frame.index, frame.status.name.lower(), frame.problem)
+
+    def sink_failed(self, name: str, error: Exception, *, required: bool) -> None:
+        """A sink cannot go on."""
+        consequence = "the run stops" if required else "the run goes on without it"
+        self._error(f"{error} ({name}: {consequence})")
+
+    def run_failed(self, error: Exception) -> None:
+        """The run cannot go on."""
+        self._error(f"{type(error).__name__}: {error}" if not str(error) else str(error))
+
+    @property
+    def exit_code(self) -> int:
+        """0 only if nothing was lost, failed or odd."""
+        return 0 if not self.summary() else 1
+
+    def summary(self) -> str:
+        """One line that says what went wrong, or ""."""
+        lost = sum(scan.lost for scan in self.scans)
+        parts = list(dict.fromkeys(self._errors))
+        if lost:
+            kinds = ", ".join(
+                f"{number} {status.name.lower()}"
+                for status in FrameStatus
+                if not status.has_data and (number := sum(scan.counts[status] for scan in self.scans))
+            )
+            parts.append(f"{lost} frames without data ({kinds}): see ledger/status in the file")
+        if self.notes:
+            parts.append(f"{self.notes} messages could not be used")
+        aborted = sum(scan.status is EndStatus.ABORTED for scan in self.scans)
+        if aborted:
+            parts.append(f"{aborted} scans were aborted")
+        return "; ".join(parts)
+
+    def _error(self, text: str) -> None:
+        with self._lock:
+            self._errors.append(text)
+        log.error(text)

@@ -1,0 +1,169 @@
+"""A run: the source feeds the pipeline until it ends, is stopped, or something required fails."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+from stream import registry
+from stream.config import Config
+from stream.errors import SourceLost
+from stream.events import EndStatus, ScanEnd, ScanStart
+from stream.pipeline.chain import Chain, Step
+from stream.pipeline.journal import Journal
+from stream.pipeline.pipeline import Pipeline
+from stream.pipeline.report import Report
+from stream.roles import Counters, Source
+
+log = logging.getLogger("inbeam")
+LONGEST_PAUSE_S = 30.0
+PROGRESS_S = 0.25
+
+
+class Run:
+    """One run of a configuration. `stop` may be called from anywhere, also from a signal handler in the thread of
+    `execute`: the source has a thread of its own, so that no lock can be held by the interrupted code."""
+
+    def __init__(self, config: Config, *, reopen: bool) -> None:
+        """`reopen`: a lost source is opened again (live); otherwise losing it is an error (recorded scans)."""
+        self._config = config
+        self._reopen = reopen
+        self._stop = threading.Event()
+        self._journal = Journal.of(config)
+        self._source: Source | None = None
+        self._pipeline: Pipeline | None = None
+
+    def stop(self) -> None:
+        """Finish the frames in hand, close the files, end."""
+        self._stop.set()
+        if self._source is not None:
+            self._source.close()
+
+    def counters(self) -> Counters:
+        """A snapshot of the running pipeline."""
+        return self._pipeline.counters() if self._pipeline is not None else Counters()
+
+    def execute(self, progress: Callable[[Counters], None] = lambda counters: None) -> Report:
+        """Run to the end, calling `progress` about four times a second.
+
+        Raises ConfigError before anything is opened if the configuration cannot be used.
+        """
+        config = self._config
+        names = [_name(options) for options in config.processors]
+        chains = [
+            [
+                Step(name, registry.create("processors", options))
+                for name, options in zip(names, config.processors, strict=True)
+            ]
+            for _ in range(worker_count(config))
+        ]
+        gather = Chain([step for step in chains[0] if step.processor.gathers])
+        workers = [Chain([step for step in chain if not step.processor.gathers]) for chain in chains]
+        sinks = {}
+        for number, options in enumerate(config.sinks):
+            sink = registry.create("sinks", options)
+            if hasattr(sink, "configuration"):
+                sink.configuration = config.document
+            sinks[f"sinks[{number}] {_name(options)}"] = (sink, bool(getattr(options, "required", True)))
+        self._pipeline = Pipeline(workers, gather, sinks, config.run, failed=self.stop, ended=self._ended)
+        thread = threading.Thread(target=self._run, args=(self._pipeline,), name="inbeam-source", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(PROGRESS_S)
+            progress(self._pipeline.counters())
+        return self._pipeline.report
+
+    def _run(self, pipeline: Pipeline) -> None:
+        try:
+            self._feed(pipeline)
+        except Exception as error:
+            pipeline.report.run_failed(error)
+        finally:
+            pipeline.close()
+
+    def _ended(self, end: ScanEnd) -> None:
+        """Every sink has completed the scan. One that we stopped ourselves can be resumed: its journal stays."""
+        if end.status is not EndStatus.STOPPED:
+            self._journal.end(end.scan)
+
+    def _feed(self, pipeline: Pipeline) -> None:
+        pause = 0.5
+        entry = self._journal.read()
+        scans = 0
+        while not self._stop.is_set():
+            source = self._source = registry.create("stream", self._config.stream)
+            if self._stop.is_set():
+                source.close()
+            if entry is not None:
+                log.info("going on with scan %s, which was open when inbeam last ended", entry.uid)
+                source.restore(entry.uid, entry.header)
+                entry = None
+            try:
+                for event in source.events():
+                    pause = 0.5
+                    if isinstance(event, ScanStart):
+                        self._journal.begin(event)
+                    elif isinstance(event, ScanEnd):
+                        event = self._stopped(event)
+                        scans += 1
+                    pipeline.put(event)
+                    if isinstance(event, ScanEnd) and scans == self._config.run.scans:
+                        self._stop.set()
+                        break
+                ended = True
+            except SourceLost as error:
+                if not self._reopen:
+                    raise
+                log.warning("%s; trying again in %.1f s", error, pause)
+                ended = False
+            finally:
+                source.close()
+            if pipeline.open_scan is not None:
+                status = EndStatus.STOPPED if self._stop.is_set() else EndStatus.ABORTED
+                pipeline.put(ScanEnd(pipeline.open_scan, status))
+            if ended:
+                return
+            self._stop.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _stopped(self, end: ScanEnd) -> ScanEnd:
+        """A scan that ends because we stop has not been aborted by the detector."""
+        if self._stop.is_set() and end.status is EndStatus.ABORTED:
+            return replace(end, status=EndStatus.STOPPED)
+        return end
+
+
+def worker_count(config: Config) -> int:
+    """Worker threads: as configured, or one per core that this process may use, at most 8."""
+    if config.run.workers != "auto":
+        return int(config.run.workers)
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+
+
+@contextmanager
+def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM stops in order, the second at once (exit code 130)."""
+    asked = threading.Event()
+
+    def react(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            os._exit(130)
+        asked.set()
+        log.warning("stopping: the frames in hand are finished; once more to stop at once")
+        stop()
+
+    before: dict[int, Any] = {number: signal.signal(number, react) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _name(options: Any) -> str:
+    return str(getattr(options, "name", None) or options.type)

@@ -1,0 +1,311 @@
+"""The machinery between source and sinks, on a source and sinks made of lists."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stream import (
+    Counters,
+    Detector,
+    Encoding,
+    EndStatus,
+    Event,
+    Field,
+    Frame,
+    FrameStatus,
+    InbeamError,
+    Note,
+    Payload,
+    Product,
+    ScanEnd,
+    ScanStart,
+    SinkFailed,
+    Stored,
+    Work,
+)
+from stream.config import RunOptions
+from stream.pipeline.chain import Chain, Step
+from stream.pipeline.pipeline import Pipeline
+from stream.wire.native import bslz4_compress
+
+SHAPE = (4, 8)
+
+
+def scan(uid: str = "one", expected: int | None = None) -> ScanStart:
+    return ScanStart(uid, uid, SHAPE, np.dtype("u2"), ("data",), expected, Detector(), 0.0)
+
+
+def frame(index: int, uid: str = "one", data: bytes | None = None) -> Frame:
+    image = np.full(SHAPE, index, "u2")
+    payload = Payload(data or bslz4_compress(image), Encoding.BSLZ4, SHAPE, image.dtype)
+    return Frame(uid, index, {"data": payload}, received=0.0)
+
+
+class Mean:
+    """Gives the mean of the pixels; waits for `gate` on one frame, refuses another."""
+
+    gathers = False
+
+    def __init__(self, slow: int | None = None, bad: int | None = None) -> None:
+        self.slow, self.bad = slow, bad
+        self.gate = threading.Event()
+
+    def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
+        if scan.uid == "refused":
+            raise InbeamError("no wavelength")
+        return (Product("mean", (Field("value", (), np.dtype("f8")),), signal="value"),)
+
+    def process(self, work: Work) -> None:
+        if work.frame.index == self.slow:
+            assert self.gate.wait(30)
+        if work.frame.index == self.bad:
+            raise ZeroDivisionError("beam lost")
+        work.results["mean"] = {"value": work.image().mean()}
+
+    def finish(self, end: ScanEnd) -> None:
+        pass
+
+
+class Kept:
+    """A sink that keeps everything, or fails on demand."""
+
+    def __init__(self, stored: Stored | None = None, fail_at: int | None = None) -> None:
+        self.frames: list[Frame] = []
+        self.ends: list[ScanEnd] = []
+        self.stored, self.fail_at = stored, fail_at
+        self.got = threading.Condition()
+        self.closed = False
+
+    def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
+        self.products = products
+        return self.stored
+
+    def write(self, frame: Frame) -> None:
+        if frame.index == self.fail_at:
+            raise SinkFailed("disk full: make room and start again")
+        with self.got:
+            self.frames.append(frame)
+            self.got.notify_all()
+
+    def tick(self, counters: Counters) -> None:
+        self.counters = counters
+
+    def finish(self, end: ScanEnd) -> None:
+        with self.got:
+            self.ends.append(end)
+            self.got.notify_all()
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def indices(self) -> list[int]:
+        return [frame.index for frame in self.frames]
+
+
+def play(
+    events: Iterator[Event] | Sequence[Event],
+    *sinks: Kept,
+    processors: Sequence[Mean] = (),
+    workers: int = 2,
+    required: bool = True,
+    **options: object,
+) -> Pipeline:
+    pipeline = Pipeline(
+        [Chain([Step("mean", processor) for processor in processors]) for _ in range(workers)],
+        Chain([]),
+        {f"sink{number}": (sink, required) for number, sink in enumerate(sinks)},
+        RunOptions(reorder_ms=60_000, **options),
+    )
+    try:
+        for event in events:
+            pipeline.put(event)
+    finally:
+        pipeline.close()
+    return pipeline
+
+
+def test_every_frame_reaches_every_sink_in_frame_order_with_its_results() -> None:
+    sinks = Kept(), Kept()
+    pipeline = play([scan(), *map(frame, range(200)), ScanEnd("one")], *sinks, processors=[Mean()])
+    for sink in sinks:
+        assert sink.indices == list(range(200))
+        assert [kept.results["mean"]["value"] for kept in sink.frames] == list(range(200))
+        assert len({kept.checksums["data"] for kept in sink.frames}) == 200
+        assert sink.closed
+    assert pipeline.report.exit_code == 0
+    assert sinks[0].ends[0].counts[FrameStatus.RECEIVED] == sinks[0].ends[0].expected == 200
+
+
+def test_a_slow_worker_delays_its_successors_but_never_overtakes_order() -> None:
+    slow = Mean(slow=3)
+    sink = Kept()
+
+    def events() -> Iterator[Event]:
+        yield scan()
+        yield from map(frame, range(20))
+        assert sink.indices == [0, 1, 2][: len(sink.indices)]
+        slow.gate.set()
+        yield ScanEnd("one")
+
+    play(events(), sink, processors=[slow])
+    assert sink.indices == list(range(20))
+
+
+def test_a_missing_frame_neither_stalls_nor_shifts_and_a_late_one_is_patched() -> None:
+    order = [0, 1, *range(3, 15), 2, 15]
+    sink = Kept()
+    pipeline = play([scan(), *map(frame, order), ScanEnd("one", announced=18)], sink, reorder_frames=4)
+    assert sink.indices[:2] == [0, 1]
+    assert sorted(sink.indices) == list(range(16))
+    late = next(kept for kept in sink.frames if kept.index == 2)
+    assert late.status is FrameStatus.LATE
+    assert late.payloads
+    end = sink.ends[0]
+    assert end.counts[FrameStatus.LATE] == 1
+    assert end.counts[FrameStatus.MISSING] == 2
+    assert sum(end.counts.values()) == end.expected == 18
+    assert pipeline.report.exit_code == 1
+    assert "2 frames without data (2 missing)" in pipeline.report.summary()
+
+
+def test_frames_within_the_window_are_put_in_order_and_are_not_late() -> None:
+    sink = Kept()
+    play([scan(), *map(frame, [2, 0, 1, 5, 3, 4]), ScanEnd("one")], sink)
+    assert sink.indices == list(range(6))
+    assert sink.ends[0].counts[FrameStatus.RECEIVED] == 6
+
+
+def test_a_missing_frame_is_given_up_after_a_time_without_any_later_frame() -> None:
+    sink = Kept()
+
+    def events() -> Iterator[Event]:
+        yield scan()
+        yield frame(0)
+        yield frame(2)
+        with sink.got:
+            assert sink.got.wait_for(lambda: sink.indices == [0, 2], timeout=30)
+        yield ScanEnd("one")
+
+    pipeline = Pipeline([Chain([])], Chain([]), {"sink": (sink, True)}, RunOptions(reorder_ms=1))
+    for event in events():
+        pipeline.put(event)
+    pipeline.close()
+    assert sink.ends[0].counts[FrameStatus.MISSING] == 1
+
+
+@pytest.mark.parametrize("order", [[0, 1, 1, 2], [0, 2, 2, 1], [0, 1, 2, 0, 0]])
+def test_a_duplicate_is_stored_once_and_recorded_once(order: list[int]) -> None:
+    sink = Kept()
+    pipeline = play([scan(), *map(frame, order), ScanEnd("one")], sink)
+    stored = [kept.index for kept in sink.frames if kept.payloads]
+    assert sorted(stored) == [0, 1, 2]
+    assert sum(kept.status is FrameStatus.DUPLICATE for kept in sink.frames) == 1
+    counts = sink.ends[0].counts
+    assert counts[FrameStatus.DUPLICATE] == 1
+    assert counts[FrameStatus.RECEIVED] == 2
+    assert pipeline.report.scans[0].repeats == len(order) - 3
+    assert pipeline.report.exit_code == 0
+
+
+def test_a_corrupt_frame_is_a_hole_and_a_good_copy_fills_it() -> None:
+    good = frame(1)
+    damaged = replace(good, payloads={"data": replace(good.payloads["data"], data=bytes(40))})
+    sink = Kept()
+    play([scan(), frame(0), damaged, frame(2), ScanEnd("one")], sink)
+    assert sink.frames[1].status is FrameStatus.CORRUPT
+    assert not sink.frames[1].payloads
+    sink = Kept()
+    play([scan(), frame(0), damaged, frame(2), good, ScanEnd("one")], sink)
+    assert sink.frames[-1].index == 1
+    assert sink.frames[-1].status is FrameStatus.LATE
+    assert sink.ends[0].counts[FrameStatus.CORRUPT] == 0
+
+
+def test_a_frame_that_fails_in_a_processor_is_marked_and_its_bytes_are_kept() -> None:
+    sink = Kept()
+    pipeline = play([scan(), *map(frame, range(5)), ScanEnd("one")], sink, processors=[Mean(bad=3)])
+    assert sink.frames[3].status is FrameStatus.FAILED
+    assert "beam lost" in sink.frames[3].problem
+    assert sink.frames[3].payloads
+    assert pipeline.report.exit_code == 1
+
+
+def test_a_processor_that_refuses_the_scan_costs_no_frame() -> None:
+    sink = Kept()
+    events = [scan("refused"), *(frame(index, "refused") for index in range(3)), ScanEnd("refused")]
+    pipeline = play(events, sink, processors=[Mean()])
+    assert [kept.status for kept in sink.frames] == [FrameStatus.FAILED] * 3
+    assert all(kept.payloads for kept in sink.frames)
+    assert "no wavelength" in sink.ends[0].notes[0]
+    assert pipeline.report.exit_code == 1
+
+
+def test_a_new_scan_before_the_end_of_the_old_one_closes_the_old_one() -> None:
+    sink = Kept()
+    events = [scan(), frame(0), scan("two"), frame(0, "two"), frame(9, "one"), ScanEnd("two"), ScanEnd("two")]
+    pipeline = play(events, sink)
+    assert [(end.scan, end.status) for end in sink.ends] == [("one", EndStatus.ABORTED), ("two", EndStatus.COMPLETE)]
+    assert [(kept.scan, kept.index) for kept in sink.frames] == [("one", 0), ("two", 0)]
+    assert pipeline.report.notes == 3
+
+
+def test_a_full_inbox_that_drops_keeps_every_boundary_and_accounts_for_every_frame() -> None:
+    gate = Mean(slow=0)
+    sink = Kept()
+    size = frame(0).nbytes
+
+    def events() -> Iterator[Event]:
+        yield scan()
+        yield from map(frame, range(50))
+        yield ScanEnd("one", announced=50)
+        yield scan("two")
+        yield frame(0, "two")
+        gate.gate.set()
+        yield ScanEnd("two")
+
+    pipeline = play(events(), sink, processors=[gate], workers=1, inbox_mb=5 * size / 1e6, when_full="drop_oldest")
+    assert [end.scan for end in sink.ends] == ["one", "two"]
+    counts = sink.ends[0].counts
+    assert counts[FrameStatus.DROPPED] > 0
+    assert counts[FrameStatus.RECEIVED] + counts[FrameStatus.DROPPED] == sink.ends[0].expected == 50
+    assert pipeline.report.exit_code == 1
+
+
+def test_a_failing_required_sink_is_told_and_the_other_sinks_go_on() -> None:
+    bad, good = Kept(fail_at=5), Kept()
+    pipeline = play([scan(), *map(frame, range(50)), ScanEnd("one")], bad, good)
+    assert good.indices == list(range(50))
+    assert "disk full" in pipeline.report.summary()
+    assert pipeline.report.exit_code == 1
+
+
+def test_a_resumed_scan_processes_only_what_some_file_lacks() -> None:
+    full = Stored(np.ones(10, np.uint8))
+    partly = Stored(np.array([1, 1, 0, 1, 6, 0], np.uint8))
+    sinks = Kept(full), Kept(partly)
+    play([scan(), *map(frame, range(12)), ScanEnd("one", announced=12)], *sinks, processors=[Mean()])
+    for sink in sinks:
+        assert sink.indices == [2, 4, 5, 6, 7, 8, 9, 10, 11]
+        assert sum(sink.ends[0].counts[status] for status in FrameStatus if status.has_data) == 12
+
+
+def test_a_scan_that_falls_silent_is_ended() -> None:
+    sink = Kept()
+    pipeline = Pipeline([Chain([])], Chain([]), {"sink": (sink, True)}, RunOptions(scan_timeout_s=0.01))
+    pipeline.put(scan())
+    with sink.got:
+        assert sink.got.wait_for(lambda: sink.ends, timeout=30)
+    pipeline.close()
+    assert sink.ends[0].status is EndStatus.ABORTED
+    assert "no message for" in sink.ends[0].notes[0]
+
+
+def test_notes_are_counted_and_reach_the_file() -> None:
+    sink = Kept()
+    pipeline = play([scan(), Note("an unreadable message"), frame(0), ScanEnd("one")], sink)
+    assert pipeline.report.notes == 1
+    assert sink.ends[0].notes == ("an unreadable message",)
