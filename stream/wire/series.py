@@ -65,10 +65,16 @@ class Announced:
 
 
 class Series:
-    """The scan that is open, and what its messages become."""
+    """The scan that is open, and what its messages become.
 
-    def __init__(self, source: str) -> None:
+    identity: base of the uids of scans that have none of their own, for recordings: the same at every reading. Without
+    it these uids are random.
+    """
+
+    def __init__(self, source: str, identity: str | None = None) -> None:
         self.source = source
+        self._identity = identity
+        self._scans = 0
         self.open: ScanStart | None = None
         self._now: Announced | None = None
         self._waiting: Announced | None = None
@@ -208,7 +214,11 @@ class Series:
         events: list[Event] = []
         if self._now is not None:
             events += self.finish(EndStatus.ABORTED, f"no end message before series {start.series} began")
-        uid = start.unique if start.unique is not None and SAFE_UID.fullmatch(start.unique) else str(uuid.uuid4())
+        self._scans += 1
+        if start.unique is not None and SAFE_UID.fullmatch(start.unique):
+            uid = start.unique
+        else:
+            uid = f"{self._identity}#{self._scans}" if self._identity is not None else str(uuid.uuid4())
         self._now, self._waiting, self._highest = start, None, -1
         self._said.clear()
         self.open = ScanStart(

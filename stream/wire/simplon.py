@@ -31,12 +31,23 @@ GRAMMAR = re.compile(r"(?:bs(8|16|32))?-?(lz4)?([<>])?")
 
 
 class Decoder:
-    """Messages in, events out; one per source. Never raises, whatever the bytes are: see `feed`."""
+    """Messages in, events out; one per source. Never raises, whatever the bytes are: see `feed`.
 
-    def __init__(self, limits: Limits = DEFAULT, *, monitor_key: str | None = None, source: str = "simplon") -> None:
+    monitor_key: dotted path of the incident-beam reading in an image's user data.
+    identity: see `stream.wire.series.Series`.
+    """
+
+    def __init__(
+        self,
+        limits: Limits = DEFAULT,
+        *,
+        monitor_key: str | None = None,
+        source: str = "simplon",
+        identity: str | None = None,
+    ) -> None:
         self._limits = limits
         self._monitor = tuple(monitor_key.split(".")) if monitor_key else ()
-        self._series = Series(source)
+        self._series = Series(source, identity)
         self._believed: ScanStart | None = None
 
     @property

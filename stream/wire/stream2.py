@@ -32,12 +32,23 @@ MAPPED = frozenset(
 
 
 class Decoder:
-    """Messages in, events out; one per source. Never raises, whatever the bytes are: see `feed`."""
+    """Messages in, events out; one per source. Never raises, whatever the bytes are: see `feed`.
 
-    def __init__(self, limits: Limits = DEFAULT, *, monitor_key: str | None = None, source: str = "stream2") -> None:
+    monitor_key: dotted path of the incident-beam reading in an image's user data.
+    identity: see `stream.wire.series.Series`.
+    """
+
+    def __init__(
+        self,
+        limits: Limits = DEFAULT,
+        *,
+        monitor_key: str | None = None,
+        source: str = "stream2",
+        identity: str | None = None,
+    ) -> None:
         self._limits = limits
         self._monitor = tuple(monitor_key.split(".")) if monitor_key else ()
-        self._series = Series(source)
+        self._series = Series(source, identity)
 
     @property
     def scan(self) -> ScanStart | None:

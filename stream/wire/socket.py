@@ -1,0 +1,250 @@
+"""A detector's socket: PULL or SUB, connecting or bound, received without copying, reconnected by ZMQ itself.
+
+CURVE, where the network is not trusted (it encrypts, and admits only who knows the right key):
+1. make a pair of keys for each of both ends: `zmq.auth.create_certificates("keys", "inbeam")`;
+2. keep `*.key_secret` where it was made, carry the public `*.key` of the sending end here;
+3. connecting: `secret_key: keys/inbeam.key_secret` and `server_key: keys/detector.key`;
+4. bound (`bind: true`): `secret_key` alone, and the sender gets our public key as its server key;
+5. DECTRIS detectors do not speak CURVE: put it between the beamline's forwarder and inbeam.
+"""
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import zmq
+import zmq.auth
+from pydantic import Field, field_validator, model_validator
+from zmq.utils.monitor import recv_monitor_message
+
+from stream.errors import SourceLost
+from stream.events import EndStatus, Event, Note, ScanStart
+from stream.registry import Options
+from stream.wire.limits import Limits, megabytes
+
+POLL_MS = 100
+ENDPOINT = re.compile(
+    r"tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+|\*):(?P<port>\d{1,5}|\*)|(?:ipc|inproc)://.+"
+)
+LOST = zmq.EVENT_DISCONNECTED
+REFUSED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+
+log = logging.getLogger("inbeam.stream")
+
+
+class SocketOptions(Options):
+    """Where a detector's messages come from, and how much of them is held before the pipeline takes them."""
+
+    endpoint: str = Field(description="ZMQ address: tcp://host:port of the detector (of this machine with bind: true)")
+    socket: Literal["pull", "sub"] = Field("pull", description="pull: the detector's PUSH; sub: a forwarder's PUB")
+    bind: bool = Field(False, description="Wait for senders at this address instead of connecting to it")
+    high_water_mark: int = Field(
+        128, ge=1, le=1_000_000, description="Messages that ZMQ holds for us; the detector buffers what follows"
+    )
+    max_message_mb: float = Field(
+        1024.0, gt=0, le=16384, description="Largest message taken, MB (10^6 bytes); a 16M header with masks has 145"
+    )
+    monitor_key: str | None = Field(
+        None, description="Dotted path of the incident-beam reading in the image's user data, such as beam.i0"
+    )
+    server_key: Path | None = Field(None, description="CURVE: public certificate (*.key) of the sending end")
+    secret_key: Path | None = Field(None, description="CURVE: our own certificate (*.key_secret)")
+
+    @field_validator("endpoint")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        found = ENDPOINT.fullmatch(value)
+        if found is None:
+            raise ValueError(
+                f"{value!r} is no ZMQ address: write tcp://host:port, such as tcp://detector.example.org:31001 "
+                "(stream2 sends on port 31001, SIMPLON stream v1 on 9999)"
+            )
+        port = found["port"]
+        if port is not None and port != "*" and not 0 < int(port) < 65536:
+            raise ValueError(f"port {port} of {value} is not between 1 and 65535")
+        return value
+
+    @field_validator("server_key", "secret_key")
+    @classmethod
+    def _certificate(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                zmq.auth.load_certificate(value)
+            except (OSError, ValueError) as error:
+                raise ValueError(
+                    f"{value} is no CURVE certificate ({error}): see zmq.auth.create_certificates"
+                ) from error
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> "SocketOptions":
+        if not self.bind and "*" in self.endpoint:
+            raise ValueError(f"endpoint {self.endpoint}: * is for bind: true; name the detector's host and port")
+        if self.server_key is not None and (self.bind or self.secret_key is None):
+            raise ValueError(
+                "server_key goes with secret_key and without bind: see the docstring of stream.wire.socket"
+            )
+        if self.secret_key is not None and not self.bind and self.server_key is None:
+            raise ValueError("secret_key without server_key: give the public certificate of the sending end too")
+        if self.secret_key is not None and zmq.auth.load_certificate(self.secret_key)[1] is None:
+            raise ValueError(f"secret_key {self.secret_key} holds no secret key: give the *.key_secret file")
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """What one message may ask for."""
+        return megabytes(self.max_message_mb)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One ZMQ message: views of its parts, and the Unix time at which it was taken from the socket, s."""
+
+    parts: list[memoryview]
+    received: float
+
+
+class Receiver:
+    """Opens the socket and iterates over its messages until closed."""
+
+    def __init__(self, options: SocketOptions) -> None:
+        self._options = options
+        self._closed = threading.Event()
+        self.address = options.endpoint
+        """Where the socket is bound, once it is: a port of * is known then."""
+        self.ready = threading.Event()
+        """Set as soon as the socket is connecting or bound."""
+
+    def close(self) -> None:
+        """Make the iteration end within about 100 ms. From any thread; never blocks."""
+        self._closed.set()
+
+    def __iter__(self) -> Iterator[Message | str | None]:
+        """Messages; text on the connection; None after 100 ms of silence. Raises SourceLost if it cannot be opened."""
+        context = zmq.Context()
+        try:
+            with self._open(context) as socket:
+                monitor = socket.get_monitor_socket(LOST | REFUSED)
+                self.ready.set()
+                try:
+                    yield from self._receive(socket, monitor)
+                finally:
+                    socket.disable_monitor()
+                    monitor.close(0)
+        finally:
+            context.destroy(linger=0)
+
+    def _open(self, context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+        options = self._options
+        socket = context.socket(zmq.PULL if options.socket == "pull" else zmq.SUB)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RCVHWM, options.high_water_mark)
+        socket.setsockopt(zmq.MAXMSGSIZE, options.limits.message_bytes)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 30), (zmq.TCP_KEEPALIVE_INTVL, 10)):
+            socket.setsockopt(option, value)  # a detector that loses power sends no FIN
+        socket.setsockopt(zmq.IPV6, int("[" in options.endpoint))
+        if options.socket == "sub":
+            socket.setsockopt(zmq.SUBSCRIBE, b"")
+        if options.secret_key is not None:
+            socket.curve_publickey, socket.curve_secretkey = zmq.auth.load_certificate(options.secret_key)
+            if options.server_key is not None:
+                socket.curve_serverkey, _ = zmq.auth.load_certificate(options.server_key)
+            else:
+                socket.curve_server = True
+        try:
+            if options.bind:
+                socket.bind(options.endpoint)
+                self.address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
+            else:
+                socket.connect(options.endpoint)
+        except zmq.ZMQError as error:
+            socket.close(0)
+            verb = "bind" if options.bind else "connect"
+            raise SourceLost(
+                f"cannot {verb} to {options.endpoint}: {error.strerror}; check the address"
+                + (" and that no other program has this port" if options.bind else "")
+            ) from error
+        return socket
+
+    def _receive(self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> Iterator[Message | str | None]:
+        allowed = self._options.limits.parts
+        while not self._closed.is_set():
+            try:
+                frame = socket.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                if not socket.poll(POLL_MS):
+                    yield from self._connection(monitor)
+                    yield None
+                continue
+            received = time.time()
+            parts = [frame.buffer]
+            while frame.more:
+                frame = socket.recv(copy=False)
+                if len(parts) <= allowed:  # one more than allowed, so that the decoder says so
+                    parts.append(frame.buffer)
+            yield Message(parts, received)
+
+    def _connection(self, monitor: "zmq.Socket[bytes]") -> Iterator[str]:
+        """What happened to the connection, in words."""
+        while monitor.poll(0):
+            event = int(recv_monitor_message(monitor)["event"])
+            if event == LOST:
+                yield f"the connection to {self.address} was lost: waiting for it to come back"
+            elif event & REFUSED:
+                yield f"{self.address} refused the handshake: check server_key and secret_key, and that it speaks ZMQ"
+
+
+class Decoder(Protocol):
+    """What stream.wire.simplon.Decoder and stream.wire.stream2.Decoder have in common."""
+
+    @property
+    def scan(self) -> ScanStart | None:
+        """The scan that is open."""
+        ...
+
+    def feed(self, parts: Sequence[memoryview], received: float) -> list[Event]:
+        """The events of one message."""
+        ...
+
+    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> list[Event]:
+        """Open a scan of an earlier process again."""
+        ...
+
+    def finish(self, status: EndStatus) -> list[Event]:
+        """End the open scan."""
+        ...
+
+
+class SocketSource:
+    """The source of both DECTRIS protocols: messages from a Receiver through a Decoder."""
+
+    def __init__(self, options: SocketOptions, decoder: Decoder) -> None:
+        self.receiver = Receiver(options)
+        self._decoder = decoder
+        self._restored: list[Event] = []
+
+    def events(self) -> Iterator[Event]:
+        """See `stream.roles.Source`. The scan that is open when the source is closed ends as STOPPED."""
+        yield from self._restored
+        for message in self.receiver:
+            if isinstance(message, Message):
+                yield from self._decoder.feed(message.parts, message.received)
+            elif message is not None:
+                log.warning(message)
+                if self._decoder.scan is not None:
+                    yield Note(message, self._decoder.scan.uid)
+        yield from self._decoder.finish(EndStatus.STOPPED)
+
+    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
+        """See `stream.roles.Source`."""
+        self._restored = self._decoder.restore(uid, header)
+
+    def close(self) -> None:
+        """See `stream.roles.Source`."""
+        self.receiver.close()
