@@ -1,0 +1,89 @@
+"""The configuration: every error at once, with its YAML path."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stream import ConfigError
+from stream.commands.main import main
+from stream.commands.schema import schema
+from stream.config import load, validate
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def problems(document: object, tmp_path: Path, *overrides: str) -> dict[str, str]:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(ConfigError) as caught:
+        load(path, overrides)
+    return dict(caught.value.problems)
+
+
+def test_every_error_is_told_at_once_with_its_path(tmp_path: Path) -> None:
+    found = problems(
+        {
+            "stream": {"type": "stream2", "endpoint": 5},
+            "processors": [{"type": "integrte"}, {"type": "integrate", "npt": -3, "nonsense": 1}, "correct"],
+            "sinks": [],
+            "run": {"workers": "many", "scans": 0},
+            "sink": [],
+        },
+        tmp_path,
+    )
+    assert "unknown section" in found["sink"]
+    assert "stream.endpoint" in found
+    assert "did you mean 'integrate'?" in found["processors[0].type"]
+    assert "processors[1].npt" in found
+    assert "known:" in found["processors[1].nonsense"]
+    assert "needs a mapping with a type" in found["processors[2]"]
+    assert "empty" in found["sinks"]
+    assert "run.scans" in found
+
+
+def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*nowhere\.yaml"):
+        load(tmp_path / "nowhere.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load(tmp_path / "bad.yaml")
+    assert main(["validate", str(tmp_path / "bad.yaml")]) == 2
+
+
+def test_set_reaches_into_lists_and_reads_yaml_values(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(yaml.safe_dump({"stream": {"type": "stream2"}, "sinks": [{"type": "archive", "path": "a.h5"}]}))
+    config = load(path, ["sinks.0.path=b.h5", "run.scans=3", "run.when_full=drop_oldest"])
+    assert str(config.sinks[0].path) == "b.h5"  # type: ignore[attr-defined]
+    assert config.run.scans == 3
+    with pytest.raises(ConfigError, match="cannot reach"):
+        load(path, ["sinks.7.path=b.h5"])
+    with pytest.raises(ConfigError, match="--set takes"):
+        load(path, ["run"])
+
+
+def test_two_processors_of_one_name_are_refused(tmp_path: Path) -> None:
+    integrate = {"type": "integrate", "npt": 100}
+    found = problems(
+        {"stream": {"type": "stream2"}, "processors": [integrate, integrate], "sinks": [{"type": "monitor"}]}, tmp_path
+    )
+    assert "taken by an earlier processor" in found["processors[1].name"]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_ready_configuration_is_valid_and_known_to_the_schema(path: Path) -> None:
+    document = yaml.safe_load(path.read_text())
+    validate(document)
+    types = {section: schema()["$defs"] for section in ("stream", "processors", "sinks")}
+    for section in ("processors", "sinks"):
+        for item in document.get(section) or []:
+            known = types[section][f"{section}.{item['type']}"]["properties"]
+            assert set(item) <= set(known)
+    assert "yaml-language-server: $schema=" in path.read_text(), "editors need the schema line"
+
+
+def test_the_committed_schema_is_the_current_one() -> None:
+    committed = json.loads((CONFIGS / "inbeam.schema.json").read_text())
+    assert committed == schema(), "run: inbeam schema > configs/inbeam.schema.json"
