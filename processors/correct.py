@@ -98,6 +98,7 @@ def make_correction(config: Config, scan: ScanStart, channel: str) -> Correction
     mask = _mask(config, scan, channel, origin)
     dark = _averaged("dark", config.dark, scan, origin)
     flat = _flat(config, scan, channel, origin)
+    geometry_mask = mask.copy()
     if dark is not None:
         mask |= ~np.isfinite(dark)
     if flat is not None:
@@ -106,7 +107,7 @@ def make_correction(config: Config, scan: ScanStart, channel: str) -> Correction
         flat[unusable] = 1
     low, high = _limits(config, scan, origin)
     dummy_low, dummy_high = _dummy(config, scan.dtype)
-    return Correction(scan.shape, mask, dark, flat, low, high, dummy_low, dummy_high, origin)
+    return Correction(scan.shape, mask, dark, flat, low, high, dummy_low, dummy_high, geometry_mask, origin)
 
 
 def _mask(config: Config, scan: ScanStart, channel: str, origin: dict[str, str]) -> Mask:

@@ -29,6 +29,8 @@ class Correction:
     flat: float32 (rows, columns), response to divide by, or None. Never 0: such pixels are in the mask.
     low, high: smallest and largest raw count that is valid.
     dummy_low, dummy_high: the interval around `dummy`; an empty interval (inf, -inf) where there is none.
+    geometry_mask: as `mask`, but for what dark and flat make unusable: pyFAI takes the range of its bins from it. None:
+    the same as `mask`.
     origin: where each part came from, for the provenance.
     """
 
@@ -40,6 +42,7 @@ class Correction:
     high: float = np.inf
     dummy_low: float = np.inf
     dummy_high: float = -np.inf
+    geometry_mask: Mask | None = None
     origin: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
     def bad(self, image: Array) -> Mask:

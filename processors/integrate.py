@@ -1,0 +1,204 @@
+"""Azimuthal integration, 1D and 2D (cake): what pyFAI's integrate1d and integrate2d give, as fast as the memory allows.
+
+The geometry and the share of every pixel in every bin are pyFAI's; the work per frame is one pass over the raw counts
+that corrects, masks and sums at once.
+"""
+
+import logging
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from processors import geometry
+from processors.correct import the_channel
+from processors.correction import Correction, correction_for
+from processors.kernels.engine import CpuEngine
+from processors.matrix import Matrix, Request, edges, matrix_for
+from processors.plan import Engine, ErrorModel, make_plan
+from stream.events import Frame, ScanEnd, ScanStart
+from stream.products import Axis, Product
+from stream.products import Field as Result
+from stream.registry import Options
+from stream.work import Work
+
+log = logging.getLogger("inbeam")
+
+
+class Config(Options):
+    """Options of `integrate`. Without `poni` the geometry is that of the stream's header, overridden here."""
+
+    type: Literal["integrate"] = "integrate"
+    name: str = Field("integrate", description="Name of the result in the file")
+    channel: str | None = Field(None, description="Integrate this channel (threshold); null: the first")
+    poni: Path | None = Field(None, description="Geometry, a .poni file of pyFAI; null: from the stream's header")
+    distance_m: float | None = Field(None, gt=0, description="Sample to detector, m; null: from the header")
+    wavelength_angstrom: float | None = Field(None, gt=0, description="Wavelength, angstrom; null: from poni or header")
+    pixel_size_m: tuple[float, float] | None = Field(None, description="Pixel size (rows, columns), m; null: header")
+    beam_center_px: tuple[float, float] | None = Field(None, description="Beam centre (x, y), pixels; null: header")
+    npt: int = Field(1000, ge=1, le=1_000_000, description="Number of radial bins")
+    npt_azimuthal: int | None = Field(None, ge=1, le=100_000, description="Number of azimuthal bins; null: 1D")
+    unit: str = Field("q_nm^-1", description="Radial unit, a name of pyFAI: q_nm^-1, q_A^-1, 2th_deg, r_mm ...")
+    radial_range: tuple[float, float] | None = Field(None, description="Lower and upper limit in `unit`; null: all")
+    azimuth_range: tuple[float, float] | None = Field(None, description="Lower and upper limit, degrees; null: all")
+    splitting: Literal["no", "bbox", "full"] = Field("no", description="How a pixel is shared among bins, as pyFAI's")
+    solid_angle: bool = Field(True, description="Divide by the solid angle of the pixels (relative to the centre)")
+    polarization: float | None = Field(
+        None, ge=-1, le=1, description="Polarization factor, 0.99 or so at a synchrotron; null: no correction"
+    )
+    normalize_by_monitor: bool = Field(False, description="Divide by the incident-beam reading of the frame")
+    monitor_reference: float = Field(1.0, gt=0, description="Reading that leaves intensities as they are")
+    error_model: ErrorModel = Field(
+        "none",
+        description="poisson: from the raw counts; azimuthal: from the spread in a ring, the numbers of pyFAI's "
+        "compiled engines; azimuthal_exact: the same by the exact formula, faster",
+    )
+    empty: float = Field(float("nan"), description="Value of bins without any valid pixel (pyFAI: 0)")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|opencl(:\d+,\d+)?)$",
+        description="cpu, opencl, opencl:PLATFORM,DEVICE (numbers, see `inbeam info`); auto: a GPU if there is one",
+    )
+
+    @field_validator("unit")
+    @classmethod
+    def _known_unit(cls, unit: str) -> str:
+        if unit not in geometry.UNITS:
+            raise ValueError(f"unknown unit {unit!r}; known: {', '.join(geometry.UNITS)}")
+        return unit
+
+    @field_validator("radial_range", "azimuth_range")
+    @classmethod
+    def _in_order(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+        if limits is not None and not (np.isfinite(limits).all() and limits[0] < limits[1]):
+            raise ValueError("must be two numbers, the smaller first")
+        return limits
+
+    @model_validator(mode="after")
+    def _one_geometry(self) -> "Config":
+        both = [name for name in ("distance_m", "pixel_size_m", "beam_center_px") if getattr(self, name) is not None]
+        if self.poni is not None and both:
+            raise ValueError(f"{', '.join(both)} beside poni: the .poni says it already; leave one of them out")
+        return self
+
+
+def create(config: Config) -> "Integrate":
+    """The processor for a validated configuration."""
+    return Integrate(config)
+
+
+class Integrate:
+    """One per worker. The matrix is shared between workers through the disk cache's memory map."""
+
+    gathers = False
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._engine: Engine | None = None
+        self._channel = ""
+        self._scan: ScanStart | None = None
+
+    def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
+        """Prepare matrix and kernels for this scan. Raises ConfigError if geometry or corrections do not fit it."""
+        config = self.config
+        self._scan, self._channel = scan, the_channel(scan, config.channel)
+        correction = correction_for(work, scan, self._channel)
+        request = self._request(scan)
+        bad = correction.mask if correction.geometry_mask is None else correction.geometry_mask
+        matrix = matrix_for(request, bad)
+        plan = make_plan(matrix, correction, config.error_model, config.empty)
+        cpu = CpuEngine(plan, scan.dtype.newbyteorder("="))
+        self._engine, device = cpu, "cpu"
+        return (self._product(matrix, request, correction, cpu, device),)
+
+    def process(self, work: Work) -> None:
+        """Integrate the frame in hand."""
+        image = work.image(self._channel)
+        assert self._engine is not None and self._scan is not None, "start comes first"
+        scan = self._scan
+        if image.shape != scan.shape or image.dtype != scan.dtype.newbyteorder("="):
+            raise ValueError(
+                f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {scan.dtype} "
+                f"{scan.shape}: check the detector's settings"
+            )
+        intensity, errors = self._engine.integrate(image, self._factor(work.frame))
+        shape = (self.config.npt_azimuthal, self.config.npt) if self.config.npt_azimuthal else (self.config.npt,)
+        result = {"I": intensity.reshape(shape)}
+        if errors is not None:
+            result["I_errors"] = errors.reshape(shape)
+        work.results[self.config.name] = result
+
+    def finish(self, end: ScanEnd) -> None:
+        """Free the tables of this scan."""
+        self._engine = None
+
+    def _request(self, scan: ScanStart) -> Request:
+        config = self.config
+        if config.poni is not None:
+            where = geometry.from_poni(config.poni, config.wavelength_angstrom, scan.detector)
+        else:
+            where = geometry.from_header(config.model_dump(), scan.detector, scan.shape)
+        geometry.check_wavelength(where, config.unit)
+        return Request(
+            geometry=where,
+            shape=scan.shape,
+            unit=config.unit,
+            npt=config.npt,
+            npt_azimuthal=config.npt_azimuthal,
+            radial_range=config.radial_range,
+            azimuth_range=config.azimuth_range,
+            splitting=config.splitting,
+            solid_angle=config.solid_angle,
+            polarization=config.polarization,
+        )
+
+    def _factor(self, frame: Frame) -> float:
+        if not self.config.normalize_by_monitor:
+            return 1.0
+        factor = frame.monitor / self.config.monitor_reference
+        if not (np.isfinite(factor) and factor > 0):
+            raise ValueError(
+                f"frame {frame.index} has the monitor reading {frame.monitor}: set normalize_by_monitor: false, or "
+                "mend the monitor"
+            )
+        return factor
+
+    def _product(
+        self, matrix: Matrix, request: Request, correction: Correction, cpu: CpuEngine, device: str
+    ) -> Product:
+        config = self.config
+        unit = geometry.UNITS[config.unit]
+        axes = [Axis("radial_axis", matrix.radial, unit.symbol, unit.long_name, edges(matrix.radial))]
+        if config.npt_azimuthal:
+            axes.insert(0, Axis("azimuthal_axis", matrix.azimuthal, "degrees", "eta", edges(matrix.azimuthal)))
+        shape = tuple(len(axis.values) for axis in axes)
+        fields = [Result("I", shape, np.dtype(np.float32), "arbitrary units", "intensity")]
+        if config.error_model != "none":
+            fields.append(Result("I_errors", shape, np.dtype(np.float32), "arbitrary units", "standard error of I"))
+        parameters: dict[str, Any] = {
+            "configuration": config.model_dump(mode="json"),
+            "poni": request.geometry.poni,
+            "geometry_from": dict(request.geometry.origin),
+            "corrections_from": dict(correction.origin),
+            "solid_angle_applied": config.solid_angle,
+            "polarization_applied": config.polarization is not None,
+            "normalization_applied": config.normalize_by_monitor,
+            "dark_applied": correction.dark is not None,
+            "flat_applied": correction.flat is not None,
+            "masked_pixels": int(correction.mask.sum()),
+            "channel": self._channel,
+            "device": device,
+            "pyFAI_version": version("pyFAI"),
+        }
+        return Product(
+            name=config.name,
+            fields=tuple(fields),
+            signal="I",
+            axes=tuple(axes),
+            definition="NXazint2d" if config.npt_azimuthal else "NXazint1d",
+            constants={"norm": cpu.norm.reshape(shape), "count": cpu.count.reshape(shape)},
+            parameters=parameters,
+        )

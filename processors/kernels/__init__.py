@@ -1,0 +1,1 @@
+"""The loops over the pixels: compiled by numba, without the GIL, kept on disk between runs."""

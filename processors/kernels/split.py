@@ -1,0 +1,79 @@
+"""Several bins per pixel (bbox or full splitting: the coefficients of pyFAI's sparse matrix), pixel after pixel.
+
+The matrix lies pixel by pixel: `bins[starts[i] : starts[i + 1]]` and `coefs[...]` are those of pixel i. Ranges, `lost`
+and `totals` are as in `scatter`.
+"""
+
+import numpy as np
+
+from processors.kernels.jit import kernel
+from stream.events import Array
+
+
+@kernel
+def totals_split(starts: Array, bins: Array, coefs: Array, weights: Array, dark: Array, totals: Array) -> None:
+    """Sums over all usable pixels of each bin into `totals` (bins + 1, 6) float64, columns as in `scatter`."""
+    for i in range(starts.size - 1):
+        _take(totals, i, starts, bins, coefs, weights, dark)
+
+
+@kernel
+def _take(sums: Array, i: int, starts: Array, bins: Array, coefs: Array, weights: Array, dark: Array) -> None:
+    weight = np.float64(weights[i])
+    offset = np.float64(dark[i]) if dark.size else 0.0
+    for k in range(starts[i], starts[i + 1]):
+        b = bins[k]
+        c = np.float64(coefs[k])
+        sums[b, 0] += 1.0
+        sums[b, 1] += c
+        sums[b, 2] += c * weight
+        sums[b, 3] += c * weight * c * weight
+        sums[b, 4] += c * offset
+        sums[b, 5] += c * c
+
+
+@kernel
+def add_split(
+    raw: Array,
+    first: int,
+    starts: Array,
+    bins: Array,
+    coefs: Array,
+    low: float,
+    high: float,
+    dummy_low: float,
+    dummy_high: float,
+    model: int,
+    weights: Array,
+    dark: Array,
+    sums: Array,
+    lost: Array,
+) -> None:
+    """Add the pixels first ... first + raw.size - 1 of one frame.
+
+    sums (bins + 1, 3) float64: sum of c*raw; for model 1 (poisson) sum of c^2*(max(raw, 1) - 1), so that an empty
+    pixel costs nothing (the rest is the same for every frame: column 5 of `totals`); for model 2 (exact azimuthal) sum
+    of c^2*signal^2 and of c^2*signal*norm, with signal = raw - dark.
+    """
+    for j in range(raw.size):
+        i = first + j
+        value = np.float64(raw[j])
+        if not (low <= value <= high) or (dummy_low <= value <= dummy_high) or not np.isfinite(value):
+            _take(lost, i, starts, bins, coefs, weights, dark)
+            continue
+        if model == 2:
+            signal = value - np.float64(dark[i]) if dark.size else value
+            crossed = signal * np.float64(weights[i])
+            for k in range(starts[i], starts[i + 1]):
+                b = bins[k]
+                c = np.float64(coefs[k])
+                sums[b, 0] += c * value
+                sums[b, 1] += c * c * signal * signal
+                sums[b, 2] += c * c * crossed
+        elif value != 0.0:
+            excess = max(value, 1.0) - 1.0
+            for k in range(starts[i], starts[i + 1]):
+                b = bins[k]
+                c = np.float64(coefs[k])
+                sums[b, 0] += c * value
+                sums[b, 1] += c * c * excess
