@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -72,8 +73,8 @@ class Content(Protocol):
         """bool (n,): the data of these frame numbers are in the file."""
         ...
 
-    def write(self, frame: Frame) -> None:
-        """Take one frame; holes come too."""
+    def write(self, frame: Frame) -> str:
+        """Take one frame; holes come too. Returns why it cannot be kept, else ""."""
         ...
 
     def flush(self) -> None:
@@ -88,7 +89,14 @@ class Content(Protocol):
 class FileSink:
     """A Sink: one file per scan. `configuration` is set by the runner before `start`: the provenance."""
 
-    def __init__(self, options: FileOptions, content: Callable[[ScanStart, Sequence[Product]], Content]) -> None:
+    def __init__(
+        self,
+        options: FileOptions,
+        content: Callable[[ScanStart, Sequence[Product]], Content],
+        *,
+        alignment_bytes: int = 1,
+    ) -> None:
+        self._alignment_bytes = alignment_bytes
         self.options = options
         self.configuration: Mapping[str, Any] | None = None
         self.path: Path | None = None
@@ -101,19 +109,22 @@ class FileSink:
         self._content: Content
         self._ledger: LedgerTable
 
+    @property
+    def writing(self) -> bool:
+        """True while a scan's file is open; False also for a scan that was complete already."""
+        return self._file is not None
+
     def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
         """Open the scan's file, or go on with the one that an earlier run left unfinished. Raises SinkFailed."""
         self._policy.done()
         content = self._content = self._make(scan, products)
-        if hasattr(content, "configuration"):
-            content.configuration = self.configuration
         identity = _digest(content.identity())
         self.path, found = self._choose(scan, identity)
         if found is not None and found.complete:
             return Stored(found.states)
         if found is not None:
             return self._resume(scan)
-        self._file = SwmrFile.create(self.path)
+        self._file = SwmrFile.create(self.path, alignment_bytes=self._alignment_bytes)
         try:
             with failing(self.path, "create"):
                 self._ledger = LedgerTable(self._file, scan.channels)
@@ -140,7 +151,8 @@ class FileSink:
             if self._ledger.full:
                 self._flush(file)
             if not self._ledger.status(frame.index).has_data:
-                self._content.write(frame)
+                if problem := self._content.write(frame):
+                    frame = replace(frame, status=FrameStatus.CORRUPT, problem=problem)
                 self._ledger.add(frame)
             elif frame.status is FrameStatus.DUPLICATE:
                 self._ledger.add(_bare(frame))
