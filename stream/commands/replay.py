@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from stream import registry
 from stream.errors import ConfigError, InbeamError
@@ -13,6 +14,8 @@ from stream.simulate import play
 from stream.simulate.encode import HeaderDetail
 from stream.simulate.messages import Message, classify, label
 from stream.simulate.scans import recorded
+from stream.wire import capture
+from stream.wire.capture import Reader
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,35 +57,45 @@ def run(args: argparse.Namespace) -> int:
         messages = encoded(args.file, protocol, args.repeat, series=args.series, header_detail=args.header_detail)
         return play.play(messages, args, protocol)
     except (InbeamError, OSError) as error:
-        print(f"inbeam replay: {error}", file=sys.stderr)
+        complain(str(error))
         return 1
 
 
-def read(path: str) -> Iterator[tuple[float, Sequence[Buffer]]]:
-    """(seconds since its start, parts) of every message of a capture."""
-    from stream.wire import capture
-
-    for nanoseconds, parts in capture.messages(path):
-        yield nanoseconds * 1e-9, parts
+def read(path: str, said: Callable[[str], None] = lambda text: None) -> Iterator[tuple[float, Sequence[Buffer]]]:
+    """(seconds since its start, parts) of every message of a capture; what cannot be read is said and left out."""
+    untimed = False
+    for item in Reader(Path(path)):
+        if isinstance(item, str):
+            said(item)
+            continue
+        if item.arrival_s is None and not untimed:
+            untimed = True
+            said(f"{path} has no arrival times: it goes out as fast as it is taken, unless --rate says otherwise")
+        yield item.arrival_s or 0.0, item.parts
 
 
 def protocol_of(path: str) -> str:
-    """ "stream2" or "simplon": by the first message of a capture that is one of a detector."""
+    """ "stream2" or "simplon": by the first message of a capture that is one of a detector. Raises InbeamError."""
     for _, parts in read(path):
         if classify(parts)[0] != "other":
-            return "simplon" if bytes(memoryview(parts[0])[:1]) == b"{" else "stream2"
+            return capture.protocol_of(parts)
     raise InbeamError(f"{path} holds no message of a detector, neither stream2 nor SIMPLON v1")
 
 
 def captured(path: str, repeat: int) -> Iterator[Message]:
     """The messages of a capture, their bytes untouched; again and again with the same numbers and ids."""
     begin = 0.0
-    for _ in range(repeat):
+    for round_ in range(repeat):
         last = 0.0
-        for message in label(read(path)):
+        for message in label(read(path, complain if round_ == 0 else lambda text: None)):
             last = message.at_s
             yield replace(message, at_s=begin + last)
         begin += last
+
+
+def complain(text: str) -> None:
+    """Tell the user what is left out."""
+    print(f"inbeam replay: {text}", file=sys.stderr)
 
 
 def encoded(
@@ -114,5 +127,5 @@ def encoded(
             raise InbeamError(f"{path} holds no frames to send: {'; '.join(notes) or 'its scans are empty'}")
         if round_ == 0:
             for text in notes:
-                print(f"inbeam replay: {text}", file=sys.stderr)
+                complain(text)
         begin = now

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, rate: str) -> None:
     parser.add_argument(
         "--timeout", type=float, default=60.0, metavar="S", help="longest wait for a reader, s (default %(default)s)"
     )
+    parser.add_argument("--secret-key", type=Path, metavar="FILE", help="CURVE: our certificate (*.key_secret)")
     parser.add_argument(
         "--faults",
         default="",
@@ -58,7 +59,7 @@ def play(messages: Iterable[Message], args: argparse.Namespace, protocol: str) -
     if faults != Faults():
         messages = inject(messages, faults, report)
     endpoint = args.bind or f"tcp://127.0.0.1:{PORTS.get(protocol, PORTS['stream2'])}"
-    sender = Sender(endpoint, timeout_s=args.timeout)
+    sender = Sender(endpoint, timeout_s=args.timeout, secret_key=args.secret_key)
     try:
         with sender:
             sender.send(messages, rate_hz=rate_hz, as_recorded=as_recorded, said=lambda text: print(text, flush=True))

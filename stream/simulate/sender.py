@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 
 import zmq
+import zmq.auth
 
 from stream.errors import InbeamError
 from stream.simulate.messages import Message
@@ -36,8 +38,13 @@ class Sent:
 class Sender:
     """One bound PUSH socket. Use as a context manager: it is always closed, within `linger_s`."""
 
-    def __init__(self, endpoint: str, *, timeout_s: float = 60.0, linger_s: float = 10.0) -> None:
-        """`endpoint` may end in `:0` for a free port. `timeout_s`: longest wait for a reader, at first and later."""
+    def __init__(
+        self, endpoint: str, *, timeout_s: float = 60.0, linger_s: float = 10.0, secret_key: Path | None = None
+    ) -> None:
+        """`endpoint` may end in `:0` for a free port. `timeout_s`: longest wait for a reader, at first and later.
+
+        secret_key: CURVE certificate (*.key_secret); readers then need the public half as their server_key.
+        """
         self.timeout_s = timeout_s
         self.linger_s = linger_s
         self.sent = Sent()
@@ -45,6 +52,9 @@ class Sender:
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.sndtimeo = max(1, round(timeout_s * 1000))
         self._socket.linger = round(linger_s * 1000)
+        if secret_key is not None:
+            self._socket.curve_publickey, self._socket.curve_secretkey = zmq.auth.load_certificate(secret_key)
+            self._socket.curve_server = True
         self._wanted = endpoint
         self._bound = False
 
