@@ -13,10 +13,10 @@ from pydantic import Field
 from sinks import nexus, provenance
 from sinks.chunks import rows_present
 from sinks.filesink import FileOptions, FileSink
-from sinks.framing import Framed, filter_of, frame_bytes
+from sinks.framing import filter_of, frame_bytes
 from sinks.growing import Cell, Rows
 from sinks.swmr import SwmrFile, fill_of
-from stream.events import Array, Encoding, Frame, Payload, ScanEnd, ScanStart
+from stream.events import Array, Encoding, Frame, ScanEnd, ScanStart
 
 DATA = "/entry/data"
 
@@ -129,7 +129,7 @@ class Archive:
                 problem = f"channel {channel!r} was not announced by the header"
                 continue
             rows, encoding = self._channels[channel]
-            framed = _framed(payload, encoding, rows)
+            framed = frame_bytes(payload, encoding, rows.shape, rows.dtype)
             if isinstance(framed, str):
                 problem = f"channel {channel}: {framed}"
             else:
@@ -163,7 +163,3 @@ def dataset_paths(channels: Sequence[str]) -> dict[str, str]:
             name += "_"
         paths[channel] = f"{DATA}/{name}"
     return paths
-
-
-def _framed(payload: Payload, encoding: Encoding, rows: Rows) -> Framed | str:
-    return frame_bytes(payload, encoding, rows.dataset.shape[1:], rows.dataset.dtype)

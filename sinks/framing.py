@@ -36,14 +36,14 @@ def filter_of(encoding: Encoding) -> Mapping[str, Any]:
     return {}
 
 
-def frame_bytes(payload: Payload, declared: Encoding, shape: tuple[int, int], dtype: np.dtype[Any]) -> Framed | str:
+def frame_bytes(payload: Payload, declared: Encoding, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Framed | str:
     """The chunk for a payload in a dataset made for `declared`, or what is wrong with it, in words.
 
     A payload packed otherwise than declared, or of another type, is decoded and stored without a filter.
     """
     if payload.shape != shape:
         return f"is {payload.shape[0]} x {payload.shape[1]} pixels, the scan has {shape[0]} x {shape[1]}"
-    if payload.dtype == dtype and filter_of(payload.encoding) is not None:
+    if payload.dtype == dtype:
         if payload.encoding is Encoding.RAW:
             wanted = shape[0] * shape[1] * dtype.itemsize
             if payload.nbytes != wanted:

@@ -15,10 +15,14 @@ class Rows:
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
+        # h5py asks the library each time: these three cost more than the write of a small chunk
+        self.shape: tuple[int, ...] = dataset.shape[1:]
+        self.dtype: np.dtype[Any] = dataset.dtype
+        self._id = dataset.id
+        self._corner = (0,) * len(self.shape)
         self.length: int = dataset.shape[0]
-        shape = dataset.shape[1:]
-        size = max(1, dataset.dtype.itemsize * math.prod(shape))
-        self._block = np.empty((max(1, min(64, 131_072 // size)), *shape), dataset.dtype)
+        size = max(1, self.dtype.itemsize * math.prod(self.shape))
+        self._block = np.empty((max(1, min(64, 131_072 // size)), *self.shape), self.dtype)
         self._first = 0
         self._held = 0
         self._dirty = False
@@ -42,13 +46,13 @@ class Rows:
     def put_chunk(self, index: int, packed: Any, filter_mask: int = 0) -> None:
         """Set the row of frame number `index` to bytes that are encoded already, where one chunk is one row."""
         self.extend(index + 1)
-        self.dataset.id.write_direct_chunk((index,) + (0,) * (self.dataset.ndim - 1), packed, filter_mask)
+        self._id.write_direct_chunk((index, *self._corner), packed, filter_mask)
         self._dirty = True
 
     def extend(self, length: int) -> None:
         """Make the dataset at least that long; new rows read as the fill value."""
         if length > self.length:
-            self.dataset.id.set_extent((length, *self.dataset.shape[1:]))
+            self._id.set_extent((length, *self.shape))
             self.length = length
             self._dirty = True
 
@@ -56,7 +60,7 @@ class Rows:
         """Make every row visible to readers, and safe from a kill of this process."""
         self._write_block()
         if self._dirty:
-            self.dataset.id.flush()
+            self._id.flush()
             self._dirty = False
 
     def _write_block(self) -> None:
