@@ -1,0 +1,80 @@
+"""What the benchmarks share: the file of frames, a process with its CPU time, the table."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+
+from stream.simulate.eiger import Simulated, frames, poni
+from stream.wire.native import bslz4_compress
+
+HERE = Path(__file__).parent
+OUT = HERE / "out"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a finished process took: wall and CPU seconds, peak resident memory in MB (10^6 bytes)."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def frame_file(detector: Simulated, count: int, *, pool: int = 16, spots: int = 0, name: str = "frames.h5") -> Path:
+    """A recorded scan of `count` bslz4 frames, `pool` different ones by turns, and its geometry beside it."""
+    OUT.mkdir(exist_ok=True)
+    path = OUT / name
+    path.with_suffix(".poni").write_text(poni(detector))
+    packed = [bslz4_compress(next(iter(frame.values()))) for frame in frames(detector, pool, spots=spots)]
+    rows, columns = detector.shape
+    with h5py.File(path, "w", libver="latest") as file:
+        entry = file.create_group("entry/data")
+        data = entry.create_dataset(
+            "data", (count, rows, columns), detector.dtype, chunks=(1, rows, columns), **hdf5plugin.Bitshuffle()
+        )
+        for index in range(count):
+            data.id.write_direct_chunk((index, 0, 0), packed[index % pool])
+    return path
+
+
+def inbeam(*arguments: str) -> list[str]:
+    """The command line of `inbeam` in this environment."""
+    return [sys.executable, "-m", "stream.commands.main", *arguments]
+
+
+def measure(command: list[str], *, check: bool = True) -> Cost:
+    """Run to the end. Raises CalledProcessError if it fails."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command)
+    return reap(process, began, check=check)
+
+
+def reap(process: "subprocess.Popen[bytes]", began: float, *, check: bool = True) -> Cost:
+    """Wait for a process and take its resource usage."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - began
+    if check and process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+
+
+def own_cpu_s() -> float:
+    """CPU seconds of this process so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def table(title: str, rows: list[tuple[str, str, str]]) -> None:
+    """Print (what, figure, goal) as a Markdown table."""
+    print(f"\n### {title}\n\n| what | measured | goal |\n|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    sys.stdout.flush()
