@@ -1,10 +1,10 @@
 # mypy: disable-error-code="untyped-decorator,misc"
 """Sigma clipping of integer counts by histograms: exact, and the cycles cost next to nothing.
 
-Counts of a photon-counting detector are small integers, so all pixels of a radial bin fit into a short histogram; a cycle
-of clipping then narrows an interval of it instead of testing every pixel again. Counts beyond the histogram (spots) are
-kept one by one in `tail`, sorted by bin. One pass over 4.5 million pixels takes 2.5 ms, all cycles 0.3 ms (one core of an
-EPYC); clipping pixel by pixel takes 21 ms.
+Counts of a photon-counting detector are small integers, so all pixels of a radial bin fit into a short histogram; a
+cycle of clipping then narrows an interval of it instead of testing every pixel again. Counts beyond the histogram
+(spots) are kept one by one in `tail`, sorted by bin. One pass over 4.5 million pixels takes 2.5 ms, all cycles 0.3 ms
+(one core of an EPYC); clipping pixel by pixel takes 21 ms.
 
 Sums are exact (float64), the decisions are taken in float32 as pyFAI's OpenCL kernels do (ocl_azim_CSR.cl,
 csr_sigma_clip4), so that the same pixels come out.
@@ -17,6 +17,8 @@ from numba import njit
 
 POISSON, AZIMUTHAL, HYBRID = 0, 1, 2
 """How the deviation is found: from the variance of each pixel (poisson, formula), from the scatter, or both in turn."""
+
+MODELS = {"poisson": POISSON, "azimuthal": AZIMUTHAL, "hybrid": HYBRID}
 
 CAP = 256
 """Counts below this are histogrammed: 800 bins of 256 uint32 fit into 1 MB of second-level cache."""

@@ -3,21 +3,13 @@
 import numpy as np
 
 from processors.bragg import clipping, gathering, picking
+from processors.bragg.judging import ANYTHING, Judge
 from processors.bragg.model import Recipe, Sparse
 from processors.bragg.polar import Polar
 from processors.bragg.variance import Variance
 from stream.events import Array
 
-_MODELS = {"azimuthal": clipping.AZIMUTHAL, "hybrid": clipping.HYBRID}
 _NONE = np.empty(0, np.float32)
-_ANYTHING = (-np.inf, np.inf, np.inf, -np.inf)
-
-
-def stored_dtype(dtype: np.dtype) -> np.dtype:  # type: ignore[type-arg]
-    """Type of a recorded intensity: the frame's own, but at most 32 bits, as pyFAI writes it."""
-    if dtype.kind == "f":
-        return np.dtype(np.float32)
-    return dtype.newbyteorder("=") if dtype.itemsize <= 4 else np.dtype(f"{dtype.kind}4")
 
 
 class CpuEngine:
@@ -30,13 +22,12 @@ class CpuEngine:
         self.polar, self.recipe = polar, recipe
         self._dark = _NONE if dark is None else np.ascontiguousarray(dark, np.float32).ravel()
         self._norm = _NONE if norm is None else np.ascontiguousarray(norm, np.float32).ravel()
-        self._model = _MODELS.get(recipe.error_model, clipping.POISSON)
+        self._judge = Judge(polar, recipe, dark)
+        self._model = clipping.MODELS.get(recipe.error_model, clipping.POISSON)
         self._formula = Variance(recipe.error_model) if "I" in recipe.error_model else None
         pixels = polar.bin_of.size
         self._mean, self._deviation = np.empty(polar.bins, np.float32), np.empty(polar.bins, np.float32)
-        self._bound = np.empty(polar.bins + 1, np.float32)
-        self._found, self._picked = np.empty(pixels, np.int32), np.empty(pixels, np.int32)
-        self._stray = bool(np.any((polar.position >= 0) & (polar.bin_of == polar.bins)))
+        self._found = np.empty(pixels, np.int32)
         self._start = np.concatenate(([0], np.cumsum(polar.members))).astype(np.int64)
         counts = np.arange(clipping.CAP)
         low, high, dummy_low, dummy_high = recipe.limits
@@ -51,7 +42,12 @@ class CpuEngine:
             self._clip_counts(flat)
             return self._pick(flat, self.recipe.limits, flat)
         corrected = self._clip_corrected(flat)
-        return self._pick(corrected, _ANYTHING, flat)
+        return self._pick(corrected, ANYTHING, flat)
+
+    def _pick(self, values: Array, limits: tuple[float, float, float, float], raw: Array) -> Sparse:
+        bound = self._judge.bounds(self._mean, self._deviation)
+        number = picking.candidates(values, self.polar.bin_of, bound, self._found)
+        return self._judge.judge(values, limits, raw, self._mean, self._deviation, self._found[:number])
 
     def _variance(self, counts: Array) -> Array:
         """Of raw counts, float32; the dark plays no part in it (pyFAI)."""
@@ -94,48 +90,3 @@ class CpuEngine:
             self._model, recipe.cutoff_clip, recipe.cycle, np.float32(recipe.empty), self._mean, self._deviation,
         )  # fmt: skip
         return corrected
-
-    def _pick(self, values: Array, limits: tuple[float, float, float, float], raw: Array) -> Sparse:
-        recipe, polar = self.recipe, self.polar
-        mean, deviation, noise = self._mean, self._deviation, np.float32(recipe.noise)
-        picking.bounds(
-            mean, deviation, recipe.noise, recipe.cutoff_pick, recipe.cutoff_peak, self._stray, self._bound
-        )
-        number = picking.candidates(values, polar.bin_of, self._bound, self._found)
-        kept = picking.pick(
-            values, self._found, number, polar.position, mean, deviation,
-            noise, np.float32(recipe.cutoff_pick), limits, self._picked,
-        )  # fmt: skip
-        index = self._picked[:kept].astype(np.uint32)
-        rows = np.empty((0, 5))
-        if recipe.cutoff_peak > 0:
-            rows = np.empty((number, 5))
-            found = picking.peaks(
-                values, polar.shape[1], self._found, number, polar.position, mean, deviation,
-                noise, np.float32(recipe.cutoff_peak), recipe.patch_size // 2, recipe.connected, limits, rows,
-            )  # fmt: skip
-            rows = rows[:found]
-        single = rows[:, 1:].astype(np.float32)
-        return Sparse(
-            mean=mean.copy(),
-            deviation=deviation.copy(),
-            index=index,
-            intensity=self._recorded(raw, index),
-            peak_index=rows[:, 0].astype(np.uint32),
-            pos0=single[:, 0].copy(),
-            pos1=single[:, 1].copy(),
-            peak_intensity=single[:, 2].copy(),
-            sigma=single[:, 3].copy(),
-        )
-
-    def _recorded(self, raw: Array, index: Array) -> Array:
-        """Counts of the picked pixels, minus the dark where there is one: rounded, and held inside the type."""
-        kind = stored_dtype(raw.dtype)
-        counts = raw[index]
-        if self._dark.size:
-            counts = counts.astype(np.float64) - self._dark[index]
-            if kind.kind in "iu":
-                counts = np.floor(counts + 0.5)
-        if kind.kind in "iu" and (self._dark.size or counts.dtype.itemsize > kind.itemsize):
-            counts = np.clip(counts, np.iinfo(kind).min, np.iinfo(kind).max)
-        return counts.astype(kind)

@@ -1,9 +1,9 @@
 # mypy: disable-error-code="untyped-decorator,misc"
 """Sigma clipping of corrected intensities, pixel by pixel: for dark, flat, solid angle, polarization and float frames.
 
-Pixels are gathered once into scratch memory sorted by bin; the cycles run there, in cache, and compact it as they discard.
-With weights w the deviation is sqrt(sum w^2 (x - mean)^2 / sum w^2) by two passes: pyFAI's one-pass OpenCL update is off
-by 0.3 % where w varies.
+Pixels are gathered once into scratch memory sorted by bin; the cycles run there, in cache, and compact it as they
+discard. With weights w the deviation is sqrt(sum w^2 (x - mean)^2 / sum w^2) by two passes: pyFAI's one-pass OpenCL
+update is off by 0.3 % where w varies.
 """
 
 from math import isfinite

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="untyped-decorator,misc"
 """Picking what stands out of the background: intense pixels, and peaks (local maxima with their neighbours).
 
-A pixel is first compared with one number per bin that no intense pixel can be below; only the few that pass are compared
-with the background interpolated at their own radius. 1.1 ms for 4.5 million pixels on one core.
+A pixel is first compared with one number per bin that no intense pixel can be below; only the few that pass are
+compared with the background interpolated at their own radius. 1.1 ms for 4.5 million pixels on one core.
 Formulas: pyFAI's sparsify.cl (find_intense) and peakfinder.cl, in float32 as there.
 """
 
@@ -105,16 +105,18 @@ def peaks(  # type: ignore[no-untyped-def]
         highest = True
         for dy in range(-half, half + 1):
             for dx in range(-half, half + 1):
-                value, error = _excess(
-                    image, i + dy * columns + dx, position, mean, deviation, noise, limits
-                )
+                value, error = _excess(image, i + dy * columns + dx, position, mean, deviation, noise, limits)
+                if value > top:
+                    highest = False
+                    break
                 if value > 0:
                     active += value >= cutoff * error
-                    highest &= value <= top
                     moment0 += dy * value
                     moment1 += dx * value
                     total += value
                     variance += error * error
+            if not highest:
+                break
         if highest and active >= connected:
             rows[kept, 0] = i
             rows[kept, 1] = y + moment0 / total

@@ -10,6 +10,7 @@ import numpy as np
 import pyFAI
 from pyFAI.units import to_unit
 
+from processors.cache import key_of, prepared
 from stream.errors import InbeamError
 from stream.events import Array
 
@@ -26,7 +27,7 @@ class Polar:
     position: float32 (pixels,), radius in steps of the bin centres, 0 ... bins - 1; OUTSIDE where never picked.
     radius: float32 (rows, columns), pixel centres in SI units, NaN where masked.
     centers: float32 (bins,), SI units.
-    lut: pyFAI's CSR matrix (data, indices, indptr), for the OpenCL engine.
+    mask: int8 (rows, columns), nonzero = bad. unit_scale: from SI units to `unit`.
     """
 
     bins: int
@@ -35,7 +36,6 @@ class Polar:
     position: Array
     radius: Array
     centers: Array
-    lut: tuple[Array, Array, Array]
     mask: Array
     radial_range: tuple[float, float] | None
     unit: str
@@ -85,31 +85,50 @@ def set_up(
     if radial_range is not None:
         low, high = sorted(radial_range)
         span = (low / units.scale, high / units.scale)
-    integrator = geometry.setup_sparse_integrator(
-        shape, bins, mask=bad, pos0_range=span, unit=units, split="no", algo="CSR", scale=False
+    described = {
+        "what": "polar bins 1",
+        "pyFAI": pyFAI.version,
+        "geometry": geometry.get_config(),
+        "shape": shape,
+        "bins": bins,
+        "unit": str(units),
+        "range": span,
+    }
+    arrays = prepared(
+        key_of(described, bad), lambda: _bins(geometry, bad, bins, units, span), f"{bins} polar bins of {shape} pixels"
     )
-    data, indices, indptr = integrator.lut
-    radius = np.array(geometry.array_from_unit(shape, "center", units, scale=False), dtype=np.float32)
-    radius[bad != 0] = np.nan
-    bin_of = np.full(shape[0] * shape[1], bins, np.uint16)
-    members = np.diff(indptr).astype(np.int32)
-    bin_of[indices] = np.repeat(np.arange(bins, dtype=np.uint16), members)
-    centers = np.asarray(integrator.bin_centers, dtype=np.float32)
     return Polar(
         bins=bins,
-        bin_of=bin_of,
-        members=members,
-        position=_positions(radius, centers, span),
-        radius=radius,
-        centers=centers,
-        lut=(np.asarray(data), np.asarray(indices), np.asarray(indptr)),
         mask=bad,
         radial_range=span,
         unit=str(units),
         unit_scale=float(units.scale),
         unit_label=str(units.label),
         geometry=geometry,
+        **arrays,
     )
+
+
+def _bins(geometry: Any, bad: Array, bins: int, units: Any, span: tuple[float, float] | None) -> dict[str, Array]:
+    """The arrays of `Polar`: half a second for 4.5 million pixels."""
+    shape = bad.shape
+    integrator = geometry.setup_sparse_integrator(
+        shape, bins, mask=bad, pos0_range=span, unit=units, split="no", algo="CSR", scale=False
+    )
+    _, indices, indptr = integrator.lut
+    radius = np.array(geometry.array_from_unit(shape, "center", units, scale=False), dtype=np.float32)
+    radius[bad != 0] = np.nan
+    members = np.diff(indptr).astype(np.int32)
+    bin_of = np.full(bad.size, bins, np.uint16)
+    bin_of[indices] = np.repeat(np.arange(bins, dtype=np.uint16), members)
+    centers = np.asarray(integrator.bin_centers, dtype=np.float32)
+    return {
+        "bin_of": bin_of,
+        "members": members,
+        "position": _positions(radius, centers, span),
+        "radius": radius,
+        "centers": centers,
+    }
 
 
 def _positions(radius: Array, centers: Array, span: tuple[float, float] | None) -> Array:
@@ -117,11 +136,11 @@ def _positions(radius: Array, centers: Array, span: tuple[float, float] | None) 
     step = centers[1] - centers[0]
     flat = radius.ravel()
     with np.errstate(invalid="ignore"):
-        position = np.clip((flat - centers[0]) / step, np.float32(0.0), np.float32(len(centers) - 1))
+        position: Array = np.clip((flat - centers[0]) / step, np.float32(0.0), np.float32(len(centers) - 1))
         keep = np.isfinite(flat)
         if span is not None:
             ulp = 1.0 + float(np.finfo(np.float32).eps)
             keep &= (flat >= np.float32(span[0])) & (flat < np.float32(span[1] * ulp))
-    position = position.astype(np.float32)
+    position = np.asarray(position, np.float32)
     position[~keep] = OUTSIDE
     return position

@@ -30,7 +30,7 @@ class Variance:
         """Variance float32 of the same shape as `counts`."""
         with np.errstate(all="ignore"):
             found = numexpr.evaluate(self._text, local_dict={"I": counts.astype(np.float32)}, global_dict={})
-        return np.ascontiguousarray(np.broadcast_to(np.asarray(found, dtype=np.float32), counts.shape))
+        return np.array(np.broadcast_to(found, counts.shape), dtype=np.float32)
 
 
 def _checked(formula: str) -> str:

@@ -1,0 +1,203 @@
+"""Bragg peaks kept, background modelled: what pyFAI's `sparsify-Bragg` does, frame by frame while the scan runs.
+
+Each option keeps the name and the meaning it has there. Per frame: mean and deviation of the background per radial bin,
+the picked pixels, the peaks if asked for, and counts for the hit rate.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from processors.bragg import setting
+from processors.bragg.cpu import CpuEngine
+from processors.bragg.judging import stored_dtype
+from processors.bragg.model import Engine, Recipe
+from processors.bragg.variance import Variance
+from processors.correct import Files
+from stream.errors import InbeamError
+from stream.events import ScanEnd, ScanStart
+from stream.products import Axis, Product
+from stream.products import Field as ProductField
+from stream.registry import Options
+from stream.work import Work
+
+
+class Config(Options):
+    """Options of `sparsify`; the names are those of sparsify-Bragg."""
+
+    type: Literal["sparsify"] = "sparsify"
+    name: str = Field("sparsify", description="Key of the results, to tell several apart")
+    channel: str | None = Field(None, description="Channel (threshold) to sparsify; null: the first")
+    engine: Literal["cpu", "opencl"] = Field("cpu", description="cpu: kernels that need no device; opencl: a GPU")
+    poni: str = Field(description="Geometry description file (PONI)")
+    mask: Files = Field(None, description="File, nonzero = invalid pixel; null: the mask of the PONI's detector")
+    dark: Files = Field(None, description="File(s) with raw counts to subtract")
+    flat: Files = Field(None, description="File(s) with the pixel response to divide by")
+    dummy: float | None = Field(None, description="Raw counts of this value are invalid in that frame")
+    delta_dummy: float | None = Field(None, ge=0, description="Raw counts this near to `dummy` are invalid too")
+    flags: bool = Field(
+        True,
+        description="The largest value of an integer type, and negative counts, are the detector's flags for invalid "
+        "pixels: neither background nor Bragg peaks",
+    )
+    radial_range: tuple[float, float] | None = Field(
+        None, description="Lowest and highest radius, in `unit`, considered; null: all of the detector"
+    )
+    polarization: float | None = Field(
+        None, ge=-1, le=1, description="Polarization factor of the beam; null: no correction; 0.99 at most synchrotrons"
+    )
+    solidangle: bool = Field(False, description="Correct for the solid angle of the pixels")
+    bins: int = Field(800, ge=2, le=65534, description="Number of radial bins")
+    unit: str = Field("r_m", description="Radial unit of pyFAI: r_m, r_mm, q_nm^-1, q_A^-1, 2th_deg ...")
+    cycle: int = Field(5, ge=0, description="Most cycles of sigma clipping")
+    cutoff_clip: float = Field(
+        0.0, ge=0, description="Clip pixels this many deviations from the mean; Chauvenet's criterion if that is larger"
+    )
+    cutoff_pick: float = Field(3.0, gt=0, description="Keep pixels this many deviations above the background")
+    error_model: str = Field(
+        "poisson", description="poisson, azimuthal, hybrid, or the variance as a formula of the counts I, as 5*I+8"
+    )
+    noise: float = Field(
+        1.0, ge=0, description="Added quadratically to the deviation; no pixel is kept below it, counts"
+    )
+    cutoff_peak: float | None = Field(
+        None, ge=0, description="Find peaks this many deviations above the background (3 to 5); null: no peak finding"
+    )
+    peak_patch_size: Literal[3, 5] = Field(3, description="Side of the square around a peak, pixels")
+    peak_connected: int = Field(2, ge=1, le=25, description="Intense pixels needed in the patch, its centre included")
+    hit_peaks: int = Field(10, ge=1, description="A frame with this many peaks is a hit (with peak finding)")
+    hit_pixels: int = Field(1000, ge=1, description="A frame with this many picked pixels is a hit (without)")
+    workgroup: int | None = Field(None, ge=1, description="OpenCL workgroup size: the speed depends on it, no result")
+    device: tuple[int, int] | None = Field(None, description="OpenCL platform and device, two numbers as in clinfo")
+    device_type: Literal["all", "cpu", "gpu", "acc"] = Field("all", description="Kind of OpenCL device")
+
+    @field_validator("error_model")
+    @classmethod
+    def _known_model(cls, value: str) -> str:
+        if value not in ("poisson", "azimuthal", "hybrid"):
+            if "I" not in value:
+                raise ValueError(f"{value!r} is neither poisson, azimuthal, hybrid nor a formula of I such as 5*I+8")
+            try:
+                Variance(value)
+            except InbeamError as error:
+                raise ValueError(str(error)) from error
+        return value
+
+    @model_validator(mode="after")
+    def _dummy_first(self) -> "Config":
+        if self.dummy is None and self.delta_dummy:
+            raise ValueError("delta_dummy without dummy does nothing: give dummy too")
+        return self
+
+
+def create(config: Config) -> "Sparsify":
+    """The processor for a validated configuration."""
+    return Sparsify(config)
+
+
+class Sparsify:
+    """One per worker; the geometry is shared by all of them, the scratch memory is not."""
+
+    gathers = False
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._engine: Engine | None = None
+
+    def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
+        """Bins, corrections and kernels for this scan. Raises InbeamError if geometry and frames do not fit."""
+        config = self.config
+        made = setting.make(config, scan, work)
+        empty = 0.0 if config.dummy is None else config.dummy
+        recipe = Recipe(
+            error_model=config.error_model,
+            cutoff_clip=config.cutoff_clip,
+            cycle=config.cycle,
+            noise=config.noise,
+            cutoff_pick=config.cutoff_pick,
+            cutoff_peak=config.cutoff_peak or 0.0,
+            patch_size=config.peak_patch_size,
+            connected=config.peak_connected,
+            limits=made.limits,
+            empty=empty,
+        )
+        if config.engine == "opencl":
+            from processors.bragg.opencl import OpenclEngine  # pyopencl is optional
+
+            self._engine = OpenclEngine(
+                made.polar,
+                recipe,
+                made.dark,
+                made.norm,
+                dtype=scan.dtype,
+                workgroup=config.workgroup,
+                device=config.device,
+                device_type=config.device_type,
+            )
+        else:
+            self._engine = CpuEngine(made.polar, recipe, made.dark, made.norm)
+        return (self._product(scan, made),)
+
+    def process(self, work: Work) -> None:
+        """Sparsify the frame in hand."""
+        assert self._engine is not None, "process before start"
+        found = self._engine.run(work.image(self.config.channel))
+        config = self.config
+        peaks, picked = len(found.peak_index), len(found.index)
+        hit = peaks >= config.hit_peaks if config.cutoff_peak else picked >= config.hit_pixels
+        work.results[config.name] = {
+            "background_avg": found.mean,
+            "background_std": found.deviation,
+            "index": found.index,
+            "intensity": found.intensity,
+            "picked": np.array(picked, np.uint32),
+            "hit": np.array(hit, np.uint8),
+        }
+        if config.cutoff_peak:
+            work.results[config.name] |= {
+                "peaks": np.array(peaks, np.uint32),
+                "peak_index": found.peak_index,
+                "peak_pos0": found.pos0,
+                "peak_pos1": found.pos1,
+                "peak_intensity": found.peak_intensity,
+                "peak_sigma": found.sigma,
+            }
+
+    def finish(self, end: ScanEnd) -> None:
+        """Free the scratch memory."""
+        self._engine = None
+
+    def _product(self, scan: ScanStart, made: "setting.Setting") -> Product:
+        config, bins = self.config, made.polar.bins
+        single = np.dtype(np.float32)
+        fields: list[tuple[str, tuple[int | None, ...], Any, str, str]] = [
+            ("background_avg", (bins,), single, "counts", "Average value of background"),
+            ("background_std", (bins,), single, "counts", "Standard deviation of background"),
+            ("index", (None,), np.dtype(np.uint32), "", "Flat index of the picked pixels"),
+            ("intensity", (None,), stored_dtype(scan.dtype), "counts", "Counts of the picked pixels"),
+            ("picked", (), np.dtype(np.uint32), "", "Picked pixels"),
+            ("hit", (), np.dtype(np.uint8), "", "Frame is a hit"),
+        ]
+        if config.cutoff_peak:
+            fields += [
+                ("peaks", (), np.dtype(np.uint32), "", "Peaks"),
+                ("peak_index", (None,), np.dtype(np.uint32), "", "Flat index of the peaks' highest pixels"),
+                ("peak_pos0", (None,), single, "pixel", "Row of the peaks' centroids"),
+                ("peak_pos1", (None,), single, "pixel", "Column of the peaks' centroids"),
+                ("peak_intensity", (None,), single, "counts", "Intensity of the peaks above background"),
+                ("peak_sigma", (None,), single, "counts", "Uncertainty of the peaks' intensities"),
+            ]
+        radius = (made.polar.centers * made.polar.unit_scale).astype(np.float32)
+        constants = {"radius": radius, "mask": (made.polar.radius * made.polar.unit_scale).astype(np.float32)}
+        if made.densify is not None:
+            constants["normalization"] = made.densify
+        return Product(
+            name=config.name,
+            fields=tuple(ProductField(*field) for field in fields),
+            signal="background_avg",
+            axes=(Axis("radius", radius, made.polar.unit, made.polar.unit_label),),
+            constants=constants,
+            parameters=setting.provenance(config, made),
+        )

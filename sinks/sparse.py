@@ -1,0 +1,92 @@
+"""Sparse frames in pyFAI's layout, growing frame by frame: picked pixels, the background per radial bin, peaks.
+
+`fabio.open`, `densify_Bragg` and silx read the file unchanged; while it grows, and after a kill, so does any HDF5
+reader with swmr=True. The ledger, flushing and resuming are those of every file sink.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from sinks.filesink import FileOptions, FileSink
+from sinks.sparse_content import SparseContent
+from sinks.sparse_merge import merge_late
+from stream.events import Frame, ScanEnd, ScanStart
+from stream.ledger import Stored
+from stream.products import Product
+from stream.roles import Counters
+
+
+class Config(FileOptions):
+    """Options of `sparse`."""
+
+    type: Literal["sparse"] = "sparse"
+    product: str | None = Field(None, description="Name of the `sparsify` processor to keep; null: the only one")
+    beamline: str = Field("beamline", description="Name of the instrument (NXinstrument group)")
+    save_source: bool = Field(False, description="Link to the datasets of the source file (HDF5 sources)")
+    frame_ptr_bits: Literal[32, 64] = Field(
+        64, description="Width of frame_ptr; 32 as pyFAI writes it, which overflows at 4.29e9 picked pixels"
+    )
+
+
+def create(config: Config) -> "SparseSink":
+    """The sink for a validated configuration."""
+    return SparseSink(config)
+
+
+class SparseSink:
+    """A FileSink of sparse frames that, at the end, moves late frames into their places."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.file = FileSink(config, self._content)
+
+    @property
+    def configuration(self) -> Mapping[str, Any] | None:
+        """The document that the runner was started with: the provenance."""
+        return self.file.configuration
+
+    @configuration.setter
+    def configuration(self, document: Mapping[str, Any] | None) -> None:
+        self.file.configuration = document
+
+    def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
+        """Open the file or go on with it. A merge that a kill interrupted is done now. Raises SinkFailed."""
+        stored = self.file.start(scan, products)
+        if stored is not None and not self.file.writing and self.file.path is not None:
+            merge_late(self.file.path)
+        return stored
+
+    def write(self, frame: Frame) -> None:
+        """Take one frame. Raises SinkFailed."""
+        self.file.write(frame)
+
+    def tick(self, counters: Counters) -> None:
+        """Flush what is due. Raises SinkFailed."""
+        self.file.tick(counters)
+
+    def finish(self, end: ScanEnd) -> None:
+        """Complete the file. With late frames in it, it is written anew beside and replaced: seconds per gigabyte."""
+        writing = self.file.writing
+        self.file.finish(end)
+        if writing and self.file.path is not None:
+            merge_late(self.file.path)
+
+    def close(self) -> None:
+        """Close whatever is open."""
+        self.file.close()
+
+    def _content(self, scan: ScanStart, products: Sequence[Product]) -> SparseContent:
+        config = self.config
+        content = SparseContent(
+            scan,
+            products,
+            product=config.product,
+            beamline=config.beamline,
+            save_source=config.save_source,
+            frame_ptr_bits=config.frame_ptr_bits,
+            path_of=lambda: self.file.path,
+        )
+        content.configuration = self.file.configuration
+        return content
