@@ -46,7 +46,7 @@ def chosen(index: int, frames: int | None, pool: int) -> int:
         return 0
     if not frames or frames <= pool:
         return index % pool
-    return min(index * (pool - 1) // frames, pool - 2) + index % 2
+    return min((index + 1) // 2 * 2 * (pool - 1) // frames, pool - 2) + index % 2
 
 
 def recorded(

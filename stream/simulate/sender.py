@@ -44,7 +44,12 @@ class Sender:
         """`endpoint` may end in `:0` for a free port. `timeout_s`: longest wait for a reader, at first and later.
 
         secret_key: CURVE certificate (*.key_secret); readers then need the public half as their server_key.
+        Raises InbeamError if it cannot be read.
         """
+        try:
+            keys = None if secret_key is None else zmq.auth.load_certificate(secret_key)
+        except (OSError, ValueError) as error:
+            raise InbeamError(f"--secret-key {secret_key} is no CURVE certificate: {error}") from error
         self.timeout_s = timeout_s
         self.linger_s = linger_s
         self.sent = Sent()
@@ -52,8 +57,8 @@ class Sender:
         self._socket = self._context.socket(zmq.PUSH)
         self._socket.sndtimeo = max(1, round(timeout_s * 1000))
         self._socket.linger = round(linger_s * 1000)
-        if secret_key is not None:
-            self._socket.curve_publickey, self._socket.curve_secretkey = zmq.auth.load_certificate(secret_key)
+        if keys is not None:
+            self._socket.curve_publickey, self._socket.curve_secretkey = keys
             self._socket.curve_server = True
         self._wanted = endpoint
         self._bound = False
