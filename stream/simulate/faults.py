@@ -71,7 +71,7 @@ def parse(text: str) -> Faults:
                 values["stall_s"] = float(number)
                 if at:
                     values["stall_at"] = _whole(place)
-                if values["stall_s"] < 0:
+                if not 0 <= values["stall_s"] <= 86400:
                     raise ValueError
             elif name == "die-at" and not at:
                 values["die_at"] = _whole(number)
@@ -228,7 +228,7 @@ class _Scan:
             yield self._pop()
 
     def _push(self, message: Message, delay: int, late: bool) -> None:
-        heapq.heappush(self._waiting, (self._position + delay, self._pushed, message, late))
+        heapq.heappush(self._waiting, (self._position + delay, -self._pushed, message, late))
         self._pushed += 1
 
     def _pop(self) -> Message:
