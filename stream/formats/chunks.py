@@ -53,6 +53,11 @@ class Stack:
         lead = self._dataset.shape[:1] if self._channel is not None else self._dataset.shape[:-2]
         return int(np.prod(lead, dtype=np.int64))
 
+    @property
+    def follows(self) -> bool:
+        """True if the file says of each single frame whether it has been written: one frame per chunk."""
+        return _one_frame_per_chunk(self._dataset)
+
     def refresh(self) -> int:
         """See what a writer has flushed since; returns the new `count`."""
         self._dataset.refresh()

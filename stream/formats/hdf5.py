@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
@@ -97,39 +97,45 @@ class Scan:
             source=f"{self._path}::{located.path}",
         )
 
-    def _frames(self, uid: str, times: NDArray[Any] | None, monitor: NDArray[Any] | None) -> Iterator[Frame | Note]:
+    def _frames(self, uid: str, times: NDArray[Any] | None, monitor: NDArray[Any] | None) -> Iterator[Frame]:
         cursors = {channel: Cursor(parts) for channel, parts in self.located.channels.items()}
-        nan = float("nan")
         try:
             for index in range(min(self.located.declared, self._expected)):
-                payloads: dict[str, Payload] = {}
-                problem = ""
-                for channel, cursor in cursors.items():
-                    try:
-                        payload = cursor.read(index)
-                    except BadMessage as error:
-                        problem = str(error)
-                    else:
-                        if payload is not None:
-                            payloads[channel] = payload
-                if not payloads and not problem:
-                    continue
-                if len(payloads) < len(cursors) and not problem:
-                    lost = ", ".join(channel for channel in cursors if channel not in payloads)
-                    problem = f"{self._path}: frame {index} was written without {lost}"
-                yield Frame(
-                    scan=uid,
-                    index=index,
-                    payloads={} if problem else payloads,
-                    received=time.time(),
-                    detector_time=float(times[index]) if times is not None and index < len(times) else nan,
-                    monitor=float(monitor[index]) if monitor is not None and index < len(monitor) else nan,
-                    status=FrameStatus.CORRUPT if problem else FrameStatus.RECEIVED,
-                    problem=problem,
-                )
+                payloads, problem = read_channels(cursors, index)
+                if payloads or problem:
+                    yield Frame(
+                        scan=uid,
+                        index=index,
+                        payloads={} if problem else payloads,
+                        received=time.time(),
+                        detector_time=_reading(times, index),
+                        monitor=_reading(monitor, index),
+                        status=FrameStatus.CORRUPT if problem else FrameStatus.RECEIVED,
+                        problem=problem,
+                    )
         finally:
             for cursor in cursors.values():
                 cursor.close()
+
+
+def read_channels(cursors: Mapping[str, "Cursor"], index: int) -> tuple[dict[str, Payload], str]:
+    """One frame of every channel that has it, and what is wrong with it; both empty where it was never written."""
+    payloads: dict[str, Payload] = {}
+    for channel, cursor in cursors.items():
+        try:
+            payload = cursor.read(index)
+        except BadMessage as error:
+            return {}, str(error)
+        if payload is not None:
+            payloads[channel] = payload
+    if 0 < len(payloads) < len(cursors):
+        lost = ", ".join(channel for channel in cursors if channel not in payloads)
+        return payloads, f"frame {index} was written without {lost}"
+    return payloads, ""
+
+
+def _reading(values: NDArray[Any] | None, index: int) -> float:
+    return float(values[index]) if values is not None and index < len(values) else float("nan")
 
 
 class Cursor:

@@ -73,25 +73,34 @@ def sequence(group: h5py.Group, members: Sequence[str]) -> tuple[tuple[Segment, 
     The numbers are those of `image_nr_low` (from 1); without it, the files are counted on, and a missing one is
     taken to hold as many frames as the first that is there (only the last file of a series may be shorter).
     """
-    opened: dict[str, h5py.Dataset] = {}
+    opened = {member: dataset for member in members if (dataset := opened_link(group, member)) is not None}
     notes = []
-    for member in members:
-        try:
-            opened[member] = group[member]
-        except (KeyError, OSError):
-            link = group.get(member, getlink=True)
-            target = getattr(link, "filename", "nothing")
-            notes.append(f"{group.file.filename}: {group.name}/{member} links to {target}, which is not there")
     per_file = len(next(iter(opened.values()))) if opened else 0
     parts: list[Segment] = []
     following = 0
     for member in members:
-        if member not in opened:
+        if member in opened:
+            part = data_file(opened[member], following)
+            parts.append(part)
+            following = part.first + part.count
+        else:
+            target = getattr(group.get(member, getlink=True), "filename", "nothing")
+            notes.append(f"{group.file.filename}: {group.name}/{member} links to {target}, which is not there")
             following += per_file
-            continue
-        dataset = opened[member]
-        low, high = (int(dataset.attrs.get(key, 0)) for key in ("image_nr_low", "image_nr_high"))
-        first = low - 1 if 0 < low <= high else following
-        parts.append(Segment(dataset.file.filename, dataset.name, first, len(dataset)))
-        following = first + len(dataset)
     return tuple(parts), tuple(notes)
+
+
+def data_file(dataset: h5py.Dataset, following: int) -> Segment:
+    """The segment that one data file of a DECTRIS master is; `following`: its first frame if it does not say."""
+    low, high = (int(dataset.attrs.get(key, 0)) for key in ("image_nr_low", "image_nr_high"))
+    first = low - 1 if 0 < low <= high else following
+    return Segment(dataset.file.filename, dataset.name, first, len(dataset))
+
+
+def opened_link(group: h5py.Group, member: str) -> h5py.Dataset | None:
+    """The dataset behind a link, None where its file is not there (yet)."""
+    try:
+        found = group[member]
+    except (KeyError, OSError):
+        return None
+    return found if isinstance(found, h5py.Dataset) else None
