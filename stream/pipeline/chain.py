@@ -47,6 +47,11 @@ class Chain:
         return tuple(products)
 
     @property
+    def empty(self) -> bool:
+        """True if there is nothing to do to a frame."""
+        return not self._steps
+
+    @property
     def refusal(self) -> str:
         """Why a processor cannot take this scan, or ""."""
         return self._refusal

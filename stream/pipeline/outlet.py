@@ -10,6 +10,7 @@ from typing import TypeAlias
 from stream.errors import InbeamError
 from stream.events import Frame, ScanEnd, ScanStart
 from stream.ledger import Stored
+from stream.pipeline.inbox import NUDGE_BYTES, NUDGE_SECONDS
 from stream.products import Product
 from stream.roles import Counters, Sink
 
@@ -60,6 +61,8 @@ class Outlet:
         self._items: deque[Item] = deque()
         self._nbytes = 0
         self._closed = False
+        self._scan_open = False
+        self._ticked = 0.0
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
         self._emptied = threading.Condition(lock)
@@ -74,21 +77,25 @@ class Outlet:
     def open(self, scan: ScanStart, products: Sequence[Product]) -> Opening:
         """Ask the sink to start a scan; wait for `answered`."""
         opening = Opening(scan, products)
-        self._append(opening, 0)
+        self._append(opening)
         return opening
 
-    def put(self, frame: Frame) -> None:
-        """Queue a frame; blocks while the queue is full. A sink that has failed takes nothing more."""
+    def put(self, frames: Sequence[Frame]) -> None:
+        """Queue frames; blocks while the queue is full. A sink that has failed takes nothing more."""
         with self._filled:
-            while self._nbytes and self._nbytes + frame.nbytes > self._capacity and self.error is None:
+            while self._nbytes >= self._capacity and self.error is None:
+                self._filled.notify()
                 self._emptied.wait()
-        if self.error is None:
-            self._append(frame, frame.nbytes)
+            if self.error is None:
+                self._items.extend(frames)
+                self._nbytes += sum(frame.nbytes for frame in frames)
+                if self._nbytes >= NUDGE_BYTES:
+                    self._filled.notify()
 
     def end(self, end: ScanEnd) -> Closing:
         """Queue the end of the scan; `answered` is set when the sink has completed it, or has failed."""
         closing = Closing(end)
-        self._append(closing, 0)
+        self._append(closing)
         return closing
 
     def close(self) -> None:
@@ -98,55 +105,62 @@ class Outlet:
             self._filled.notify()
         self._thread.join()
 
-    def _append(self, item: Item, nbytes: int) -> None:
+    def _append(self, item: Opening | Closing) -> None:
         with self._filled:
             self._items.append(item)
-            self._nbytes += nbytes
             self._filled.notify()
 
-    def _next(self) -> Item | None:
+    def _take(self) -> list[Item]:
+        """Everything that is there; waits a little if that is nothing. The room is free again once it is written."""
         with self._filled:
             if not self._items and not self._closed:
-                self._filled.wait(TICK_SECONDS)
-            if not self._items:
-                return None
-            item = self._items.popleft()
-            if isinstance(item, Frame):
-                self._nbytes -= item.nbytes
-                self._emptied.notify()
-            return item
+                self._filled.wait(NUDGE_SECONDS if self._scan_open else TICK_SECONDS)
+            items, self._items = list(self._items), deque()
+            return items
 
     def _run(self) -> None:
-        ticked = 0.0
-        while True:
-            item = self._next()
-            if item is None and self._closed:
-                break
+        while not (self._closed and not self._items):
+            for item in self._take():
+                try:
+                    if self.error is None:
+                        self._handle(item)
+                except Exception as error:
+                    self._give_up(error)
+                finally:
+                    self._finished(item)
             try:
-                if self.error is None:
-                    ticked = self._handle(item, ticked)
+                self._tick()
             except Exception as error:
                 self._give_up(error)
-            finally:
-                if isinstance(item, Opening | Closing):
-                    item.answered.set()
         try:
             self._sink.close()
         except Exception as error:
             self._give_up(error)
 
-    def _handle(self, item: Item | None, ticked: float) -> float:
+    def _handle(self, item: Item) -> None:
         if isinstance(item, Frame):
             self._sink.write(item)
+            self._tick()
         elif isinstance(item, Opening):
+            self._scan_open = True
             item.stored = self._sink.start(item.scan, item.products)
-        elif isinstance(item, Closing):
+        else:
+            self._scan_open = False
             self._sink.finish(item.end)
+
+    def _tick(self) -> None:
         now = time.monotonic()
-        if now - ticked >= TICK_SECONDS:
+        if now - self._ticked >= TICK_SECONDS and self.error is None:
+            self._ticked = now
             self._sink.tick(self._counters())
-            return now
-        return ticked
+
+    def _finished(self, item: Item) -> None:
+        if isinstance(item, Frame):
+            with self._filled:
+                self._nbytes -= item.nbytes
+                self._emptied.notify()
+        else:
+            item.answered.set()
 
     def _give_up(self, error: Exception) -> None:
         if self.error is None:

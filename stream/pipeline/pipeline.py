@@ -16,7 +16,7 @@ from stream.config import RunOptions
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.ledger import Ledger, Stored
 from stream.pipeline.chain import Chain
-from stream.pipeline.inbox import Inbox
+from stream.pipeline.inbox import Inbox, Ticket
 from stream.pipeline.order import Order
 from stream.pipeline.outlet import Closing, Outlet
 from stream.pipeline.report import Meter, Report, ScanReport
@@ -43,7 +43,7 @@ class Pipeline:
         self.report = Report()
         self._chains, self._gather, self._options = chains, gather, options
         self._failed, self._ended = failed, ended
-        self._inbox = Inbox(int(options.inbox_mb * 1e6), options.when_full)
+        self._inbox = Inbox(int(options.inbox_mb * 1e6), options.when_full, len(chains))
         self._meter = Meter()
         self._ordering = threading.Lock()
         self._ledger = Ledger(None)
@@ -142,21 +142,30 @@ class Pipeline:
         )
 
     def _work(self, chain: Chain) -> None:
-        while (ticket := self._inbox.get()) is not None:
+        while tickets := self._inbox.take():
             try:
-                if isinstance(ticket.item, ScanStart):
-                    self._open(ticket.item, ticket.sequence)
-                elif isinstance(ticket.item, ScanEnd):
-                    self._close(ticket.item)
-                elif self._order is not None:
-                    stored = self._already_stored(ticket.item.index)
-                    frame = None if stored else chain.process(ticket.item)
-                    with self._ordering:
-                        self._emit(self._order.push(ticket.sequence, frame, time.monotonic()))
+                first = tickets[0]
+                if isinstance(first.item, ScanStart):
+                    self._open(first.item, first.sequence)
+                elif isinstance(first.item, ScanEnd):
+                    self._close(first.item)
+                else:
+                    self._process(chain, tickets)
             except Exception as error:
                 self._run_failed(error)
             finally:
-                self._inbox.done(ticket)
+                self._inbox.done(tickets)
+
+    def _process(self, chain: Chain, tickets: Sequence[Ticket]) -> None:
+        finished: list[tuple[int, Frame | None]] = []
+        for ticket in tickets:
+            assert isinstance(ticket.item, Frame)
+            stored = self._already_stored(ticket.item.index)
+            finished.append((ticket.sequence, None if stored else chain.process(ticket.item)))
+        with self._ordering:
+            if self._order is not None:
+                now = time.monotonic()
+                self._emit([ready for seq, frame in finished for ready in self._order.push(seq, frame, now)])
 
     def _open(self, scan: ScanStart, sequence: int) -> None:
         products, *_ = [chain.start(scan) for chain in self._chains]
@@ -208,13 +217,16 @@ class Pipeline:
 
     def _emit(self, frames: Sequence[Frame]) -> None:
         """In frame order to the gathering processors and to every sink. The caller holds the ordering lock."""
+        if not frames:
+            return
+        if not self._gather.empty:
+            frames = [self._gather.process(frame) for frame in frames]
+        self._meter.finish(frames)
         for frame in frames:
-            gathered = self._gather.process(frame)
-            self._meter.finish(gathered)
-            if gathered.status in (FrameStatus.FAILED, FrameStatus.CORRUPT):
-                self.report.first_problem(gathered)
-            for outlet in self._outlets:
-                outlet.put(gathered)
+            if frame.status in (FrameStatus.FAILED, FrameStatus.CORRUPT):
+                self.report.first_problem(frame)
+        for outlet in self._outlets:
+            outlet.put(frames)
 
     def _tick(self) -> None:
         while not self._stopping.wait(0.1):

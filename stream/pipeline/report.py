@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stream.events import EndStatus, Frame, FrameStatus, ScanEnd, ScanStart
@@ -27,11 +27,10 @@ class Meter:
         self._finished = already
         self._window = []
 
-    def finish(self, frame: Frame) -> None:
-        """A frame is on its way to the sinks."""
-        if frame.status is not FrameStatus.DUPLICATE:
-            self._finished += 1
-            self._latency_s = time.time() - frame.received
+    def finish(self, frames: Sequence[Frame]) -> None:
+        """Frames are on their way to the sinks."""
+        self._finished += sum(frame.status is not FrameStatus.DUPLICATE for frame in frames)
+        self._latency_s = time.time() - frames[-1].received
 
     def snapshot(self, counters: Counters) -> Counters:
         """Fill in what this meter knows."""
@@ -82,14 +81,14 @@ class Report:
         self.scans: list[ScanReport] = []
         self.notes = 0
         self._errors: list[str] = []
-        self._problems = 0
+        self._problems: set[str] = set()
         self._lock = threading.Lock()
 
     def add(self, scan: ScanReport) -> None:
         """A scan has ended."""
         with self._lock:
             self.scans.append(scan)
-            self._problems = 0
+            self._problems = set()
         log.info(scan.line())
 
     def note(self, text: str) -> None:
@@ -103,11 +102,14 @@ class Report:
             log.warning("further notes are counted, not shown")
 
     def first_problem(self, frame: Frame) -> None:
-        """Show the first few frames of a scan that failed; all of them are in the ledger."""
+        """Show the first few different problems of a scan; all of them are in the ledger."""
         with self._lock:
-            self._problems += 1
-            count = self._problems
-        if count <= 5:
+            new = frame.problem not in self._problems
+            if new and len(self._problems) < MOST_LINES:
+                self._problems.add(frame.problem)
+            else:
+                new = False
+        if new:
             log.warning("frame %d %s: %s", frame.index, frame.status.name.lower(), frame.problem)
 
     def sink_failed(self, name: str, error: Exception, *, required: bool) -> None:

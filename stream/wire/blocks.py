@@ -140,9 +140,9 @@ def decode_lz4_blocks(source, block_bytes, out):  # type: ignore[no-untyped-def]
     return OK if at == end else TRUNCATED
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def lengths_add_up(source, nbytes, block_bytes, granule):  # type: ignore[no-untyped-def]
-    """True if the chain of block lengths ends exactly at the end of `source`.
+    """True if the chain of block lengths ends exactly at the end of `source`. Keeps the GIL: it takes 2 µs per MB.
 
     granule: 8 elements in bytes for bitshuffle, whose leftover bytes are stored raw; 1 for plain LZ4.
     """
