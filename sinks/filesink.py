@@ -114,6 +114,11 @@ class FileSink:
         """True while a scan's file is open; False also for a scan that was complete already."""
         return self._file is not None
 
+    @property
+    def at_risk(self) -> int:
+        """Number of frames that a kill would lose: taken, but not flushed yet."""
+        return self._policy.held
+
     def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
         """Open the scan's file, or go on with the one that an earlier run left unfinished. Raises SinkFailed."""
         self._policy.done()

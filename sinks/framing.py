@@ -89,3 +89,12 @@ def _default_block_bytes(itemsize: int) -> int:
     """bshuf_default_block_size of bitshuffle, in bytes: 8192, in elements a multiple of 8 and at least 128."""
     elements: int = max(8192 // itemsize // 8 * 8, 128)
     return elements * itemsize
+
+
+def came_as(data: bytes, nbytes: int) -> Buffer | None:
+    """The payload as it came, from its chunk: what was put before it is taken off again. nbytes: its length then.
+
+    None where the chunk holds the decoded pixels of a payload that was packed otherwise.
+    """
+    added = len(data) - nbytes
+    return memoryview(data)[added:] if added in (0, 12, 16) else None

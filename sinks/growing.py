@@ -149,6 +149,11 @@ class FlushPolicy:
         self._held = 0
         self._oldest = 0.0
 
+    @property
+    def held(self) -> int:
+        """Number of frames at risk."""
+        return self._held
+
     def add(self) -> None:
         """One more frame is at risk."""
         if not self._held:

@@ -66,7 +66,7 @@ def write(
         nexus.text(group, name, text)
     nexus.text(group, "source", scan.source)
     nexus.text(group, "scan_uid", scan.uid)
-    nexus.text(group, "started", nexus.iso_time(time.time()))
+    nexus.text(group, "started", now())
     packages = nexus.group(group, "versions", "NXcollection")
     for name, text in versions().items():
         nexus.text(packages, name, text)
@@ -78,7 +78,12 @@ def resumed(root: Any) -> None:
     """Note in an older file that it is gone on with now."""
     group = root[GROUP]
     earlier = [str(moment) for moment in group.attrs.get("resumed", ())]
-    group.attrs["resumed"] = [*earlier, nexus.iso_time(time.time())]
+    group.attrs["resumed"] = [*earlier, now()]
+
+
+def now() -> str:
+    """The present, ISO 8601, UTC."""
+    return nexus.iso_time(time.time())
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from sinks import ledger, superblock
 from sinks.chunks import chunks
@@ -36,11 +37,19 @@ class Repair:
     copy: Path
     record: ledger.Record
 
+    def line(self) -> str:
+        """What was done and what there is, in one line."""
+        done = f"repaired (what was changed is kept in {self.copy.name})" if self.changed else "needed no repair"
+        held = int(np.count_nonzero(ledger.HAS_DATA[self.record.states]))
+        expected = max(self.record.expected, len(self.record.states))
+        state = "finished" if self.record.finished else "not finished: start inbeam again on it to go on"
+        return f"{self.path}: {done}; {held} of {expected} frames stored, {state}"
+
 
 def find(path: Path) -> Found | None:
     """What scan a file holds, also while it is being written or after a kill; None if it is not one of ours."""
     try:
-        with h5py.File(path, "r", libver="v110", swmr=True) as file:
+        with h5py.File(path, "r", libver="v110", swmr=True, locking=False) as file:
             attributes = file[ledger.GROUP].attrs
             record = ledger.read(file)
             complete = record.finished and record.end_status is EndStatus.COMPLETE

@@ -1,0 +1,177 @@
+"""Verify a file against its own ledger: the pixels decode and are the bytes that came, every result is there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401  (registers the filters)
+import numpy as np
+import xxhash
+
+from sinks import ledger, superblock
+from sinks.archive import DATA, dataset_paths
+from sinks.chunks import rows_present
+from sinks.framing import NO_FILTER, came_as
+from stream.errors import CorruptPayload
+from stream.events import Encoding, FrameStatus, Payload
+from stream.wire.payload import decode
+
+MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `check` found. problems: one line each, the first of them; total: how many there are."""
+
+    path: Path
+    frames: int
+    with_data: int
+    chunks: int
+    problems: tuple[str, ...]
+    total: int
+    summary: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """True if the file is what its ledger says."""
+        return self.total == 0
+
+    def line(self) -> str:
+        """The verdict in one line."""
+        if self.sound:
+            return f"{self.path}: sound: {self.summary}"
+        more = f" (and {self.total - 1} more)" if self.total > 1 else ""
+        return f"{self.path}: NOT SOUND: {self.problems[0]}{more}"
+
+
+def check(path: Path) -> Verdict:
+    """Verify one file; reads all of it. Never raises for what is wrong with the file, and never changes it."""
+    problems: list[str] = []
+    total = frames = with_data = verified = 0
+    summary = ""
+    try:
+        with h5py.File(path, "r") as file:
+            record = ledger.read(file)
+            frames, with_data = record.expected, int(np.count_nonzero(ledger.HAS_DATA[record.states]))
+            summary = _summary(record)
+            for kind, problem in _problems(file, record):
+                verified += kind
+                if problem:
+                    total += 1
+                    if total <= MOST_PROBLEMS:
+                        problems.append(problem)
+    except KeyError as error:
+        problems, total = [f"no ledger, not written by inbeam? ({error})"], 1
+    except (OSError, RuntimeError, ValueError) as error:
+        problems, total = [_unreadable(path, error)], 1
+    if verified:
+        summary += f"; {verified} stored images decode and are the bytes that came"
+    return Verdict(path, frames, with_data, verified, tuple(problems), total, summary)
+
+
+def _problems(file: Any, record: ledger.Record) -> Iterator[tuple[int, str]]:
+    """(1 for an image that is right else 0, problem or "")."""
+    yield from ((0, problem) for problem in _counts(record))
+    held = np.flatnonzero(ledger.HAS_DATA[record.states])
+    paths = dataset_paths(record.channels)
+    frames = "encoding" in file[f"{DATA}/data"].attrs if f"{DATA}/data" in file else False
+    if frames and isinstance(file[DATA].get("data", getlink=True), h5py.HardLink):
+        for position, channel in enumerate(record.channels):
+            yield from _images(file[paths[channel]], record, position)
+    yield from ((0, problem) for problem in _results(file, held, len(record.states)))
+
+
+def _counts(record: ledger.Record) -> Iterator[str]:
+    if not record.finished:
+        yield "the scan was not finished: its writer was killed or stopped; start inbeam again to go on with it"
+        return
+    found = np.bincount(record.states, minlength=len(FrameStatus))
+    if len(record.states) != record.expected:
+        yield f"the ledger has {len(record.states)} rows, but {record.expected} frames were expected"
+    for status, count in record.counts.items():
+        if count != found[status]:
+            yield f"the ledger counts {count} frames as {status.name.lower()}, its rows say {found[status]}"
+    if record.announced is not None and record.announced > record.expected:
+        yield f"the detector announced {record.announced} frames, the ledger expects {record.expected}"
+
+
+def _images(dataset: Any, record: ledger.Record, position: int) -> Iterator[tuple[int, str]]:
+    """Decode every stored image of a channel and compare its checksum."""
+    encoding, shape = Encoding(dataset.attrs["encoding"]), dataset.shape[1:]
+    stored = record.nbytes[:, position] > 0
+    indices = np.flatnonzero(stored & (record.states != FrameStatus.CORRUPT) & (record.states != FrameStatus.MISSING))
+    present = rows_present(dataset, indices)
+    for index, there in zip(indices.tolist(), present.tolist(), strict=True):
+        where = f"frame {index}, channel {record.channels[position]}"
+        if not there:
+            yield 0, f"{where}: its image is not in the file"
+            continue
+        filter_mask, data = dataset.id.read_direct_chunk((index, 0, 0))
+        packing = Encoding.RAW if filter_mask & NO_FILTER and encoding is not Encoding.RAW else _stored_as(encoding)
+        try:
+            decode(Payload(data, packing, shape, dataset.dtype))
+        except CorruptPayload as error:
+            yield 0, f"{where}: does not decode: {error}"
+            continue
+        checksum, nbytes = int(record.checksum[index, position]), int(record.nbytes[index, position])
+        original = came_as(data, nbytes)
+        if original is None or not checksum:
+            yield 1, ""
+        elif xxhash.xxh3_64_intdigest(original) != checksum:
+            yield 0, f"{where}: its bytes are not those that came (checksum differs)"
+        else:
+            yield 1, ""
+
+
+def _stored_as(encoding: Encoding) -> Encoding:
+    return {Encoding.BSLZ4_BARE: Encoding.BSLZ4, Encoding.LZ4_BLOCK: Encoding.LZ4_HDF5}.get(encoding, encoding)
+
+
+def _results(file: Any, held: Any, length: int) -> Iterator[str]:
+    """Every floating-point result of a frame that the ledger calls received is there, and not all NaN."""
+    for name, group in file["entry"].items():
+        if not isinstance(file["entry"].get(name, getlink=True), h5py.HardLink) or not isinstance(group, h5py.Group):
+            continue
+        if group.attrs.get("NX_class") != "NXdata" or "signal" not in group.attrs:
+            continue
+        for field, dataset in group.items():
+            if not isinstance(dataset, h5py.Dataset) or dataset.chunks is None or dataset.maxshape[0] is not None:
+                continue
+            if "encoding" in dataset.attrs or field == "frame_number" or "frame_ptr" in group:
+                continue
+            yield from _rows(f"{name}/{field}", dataset, held, length)
+
+
+def _rows(name: str, dataset: Any, held: Any, length: int) -> Iterator[str]:
+    if dataset.shape[0] != length:
+        yield f"{name} has {dataset.shape[0]} rows, the ledger {length}"
+    there = rows_present(dataset, held)
+    for index in held[~there].tolist():
+        yield f"frame {index}: {name} is not in the file, though the frame was received"
+    if dataset.dtype.kind != "f":
+        return
+    step = max(1, 4_194_304 // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
+    for first in range(0, dataset.shape[0], step):
+        wanted = held[there & (held >= first) & (held < first + step)]
+        if len(wanted):
+            values = dataset[first : first + step].reshape(-1, int(np.prod(dataset.shape[1:])) or 1)
+            for index in wanted[np.isnan(values[wanted - first]).all(axis=1)].tolist():
+                yield f"frame {index}: {name} is all NaN, though the frame was received"
+
+
+def _summary(record: ledger.Record) -> str:
+    parts = [f"{count} {status.name.lower()}" for status, count in record.counts.items() if count]
+    announced = f" of {record.announced} announced" if record.announced is not None else ""
+    return f"{record.expected} frames{announced} ({', '.join(parts) or 'none'})"
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    try:
+        block = superblock.read(path)
+    except (OSError, ValueError) as other:
+        return str(other)
+    if not block.clean:
+        return f"was not closed properly, or is being written now; if its writer is dead: inbeam recover {path}"
+    return f"cannot be read: {' '.join(str(error).split())}"

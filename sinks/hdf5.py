@@ -1,0 +1,145 @@
+"""`hdf5`: the results of all processors in one growing NeXus file per scan.
+
+Each product becomes an NXdata group named after it, /entry/data is the first; NXazint1d and NXazint2d as the
+application definitions want them (nexusformat/definitions, contributed by MAX IV). Row i is frame number i; a frame
+that never came, or whose processor failed, is NaN. Which one it was, /entry/ledger says.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from sinks import naming, nexus, provenance, results
+from sinks.chunks import rows_present
+from sinks.filesink import FileOptions, FileSink
+from sinks.growing import Cell, Rows
+from sinks.swmr import SwmrFile
+from stream.errors import SinkFailed
+from stream.events import Array, Frame, ScanEnd, ScanStart
+from stream.products import Product
+
+
+class Config(FileOptions):
+    """Options of `hdf5`."""
+
+    type: Literal["hdf5"] = "hdf5"
+    products: tuple[str, ...] | None = Field(None, description="Names of the processors to keep; null: all")
+    link: str | None = Field(
+        None, description="`path` of the archive sink of the same run: its frames are linked into this file"
+    )
+
+    @field_validator("link")
+    @classmethod
+    def _known_link(cls, pattern: str | None) -> str | None:
+        return pattern if pattern is None else naming.check_pattern(pattern)
+
+
+def create(config: Config) -> FileSink:
+    """The sink for a validated configuration."""
+    sink = FileSink(config, lambda scan, products: Results(config, scan, products, sink.configuration))
+    return sink
+
+
+class Results:
+    """The content of a results file: one dataset (frames, ...) per field of each product."""
+
+    settled = True
+
+    def __init__(
+        self, config: Config, scan: ScanStart, products: Sequence[Product], configuration: Mapping[str, Any] | None
+    ) -> None:
+        self._config = config
+        self._scan = scan
+        self._products = _chosen(config, products)
+        self._configuration = configuration
+        self._rows: dict[tuple[str, str], Rows] = {}
+        self._monitor: Rows
+        self._end_time: Cell
+
+    def identity(self) -> Any:
+        """What must be the same to go on with a file: the fields, and how they are computed."""
+        return ["hdf5", self._scan.channels, [results.identity(product) for product in self._products]]
+
+    def declare(self, file: SwmrFile) -> None:
+        """Lay out the whole file."""
+        names = results.group_names(self._products)
+        made = nexus.entry(file, self._scan, "data" if names else "ledger")
+        nexus.instrument(made, self._scan.detector, self._scan.channels)
+        for product in self._products:
+            self._rows.update(results.declare(file, product, names[product.name]))
+        if self._products:
+            results.describe_entry(made, self._products[0])
+            if (first := names[self._products[0].name]) != "data":
+                made["data"] = made[first]
+        nexus.group(made, "monitor", "NXmonitor")
+        self._monitor = file.rows("/entry/monitor/data", (), "f8")
+        self._end_time = Cell(made["end_time"])
+        provenance.write(file.layout, self._scan, self._configuration, self._products)
+        if self._config.link is not None:
+            results.link_archive(made, self._config.link, self._scan, file.path)
+
+    def settle(self, frame: Frame | None) -> None:
+        """Everything is known from the start."""
+
+    def reopen(self, file: SwmrFile) -> None:
+        """Take up the rows where they end."""
+        root = file.layout
+        names = results.group_names(self._products)
+        for product in self._products:
+            for name in results.stored_fields(product):
+                self._rows[product.name, name] = Rows(root[f"/entry/{names[product.name]}/{name}"])
+        self._monitor = Rows(root["/entry/monitor/data"])
+        self._end_time = Cell(root["/entry/end_time"])
+        provenance.resumed(root)
+
+    def present(self, indices: Array) -> Array:
+        """bool (n,): all results of these frame numbers are in the file."""
+        found = indices >= 0
+        for rows in self._rows.values():
+            found &= rows_present(rows.dataset, indices)
+        return found
+
+    def write(self, frame: Frame) -> str:
+        """Put the results of one frame into their rows; a hole stays NaN."""
+        for (product, name), rows in self._rows.items():
+            values = frame.results.get(product)
+            if values is not None and name in values:
+                rows.put(frame.index, values[name])
+        if frame.results:
+            self._monitor.put(frame.index, frame.monitor)
+        return ""
+
+    def flush(self) -> None:
+        """Write what is held in blocks."""
+        for rows in self._rows.values():
+            rows.flush()
+        self._monitor.flush()
+
+    def finish(self, end: ScanEnd, expected: int) -> None:
+        """Frames that never came are NaN."""
+        self.flush()
+        for rows in (*self._rows.values(), self._monitor):
+            rows.extend(expected)
+        self.flush()
+        self._end_time.set(nexus.iso_time(time.time()).encode())
+
+
+def _chosen(config: Config, products: Sequence[Product]) -> list[Product]:
+    if config.products is not None:
+        known = {product.name for product in products}
+        missing = [name for name in config.products if name not in known]
+        if missing and products:
+            raise SinkFailed(
+                f"cannot keep {missing[0]!r} in {config.path}: the processors give {', '.join(sorted(known))}; "
+                "correct `products`"
+            )
+        products = [product for product in products if product.name in config.products]
+    kept = [product for product in products if results.stored_fields(product)]
+    if products and not kept:
+        raise SinkFailed(
+            f"cannot keep {products[0].name!r} in {config.path}: its length changes from frame to frame; "
+            "use the sink `sparse` for it"
+        )
+    return kept

@@ -1,0 +1,147 @@
+"""How a product is laid out in a NeXus file: NXdata with signal, axes and errors, NXprocess with its parameters."""
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import xxhash
+
+from sinks import naming, nexus, provenance, recover
+from sinks.growing import Rows
+from sinks.swmr import SwmrFile
+from stream.events import ScanStart
+from stream.products import Axis, Product
+
+TAKEN = ("instrument", "sample", "ledger", "provenance", "monitor", "reduction", "definition", "frames")
+VOLATILE = ("device",)
+"""Parameters that may change between two runs without changing what is computed."""
+FLAGS = ("solid_angle_applied", "polarization_applied", "normalization_applied")
+REFERENCE = "G. Ashiotis et al., J. Appl. Cryst. 48 (2015) 510-519, doi:10.1107/S1600576715004306"
+
+
+def stored_fields(product: Product) -> tuple[str, ...]:
+    """The fields that have the same shape for every frame."""
+    return tuple(field.name for field in product.fields if not field.ragged)
+
+
+def group_names(products: Sequence[Product]) -> dict[str, str]:
+    """Product name -> name of its group in /entry."""
+    names: dict[str, str] = {}
+    for product in products:
+        name = nexus.safe_name(product.name)
+        while name in TAKEN or name in names.values():
+            name += "_"
+        names[product.name] = name
+    return names
+
+
+def identity(product: Product) -> Any:
+    """JSON-like: fields, axes and parameters; two runs that agree in it compute the same."""
+    parameters = {name: value for name, value in product.parameters.items() if name not in VOLATILE}
+    return [
+        product.name,
+        [[field.name, field.shape, field.dtype.str, field.unit] for field in product.fields],
+        [[axis.name, axis.unit, xxhash.xxh3_64_hexdigest(axis.values.tobytes())] for axis in product.axes],
+        provenance.plain(parameters),
+    ]
+
+
+def declare(file: SwmrFile, product: Product, name: str) -> dict[tuple[str, str], Rows]:
+    """Make the NXdata and NXprocess of a product. Returns (product, field) -> rows."""
+    root = file.layout
+    made = nexus.group(root["entry"], name, "NXdata")
+    kept = stored_fields(product)
+    signal = product.signal if product.signal in kept else kept[0]
+    rows: dict[tuple[str, str], Rows] = {}
+    for field in product.fields:
+        if field.name not in kept:
+            continue
+        shape = tuple(length for length in field.shape if length is not None)
+        attributes = {"units": field.unit, "long_name": field.long_name or field.name}
+        attributes["interpretation"] = {0: "scalar", 1: "spectrum"}.get(len(shape), "image")
+        path = f"/entry/{name}/{field.name}"
+        rows[product.name, field.name] = file.rows(
+            path, shape, field.dtype, attributes={key: text for key, text in attributes.items() if text}
+        )
+    plotted = next(field for field in product.fields if field.name == signal)
+    axes = product.axes if len(product.axes) == len(plotted.shape) else ()
+    made.attrs["signal"] = signal
+    made.attrs["axes"] = [".", *(axis.name for axis in axes)] if axes else ["."] * (len(plotted.shape) + 1)
+    for position, axis in enumerate(axes):
+        made.attrs[f"{axis.name}_indices"] = position + 1
+        _axis(made, axis)
+    for constant, values in product.constants.items():
+        if constant not in made:
+            nexus.array(made, constant, values)
+    left_out = [field.name for field in product.fields if field.ragged]
+    if left_out:
+        made.attrs["not_stored"] = left_out
+    _process(root["entry"], product, "reduction" if "reduction" not in root["entry"] else f"reduction_{name}")
+    return rows
+
+
+def describe_entry(entry: Any, product: Product) -> None:
+    """What the application definition wants in the entry itself."""
+    if product.definition:
+        nexus.text(entry, "definition", product.definition)
+    for flag in FLAGS:
+        if flag in product.parameters:
+            entry.create_dataset(flag, data=bool(product.parameters[flag]))
+
+
+def link_archive(entry: Any, pattern: str, scan: ScanStart, here: Path) -> None:
+    """Link the frames of the archive: /entry/frames, and /entry/instrument/detector/data for the first channel."""
+    target = os.path.relpath(archive_path(pattern, scan), here.parent)
+    entry["frames"] = h5py.ExternalLink(target, "/entry/data")
+    entry["instrument/detector/data"] = h5py.ExternalLink(target, "/entry/data/data")
+
+
+def archive_path(pattern: str, scan: ScanStart) -> Path:
+    """The file that an archive sink with this pattern has, or will have, for this scan; it numbers its files."""
+    for path in naming.earlier(pattern, scan):
+        found = recover.find(path)
+        if found is not None and found.uid == scan.uid:
+            return path
+    for path in naming.numbered(naming.file_name(pattern, scan)):
+        if not path.exists():
+            return path
+        found = recover.find(path)
+        if found is not None and found.uid == scan.uid:
+            return path
+    raise AssertionError("numbers do not end")
+
+
+def _axis(made: Any, axis: Axis) -> None:
+    nexus.array(made, axis.name, axis.values, axis.unit, long_name=axis.long_name)
+    if axis.edges is not None:
+        nexus.array(made, f"{axis.name}_edges", axis.edges, axis.unit)
+
+
+def _process(entry: Any, product: Product, name: str) -> None:
+    made = nexus.group(entry, name, "NXprocess")
+    nexus.text(made, "program", "inbeam")
+    nexus.text(made, "version", version("inbeam"))
+    nexus.text(made, "date", provenance.now())
+    if product.definition.startswith("NXazint"):
+        nexus.text(made, "reference", REFERENCE)
+    _parameters(nexus.group(made, "input", "NXparameters"), provenance.plain(product.parameters))
+
+
+def _parameters(group: Any, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        name = nexus.safe_name(key)
+        if name in group:
+            continue
+        if isinstance(value, Mapping):
+            _parameters(nexus.group(group, name, "NXcollection"), value)
+        elif isinstance(value, bool | int | float) or _numbers(value):
+            group.create_dataset(name, data=value)
+        else:
+            nexus.text(group, name, "" if value is None else str(value))
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(item) in (int, float) for item in value)

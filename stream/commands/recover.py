@@ -1,0 +1,26 @@
+"""`inbeam recover FILE...`: repair files whose writer was killed, and say what they hold."""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from stream.errors import SinkFailed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="file written by inbeam")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 if every file can be used now, else 1."""
+    recover = importlib.import_module("sinks.recover").recover
+    failed = False
+    for path in args.files:
+        try:
+            print(recover(path).line(), flush=True)
+        except SinkFailed as error:
+            print(f"inbeam recover: {error}", file=sys.stderr)
+            failed = True
+    return 1 if failed else 0

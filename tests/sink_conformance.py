@@ -1,0 +1,308 @@
+"""What every sink that keeps one file per scan must do. A sink's tests inherit `SinkConformance` and say how it is made.
+
+class TestArchiveConforms(SinkConformance):
+    kind = "archive"
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from sink_examples import PRODUCT, frame, hole, image, make, open_files, pattern, scan
+
+from sinks import ledger
+from sinks.check import check
+from stream.errors import SinkFailed
+from stream.events import EndStatus, FrameStatus, ScanEnd
+from stream.roles import Counters, Sink
+
+HOLDER = """
+import fcntl, sys
+file = open(sys.argv[1], "rb")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+class SinkConformance:
+    """Override `make`, `products`, `frame`, `row` and `expected_row` for other sinks than `archive` and `hdf5`."""
+
+    kind: str
+
+    def make(self, path: object, **options: Any) -> Any:
+        return make(self.kind, path, **options)
+
+    def products(self) -> tuple[Any, ...]:
+        return (PRODUCT,)
+
+    def frame(self, index: int, status: FrameStatus = FrameStatus.RECEIVED) -> Any:
+        return frame(index, status)
+
+    def row(self, file: Any, index: int) -> Any:
+        """What the file has for a frame number."""
+        return file["/entry/data/data" if self.kind == "archive" else "/entry/data/I"][index]
+
+    def expected_row(self, index: int) -> Any:
+        """What it should have."""
+        return image(index) if self.kind == "archive" else pattern(index)
+
+    def is_fill(self, row: Any) -> bool:
+        return bool((row == 65535).all() if self.kind == "archive" else np.isnan(row).all())
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "inner" / "scan.h5"
+
+    @pytest.fixture(autouse=True)
+    def nothing_stays_open(self, tmp_path: Path) -> Iterator[None]:
+        yield
+        left = {name for name in open_files() if str(tmp_path) in name}
+        assert not left, f"files still open: {left}"
+
+    def write(self, path: Path, indices: Any, *, expected: int | None = None, end: bool = True, **options: Any) -> Any:
+        sink = self.make(path, **options)
+        stored = sink.start(scan(expected=expected), self.products())
+        for index in indices:
+            sink.write(self.frame(index))
+        if end:
+            sink.finish(ScanEnd("01-first", announced=expected, expected=expected or len(set(indices))))
+        sink.close()
+        return stored
+
+    def test_is_a_sink(self, path: Path) -> None:
+        assert isinstance(self.make(path), Sink)
+
+    def test_frames_are_placed_by_their_number_not_by_their_arrival(self, path: Path) -> None:
+        order = [3, 0, 1, 7, 2, 6, 5, 4]
+        self.write(path, order, expected=8)
+        with h5py.File(path, "r") as file:
+            for index in order:
+                np.testing.assert_array_equal(self.row(file, index), self.expected_row(index))
+            assert file["/entry/ledger/frame_number"][:].tolist() == list(range(8))
+
+    def test_a_missing_frame_is_fill_values_and_shifts_nothing(self, path: Path) -> None:
+        self.write(path, [0, 1, 4], expected=7)
+        with h5py.File(path, "r") as file:
+            record = ledger.read(file)
+            assert record.states.tolist() == [1, 1, 0, 0, 1, 0, 0]
+            for index in (2, 3, 5, 6):
+                assert self.is_fill(self.row(file, index))
+            np.testing.assert_array_equal(self.row(file, 4), self.expected_row(4))
+
+    def test_a_late_frame_is_patched_into_its_place(self, path: Path) -> None:
+        sink = self.make(path, flush_frames=2)
+        sink.start(scan(), self.products())
+        for index in (0, 1, 3, 4, 5):
+            sink.write(self.frame(index))
+        sink.write(self.frame(2, FrameStatus.LATE))
+        sink.finish(ScanEnd("01-first", expected=6))
+        with h5py.File(path, "r") as file:
+            assert ledger.read(file).states.tolist() == [1, 1, 3, 1, 1, 1]
+            for index in range(6):
+                np.testing.assert_array_equal(self.row(file, index), self.expected_row(index))
+
+    @pytest.mark.parametrize("flush_frames", [0, 1])
+    def test_a_duplicate_is_recorded_once(self, path: Path, flush_frames: int) -> None:
+        sink = self.make(path, flush_frames=flush_frames)
+        sink.start(scan(), self.products())
+        for index in (0, 1, 2):
+            sink.write(self.frame(index))
+        sink.write(hole(1, FrameStatus.DUPLICATE))
+        sink.write(hole(1, FrameStatus.DUPLICATE))
+        sink.finish(ScanEnd("01-first", expected=3))
+        with h5py.File(path, "r") as file:
+            record = ledger.read(file)
+            assert record.states.tolist() == [1, 2, 1]
+            assert record.repeats == 2
+            np.testing.assert_array_equal(self.row(file, 1), self.expected_row(1))
+
+    def test_the_ledger_tells_what_became_of_every_number(self, path: Path) -> None:
+        sink = self.make(path)
+        sink.start(scan(expected=8), self.products())
+        sink.write(self.frame(0))
+        sink.write(hole(1, FrameStatus.CORRUPT, "block 3 is cut off"))
+        sink.write(hole(2, FrameStatus.DROPPED, "the inbox was full"))
+        sink.write(self.frame(3))
+        sink.write(self.frame(4, FrameStatus.LATE))
+        before = time.time()
+        sink.finish(ScanEnd("01-first", announced=8, expected=8, notes=("no end message",)))
+        with h5py.File(path, "r") as file:
+            record = ledger.read(file)
+            assert record.states.tolist() == [1, 4, 6, 1, 3, 0, 0, 0]
+            assert sum(record.counts.values()) == record.expected == record.announced == 8
+            assert record.counts[FrameStatus.MISSING] == 3
+            assert record.problem[1] == b"block 3 is cut off"
+            assert record.notes == "no end message"
+            assert record.finished
+            assert record.end_status is EndStatus.COMPLETE
+            table = file["/entry/ledger"]
+            np.testing.assert_allclose(table["detector_time"][:2], [0.0, np.nan])
+            assert table["received_time"][3] == 1.7e9 + 3
+            assert before <= table["on_disk_time"][0] <= time.time()
+            assert np.isnan(table["on_disk_time"][5])
+        assert sink.counts == record.counts
+
+    def test_a_scan_without_frames_is_a_sound_file(self, path: Path) -> None:
+        self.write(path, [], expected=4)
+        assert check(path).sound, check(path).line()
+
+    def test_check_finds_the_file_sound(self, path: Path) -> None:
+        self.write(path, [0, 1, 2, 4], expected=6)
+        verdict = check(path)
+        assert verdict.sound, verdict.line()
+        assert "6 frames" in verdict.line()
+        assert "4 received" in verdict.line()
+
+    def test_the_file_is_closed_within_a_second(self, path: Path) -> None:
+        sink = self.make(path)
+        sink.start(scan(), self.products())
+        for index in range(300):
+            sink.write(self.frame(index))
+        before = time.process_time()
+        sink.finish(ScanEnd("01-first", expected=300))
+        assert time.process_time() - before < 1
+        with h5py.File(path, "r") as file:
+            assert self.row(file, 299) is not None
+
+    def test_another_scan_gets_a_number_and_nothing_is_overwritten(self, path: Path) -> None:
+        self.write(path, [0, 1])
+        before = path.read_bytes()
+        for uid, name in (("02-second", "scan_2.h5"), ("03-third", "scan_3.h5")):
+            sink = self.make(path)
+            assert sink.start(scan(uid), self.products()) is None
+            sink.write(self.frame(0))
+            sink.finish(ScanEnd(uid, expected=1))
+            assert sink.path == path.with_name(name)
+            assert sink.path.exists()
+        assert path.read_bytes() == before
+
+    def test_a_foreign_file_is_never_touched(self, path: Path) -> None:
+        path.parent.mkdir()
+        path.write_bytes(b"notes of the night shift")
+        self.write(path, [0])
+        assert path.read_bytes() == b"notes of the night shift"
+        assert path.with_name("scan_2.h5").exists()
+
+    def test_if_exists_fail_refuses_and_overwrite_replaces(self, path: Path) -> None:
+        self.write(path, [0, 1])
+        with pytest.raises(SinkFailed, match=r"scan\.h5 is there already"):
+            self.make(path, if_exists="fail").start(scan("02-second"), self.products())
+        sink = self.make(path, if_exists="overwrite")
+        sink.start(scan("02-second"), self.products())
+        sink.write(self.frame(0))
+        sink.finish(ScanEnd("02-second", expected=1))
+        with h5py.File(path, "r") as file:
+            assert file["/entry/ledger"].attrs["scan_uid"] == "02-second"
+
+    def test_an_unfinished_scan_is_gone_on_with(self, path: Path) -> None:
+        self.write(path, [0, 1, 3], expected=8, end=False)
+        sink = self.make(path)
+        stored = sink.start(scan(expected=8), self.products())
+        assert stored is not None
+        assert stored.states[:4].tolist() == [1, 1, 0, 1]
+        for index in range(8):
+            sink.write(self.frame(index))
+        sink.finish(ScanEnd("01-first", announced=8, expected=8))
+        assert sink.path == path
+        with h5py.File(path, "r") as file:
+            for index in range(8):
+                np.testing.assert_array_equal(self.row(file, index), self.expected_row(index))
+            assert ledger.read(file).counts[FrameStatus.RECEIVED] == 8
+        assert check(path).sound, check(path).line()
+
+    def test_a_stopped_scan_is_gone_on_with(self, path: Path) -> None:
+        sink = self.make(path)
+        sink.start(scan(expected=4), self.products())
+        sink.write(self.frame(0))
+        sink.finish(ScanEnd("01-first", EndStatus.STOPPED, announced=4, expected=4))
+        stored = sink.start(scan(expected=4), self.products())
+        assert stored is not None
+        assert stored.states.tolist() == [1, 0, 0, 0]
+        for index in (1, 2, 3):
+            sink.write(self.frame(index))
+        sink.finish(ScanEnd("01-first", announced=4, expected=4))
+        assert check(path).sound, check(path).line()
+
+    def test_a_complete_scan_is_left_untouched(self, path: Path) -> None:
+        self.write(path, [0, 1, 2], expected=3)
+        before = path.read_bytes()
+        sink = self.make(path)
+        stored = sink.start(scan(expected=3), self.products())
+        assert stored is not None
+        assert stored.states.tolist() == [1, 1, 1]
+        sink.write(self.frame(1))
+        sink.tick(Counters())
+        sink.finish(ScanEnd("01-first", announced=3, expected=3))
+        sink.close()
+        assert path.read_bytes() == before
+        assert [name.name for name in path.parent.iterdir()] == ["scan.h5"]
+
+    def test_one_sink_takes_scan_after_scan(self, path: Path) -> None:
+        sink = self.make(path.parent / "{scan}_{uid}.h5")
+        for uid in ("a", "b", "c"):
+            sink.start(scan(uid), self.products())
+            sink.write(self.frame(0))
+            sink.finish(ScanEnd(uid, expected=1))
+        sink.close()
+        assert sorted(name.name for name in path.parent.iterdir()) == ["scan42_a.h5", "scan42_b.h5", "scan42_c.h5"]
+
+    def test_a_file_named_by_its_time_is_found_again(self, path: Path) -> None:
+        pattern = path.parent / "{date}" / "{scan}_{time}.h5"
+        sink = self.make(pattern)
+        sink.start(scan(received=1.7e9), self.products())
+        sink.write(self.frame(0))
+        sink.close()
+        sink = self.make(pattern)
+        stored = sink.start(scan(received=1.7e9 + 100_000), self.products())
+        sink.close()
+        assert stored is not None
+        assert stored.states.tolist() == [1]
+
+    def test_a_file_in_somebody_elses_hands_is_told_apart(self, path: Path) -> None:
+        self.write(path, [0], expected=2, end=False)
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"locked\n"
+            with pytest.raises(SinkFailed, match=r"scan\.h5.*opened by someone else"):
+                self.make(path, if_exists="fail").start(scan(expected=2), self.products())
+        finally:
+            holder.communicate()
+        assert self.write(path, [1], expected=2) is not None
+
+    def test_two_writers_of_one_scan_exclude_each_other(self, path: Path) -> None:
+        first = self.make(path)
+        first.start(scan(), self.products())
+        first.write(self.frame(0))
+        first.tick(Counters())
+        program = (
+            "import sys; sys.path.insert(0, 'tests'); from sinks.recover import repair; from pathlib import Path\n"
+            "repair(Path(sys.argv[1]))"
+        )
+        second = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+        assert second.returncode != 0
+        assert "opened by someone else" in second.stderr
+        first.write(self.frame(1))
+        first.finish(ScanEnd("01-first", expected=2))
+        assert check(path).sound, check(path).line()
+
+    def test_a_vanished_folder_is_an_error_with_the_files_name(self, path: Path) -> None:
+        sink = self.make(path, flush_frames=1)
+        sink.start(scan(), self.products())
+        sink.write(self.frame(0))
+        path.rename(path.parent.parent / "moved.h5")
+        path.parent.rmdir()
+        with pytest.raises(SinkFailed, match=r"scan\.h5: the folder is gone"):
+            sink.write(self.frame(1))
+        sink.close()
+        with h5py.File(path.parent.parent / "moved.h5", "r") as file:
+            np.testing.assert_array_equal(self.row(file, 0), self.expected_row(0))

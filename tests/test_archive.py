@@ -1,0 +1,5 @@
+from sink_conformance import SinkConformance
+
+
+class TestArchiveConforms(SinkConformance):
+    kind = "archive"
