@@ -14,24 +14,6 @@ from stream.events import Array
 
 
 @kernel
-def _update(state: Array, b: int, c: float, signal: float, weight: float) -> None:
-    w = c * weight
-    before = state[b, 2]
-    state[b, 0] += c
-    if state[b, 3] <= 0.0:
-        state[b, 1] = c * signal
-        state[b, 2] = w
-        state[b, 3] = w * w
-        return
-    value = signal / weight
-    delta = state[b, 1] / before - value
-    state[b, 1] += c * signal
-    state[b, 2] = before + w
-    state[b, 3] += w * w
-    state[b, 4] += w * w * delta * (state[b, 1] / state[b, 2] - value)
-
-
-@kernel
 def follow(
     raw: Array,
     first: int,
@@ -46,24 +28,42 @@ def follow(
     dark: Array,
     state: Array,
 ) -> None:
-    """Add a flat range of pixels to `state` (bins + 1, 5) float64: count, sum c*signal, sum w, sum w^2, V.
+    """Add a flat range of pixels to `state` (bins + 1, 5) float64, of which column 0 is unused: sum c*signal,
+    sum w, sum w^2, V.
 
     Without splitting `starts` and `coefs` are empty, and bins[i] is the bin of pixel i.
     """
     nowhere = state.shape[0] - 1
+    split = starts.size > 0
     for j in range(raw.size):
         i = first + j
         value = np.float64(raw[j])
-        if not (low <= value <= high) or (dummy_low <= value <= dummy_high) or not np.isfinite(value):
+        if not (low <= value <= high) or (dummy_low <= value <= dummy_high):
             continue
+        if split:
+            begin, end = np.int64(starts[i]), np.int64(starts[i + 1])
+        else:
+            begin = np.int64(i)
+            end = begin + np.int64(bins[i] != nowhere)
         signal = value - np.float64(dark[i]) if dark.size else value
         weight = np.float64(weights[i])
-        if starts.size == 0:
-            if bins[i] != nowhere:
-                _update(state, bins[i], 1.0, signal, weight)
-        else:
-            for k in range(starts[i], starts[i + 1]):
-                _update(state, bins[k], np.float64(coefs[k]), signal, weight)
+        for k in range(begin, end):
+            b = bins[k]
+            c = np.float64(coefs[k]) if split else 1.0
+            w = c * weight
+            before = state[b, 2]
+            if state[b, 3] > 0.0:
+                mean = signal / weight
+                delta = state[b, 1] / before - mean
+                total = state[b, 1] + c * signal
+                state[b, 1] = total
+                state[b, 2] = before + w
+                state[b, 3] += w * w
+                state[b, 4] += w * w * delta * (total / (before + w) - mean)
+            else:
+                state[b, 1] = c * signal
+                state[b, 2] = w
+                state[b, 3] = w * w
 
 
 @kernel

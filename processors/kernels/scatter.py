@@ -29,17 +29,14 @@ def totals_scatter(bins: Array, weights: Array, dark: Array, totals: Array) -> N
     weights: float32 (pixels,), norm of each pixel. dark: float32 (pixels,), or empty for no dark.
     """
     for i in range(bins.size):
-        _take(totals, bins[i], np.float64(weights[i]), np.float64(dark[i]) if dark.size else 0.0)
-
-
-@kernel
-def _take(sums: Array, b: int, weight: float, dark: float) -> None:
-    sums[b, 0] += 1.0
-    sums[b, 1] += 1.0
-    sums[b, 2] += weight
-    sums[b, 3] += weight * weight
-    sums[b, 4] += dark
-    sums[b, 5] += 1.0
+        b = bins[i]
+        weight = np.float64(weights[i])
+        totals[b, 0] += 1.0
+        totals[b, 1] += 1.0
+        totals[b, 2] += weight
+        totals[b, 3] += weight * weight
+        totals[b, 4] += np.float64(dark[i]) if dark.size else 0.0
+        totals[b, 5] += 1.0
 
 
 @kernel
@@ -103,9 +100,15 @@ def _lose(
 ) -> None:
     nowhere = lost.shape[0] - 1
     for j in range(raw.size):
-        if (np.uint64(raw[j]) - low) > span and into[j] != nowhere:
-            i = first + j
-            _take(lost, into[j], np.float64(weights[i]), np.float64(dark[i]) if dark.size else 0.0)
+        b = into[j]
+        if (np.uint64(raw[j]) - low) > span and b != nowhere:
+            weight = np.float64(weights[first + j])
+            lost[b, 0] += 1.0
+            lost[b, 1] += 1.0
+            lost[b, 2] += weight
+            lost[b, 3] += weight * weight
+            lost[b, 4] += np.float64(dark[first + j]) if dark.size else 0.0
+            lost[b, 5] += 1.0
 
 
 @kernel
@@ -123,21 +126,26 @@ def add(
     sums: Array,
     lost: Array,
 ) -> None:
-    """Any type of pixel, any rule for valid ones: low <= raw <= high, finite, and not in [dummy_low, dummy_high].
+    """Any type of pixel, any rule for valid ones: low <= raw <= high, and not in [dummy_low, dummy_high].
+    (low and high are finite, so that NaN and infinite values never pass.)
 
     sums (bins + 1, 3) float64: sum of raw; and for model 1 (poisson) sum of max(raw, 1), for model 2 (exact
     azimuthal) sum of signal^2 and of signal*norm, with signal = raw - dark.
     """
-    n = raw.size
     nowhere = lost.shape[0] - 1
-    for j in range(n):
+    for j in range(raw.size):
         b = bins[first + j]
         if b == nowhere:
             continue
         value = np.float64(raw[j])
-        if not (low <= value <= high) or (dummy_low <= value <= dummy_high) or not np.isfinite(value):
-            i = first + j
-            _take(lost, b, np.float64(weights[i]), np.float64(dark[i]) if dark.size else 0.0)
+        if not (low <= value <= high) or (dummy_low <= value <= dummy_high):
+            weight = np.float64(weights[first + j])
+            lost[b, 0] += 1.0
+            lost[b, 1] += 1.0
+            lost[b, 2] += weight
+            lost[b, 3] += weight * weight
+            lost[b, 4] += np.float64(dark[first + j]) if dark.size else 0.0
+            lost[b, 5] += 1.0
             continue
         sums[b, 0] += value
         if model == 1:

@@ -1,7 +1,8 @@
 """Several bins per pixel (bbox or full splitting: the coefficients of pyFAI's sparse matrix), pixel after pixel.
 
 The matrix lies pixel by pixel: `bins[starts[i] : starts[i + 1]]` and `coefs[...]` are those of pixel i. Ranges, `lost`
-and `totals` are as in `scatter`.
+and `totals` are as in `scatter`. No kernel calls another with arrays in its loop: numba counts references with atomic
+operations around such calls, which cost more than the work.
 """
 
 import numpy as np
@@ -14,22 +15,17 @@ from stream.events import Array
 def totals_split(starts: Array, bins: Array, coefs: Array, weights: Array, dark: Array, totals: Array) -> None:
     """Sums over all usable pixels of each bin into `totals` (bins + 1, 6) float64, columns as in `scatter`."""
     for i in range(starts.size - 1):
-        _take(totals, i, starts, bins, coefs, weights, dark)
-
-
-@kernel
-def _take(sums: Array, i: int, starts: Array, bins: Array, coefs: Array, weights: Array, dark: Array) -> None:
-    weight = np.float64(weights[i])
-    offset = np.float64(dark[i]) if dark.size else 0.0
-    for k in range(starts[i], starts[i + 1]):
-        b = bins[k]
-        c = np.float64(coefs[k])
-        sums[b, 0] += 1.0
-        sums[b, 1] += c
-        sums[b, 2] += c * weight
-        sums[b, 3] += c * weight * c * weight
-        sums[b, 4] += c * offset
-        sums[b, 5] += c * c
+        weight = np.float64(weights[i])
+        offset = np.float64(dark[i]) if dark.size else 0.0
+        for k in range(np.int64(starts[i]), np.int64(starts[i + 1])):
+            b = bins[k]
+            c = np.float64(coefs[k])
+            totals[b, 0] += 1.0
+            totals[b, 1] += c
+            totals[b, 2] += c * weight
+            totals[b, 3] += c * weight * c * weight
+            totals[b, 4] += c * offset
+            totals[b, 5] += c * c
 
 
 @kernel
@@ -58,13 +54,23 @@ def add_split(
     for j in range(raw.size):
         i = first + j
         value = np.float64(raw[j])
-        if not (low <= value <= high) or (dummy_low <= value <= dummy_high) or not np.isfinite(value):
-            _take(lost, i, starts, bins, coefs, weights, dark)
-            continue
-        if model == 2:
+        begin, end = np.int64(starts[i]), np.int64(starts[i + 1])
+        if not (low <= value <= high) or (dummy_low <= value <= dummy_high):
+            weight = np.float64(weights[i])
+            offset = np.float64(dark[i]) if dark.size else 0.0
+            for k in range(begin, end):
+                b = bins[k]
+                c = np.float64(coefs[k])
+                lost[b, 0] += 1.0
+                lost[b, 1] += c
+                lost[b, 2] += c * weight
+                lost[b, 3] += c * weight * c * weight
+                lost[b, 4] += c * offset
+                lost[b, 5] += c * c
+        elif model == 2:
             signal = value - np.float64(dark[i]) if dark.size else value
             crossed = signal * np.float64(weights[i])
-            for k in range(starts[i], starts[i + 1]):
+            for k in range(begin, end):
                 b = bins[k]
                 c = np.float64(coefs[k])
                 sums[b, 0] += c * value
@@ -72,7 +78,7 @@ def add_split(
                 sums[b, 2] += c * c * crossed
         elif value != 0.0:
             excess = max(value, 1.0) - 1.0
-            for k in range(starts[i], starts[i + 1]):
+            for k in range(begin, end):
                 b = bins[k]
                 c = np.float64(coefs[k])
                 sums[b, 0] += c * value
