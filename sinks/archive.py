@@ -112,7 +112,6 @@ class Archive:
             self._channels[channel] = (Rows(dataset), Encoding(dataset.attrs["encoding"]))
         self._monitor = Rows(root["/entry/monitor/data"])
         self._end_time = Cell(root["/entry/end_time"])
-        provenance.resumed(root)
 
     def present(self, indices: Array) -> Array:
         """bool (n,): at least one channel of these frame numbers is in the file."""

@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field, field_validator
 
-from sinks import naming, recover
-from sinks.growing import FlushPolicy
+from sinks import naming, provenance, recover
+from sinks.growing import FlushPolicy, Rows
 from sinks.ledger import GROUP, LedgerTable
 from sinks.swmr import SwmrFile
 from sinks.trouble import failing, reason
@@ -136,6 +136,7 @@ class FileSink:
                 self._file.layout[GROUP].attrs.update({"scan_uid": scan.uid, "layout": identity})
                 self._ledger.announce(scan.expected)
                 content.declare(self._file)
+                self._file.rows(provenance.RESUMED, (), "S40")
                 if content.settled:
                     self._file.start(overwrite=self.options.if_exists == "overwrite")
         except SinkFailed:
@@ -242,11 +243,16 @@ class FileSink:
             with failing(self.path, "go on with"):
                 ledger = self._ledger = LedgerTable(file, scan.channels, reopened=True)
                 self._content.reopen(file)
+                resumed = Rows(file.layout[provenance.RESUMED])
                 held = ledger.with_data()
-                ledger.drop(held[~self._content.present(held)])
+                gone = held[~self._content.present(held)]
+                # nothing may be written before the file is SWMR again: a kill in between would leave it half-written
+                file.start()
+                ledger.drop(gone)
                 ledger.reopen()
                 ledger.announce(scan.expected)
-                file.start()
+                resumed.put(resumed.length, provenance.now().encode())
+                resumed.flush()
         except SinkFailed:
             self._abandon()
             raise

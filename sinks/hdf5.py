@@ -92,7 +92,6 @@ class Results:
                 self._rows[product.name, name] = Rows(root[f"/entry/{names[product.name]}/{name}"])
         self._monitor = Rows(root["/entry/monitor/data"])
         self._end_time = Cell(root["/entry/end_time"])
-        provenance.resumed(root)
 
     def present(self, indices: Array) -> Array:
         """bool (n,): all results of these frame numbers are in the file."""

@@ -162,6 +162,8 @@ class LedgerTable:
 
     def drop(self, indices: Array) -> None:
         """Rows whose data are not in the file after all: they become MISSING, to be taken again."""
+        if not len(indices):
+            return
         self.states[indices] = FrameStatus.MISSING
         self._columns["status"][:] = self.states[: self._length]
 

@@ -23,6 +23,8 @@ from stream.events import ScanStart
 from stream.products import Product
 
 GROUP = "/entry/provenance"
+RESUMED = f"{GROUP}/resumed"
+"""When the file was gone on with, one ISO 8601 time each."""
 
 
 @cache
@@ -72,13 +74,6 @@ def write(
         nexus.text(packages, name, text)
     for product in products:
         nexus.text(group, f"parameters_{nexus.safe_name(product.name)}", json.dumps(plain(product.parameters)))
-
-
-def resumed(root: Any) -> None:
-    """Note in an older file that it is gone on with now."""
-    group = root[GROUP]
-    earlier = [str(moment) for moment in group.attrs.get("resumed", ())]
-    group.attrs["resumed"] = [*earlier, now()]
 
 
 def now() -> str:

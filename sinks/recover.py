@@ -49,13 +49,21 @@ class Repair:
 def find(path: Path) -> Found | None:
     """What scan a file holds, also while it is being written or after a kill; None if it is not one of ours."""
     try:
+        if superblock.read(path).flags == superblock.OPEN_NOT_SWMR:
+            # killed while it was being reopened, before it was SWMR again
+            with superblock.Sound(path) as sound, h5py.File(sound, "r") as file:
+                return _found(file)
         with h5py.File(path, "r", libver="v110", swmr=True, locking=False) as file:
-            attributes = file[ledger.GROUP].attrs
-            record = ledger.read(file)
-            complete = record.finished and record.end_status is EndStatus.COMPLETE
-            return Found(str(attributes["scan_uid"]), str(attributes["layout"]), complete, record.states)
+            return _found(file)
     except (OSError, KeyError, ValueError, RuntimeError):
         return None
+
+
+def _found(file: Any) -> Found:
+    attributes = file[ledger.GROUP].attrs
+    record = ledger.read(file)
+    complete = record.finished and record.end_status is EndStatus.COMPLETE
+    return Found(str(attributes["scan_uid"]), str(attributes["layout"]), complete, record.states)
 
 
 def repair(path: Path, *, keep_copy: bool = True) -> bool:
@@ -72,15 +80,19 @@ def repair(path: Path, *, keep_copy: bool = True) -> bool:
         except BlockingIOError as error:
             raise SinkFailed(f"cannot repair {path}: {ADVICE[errno.EAGAIN]}") from error
         try:
-            if superblock.read(path).clean:
+            before = superblock.read(path)
+            if before.clean:
                 return False
-            with h5py.File(path, "r", libver="v110", swmr=True, locking=False) as file:
+            superblock.repair(path, keep_copy=keep_copy)
+            with h5py.File(path, "r", locking=False) as file:
+                ledger.read(file)
                 end = max((chunks(dataset).end for dataset in _growing(file)), default=0)
-            superblock.repair(path, end, keep_copy=keep_copy)
+            if end > before.size:
+                superblock.repair(path, end, keep_copy=False)
+        except KeyError as error:
+            raise SinkFailed(f"{path} has no {ledger.GROUP}: it was not written by inbeam") from error
         finally:
             lock.release()
-        with h5py.File(path, "r") as file:
-            ledger.read(file)
     return True
 
 

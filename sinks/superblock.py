@@ -5,13 +5,20 @@ lengths 9 and 10, consistency flags 11 (1 open for writing, 4 SWMR), base addres
 root group 36, checksum 44 = Jenkins' lookup3 over bytes 0..43.
 """
 
+import io
 import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SIZE = 48
+OPEN_NOT_SWMR = 1
+"""Flags of a file opened for writing, where readers are not let in."""
 COPY_SUFFIX = ".superblock-before-repair"
 
 
@@ -58,14 +65,38 @@ def repair(path: Path, size: int | None = None, *, keep_copy: bool = True) -> bo
     with path.open("r+b") as file:
         if size is not None and size > before.size:
             os.truncate(file.fileno(), size)
-        raw = bytearray(before.raw)
-        raw[11] = 0
-        struct.pack_into("<Q", raw, 28, max(before.size, size or 0))
-        struct.pack_into("<I", raw, 44, lookup3(bytes(raw[:44])))
-        file.write(raw)
+        file.write(repaired(before, max(before.size, size or 0)))
         file.flush()
         os.fsync(file.fileno())
     return True
+
+
+def repaired(before: Superblock, size: int) -> bytes:
+    """The superblock of a file of `size` bytes that was closed properly."""
+    raw = bytearray(before.raw)
+    raw[11] = 0
+    struct.pack_into("<Q", raw, 28, size)
+    struct.pack_into("<I", raw, 44, lookup3(bytes(raw[:44])))
+    return bytes(raw)
+
+
+class Sound(io.FileIO):
+    """A file as it would be after `repair`, to be read by h5py without changing it."""
+
+    def __init__(self, path: Path) -> None:
+        before = read(path)
+        self._first = repaired(before, before.size)
+        super().__init__(path, "r")
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """As any file, but for the superblock."""
+        position = self.tell()
+        view = memoryview(buffer).cast("B")
+        count = super().readinto(view) or 0
+        if position < SIZE:
+            part = self._first[position : position + count]
+            view[: len(part)] = part
+        return count
 
 
 def lookup3(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""What every sink that keeps one file per scan must do. A sink's tests inherit `SinkConformance` and say how it is made.
+"""What every sink that keeps one file per scan must do. A sink's tests inherit `SinkConformance`.
 
 class TestArchiveConforms(SinkConformance):
     kind = "archive"

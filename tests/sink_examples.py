@@ -1,4 +1,4 @@
-"""Scans, frames and results to feed sinks with: every value follows from the frame number, so that it can be checked."""
+"""Scans, frames and results to feed sinks with: every value follows from the frame number."""
 
 import os
 import time
