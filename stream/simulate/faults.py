@@ -8,7 +8,8 @@ Of each image at most one of the faults with a probability happens, so what must
     duplicate=P  sent twice                                                   -> duplicate
     late=P[@N]   sent N messages later (default 200), behind any re-order window -> late
     corrupt=P    the compressed blocks are made undecodable, all else is whole   -> corrupt
-    truncate=P   the message ends in the middle of the pixels                    -> corrupt
+    truncate=P   the message ends in the middle of the pixels                    -> v1: corrupt
+                                                           stream2: a bad message, and the frame is missing
     flip=P       one bit of the pixels' bytes is turned over: bslz4 has no checksum, nobody can be sure to notice
     garbage=P    a message of random bytes is sent before the image           -> a bad message, no frame is touched
     reorder=N    every image may be overtaken by up to N later ones           -> received
