@@ -71,7 +71,8 @@ class Scan:
             times = frame_times(file, self.located)
         notes = list(self.located.notes)
         try:
-            monitor = read_monitor(self.located.file, self._monitor) if self._monitor else None
+            wanted = self._monitor or self.located.monitor
+            monitor = read_monitor(self.located.file, wanted) if wanted else None
         except BadMessage as error:
             monitor = None
             notes.append(str(error))

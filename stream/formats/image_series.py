@@ -49,9 +49,9 @@ class ImageScan:
                 ),
             )
 
-    def damaged(self, place: int, problem: str) -> Iterator[Frame]:
-        """Holes where the frames of a file would be that cannot be read."""
-        for inside in range(self.frames_per_file):
+    def damaged(self, place: int, problem: str, which: Sequence[int] | None = None) -> Iterator[Frame]:
+        """Holes where the frames of a file would be that cannot be read; `which` of them, None: all."""
+        for inside in range(self.frames_per_file) if which is None else which:
             hole = Frame(self.uid, 0, {}, time.time(), status=FrameStatus.CORRUPT, problem=problem)
             yield self._frame(place * self.frames_per_file + inside, hole)
 
@@ -93,12 +93,14 @@ def events(
     damaged: list[tuple[int, str]] = []
     for place, path in listed:
         try:
-            images = read(path)
+            images = read(path, part=True)
         except BadMessage as error:
             damaged.append((place, str(error)))
         else:
             for event in scan.take(path, place, images):
                 yield _with_monitor(event, monitor)
+            lost = set(range(images[0].frames_in_file)) - {image.place for image in images}
+            yield from scan.damaged(place, f"{path}: this frame is damaged or cut off", sorted(lost))
         if scan.started:
             for hole, problem in damaged:
                 yield from scan.damaged(hole, problem)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,27 +64,40 @@ def is_image(name: str) -> bool:
     return os.path.splitext(base)[1] in SUFFIXES and not base.startswith(".")
 
 
-def read(path: str) -> list[Image]:
-    """Every frame of an image file. Raises BadMessage if it is damaged, cut off or not an image."""
+def read(path: str, *, part: bool = False) -> list[Image]:
+    """Every frame of an image file. Raises BadMessage if it is damaged, cut off or not an image.
+
+    part: of a file with several frames of which some are damaged, give the others.
+    """
     try:
-        return list(_read(path))
+        with fabio.open(path) as opened:
+            found = [_frame(path, opened, place, part) for place in range(opened.nframes)]
     except FileNotFoundError as error:
         raise BadMessage(f"{path} is not there") from error
     except NOT_AN_IMAGE as error:
         raise BadMessage(f"{path} is damaged, cut off or not an image: {str(error) or type(error).__name__}") from error
+    images = [image for image in found if isinstance(image, Image)]
+    problems = [image for image in found if isinstance(image, str)]
+    if problems and not (part and images):
+        raise BadMessage(problems[0])
+    return images
 
 
-def _read(path: str) -> Iterator[Image]:
-    with fabio.open(path) as opened:
-        several = opened.nframes
-        for place in range(several):
-            frame = opened.get_frame(place) if several > 1 else opened
-            pixels = frame.data
-            if getattr(getattr(frame, "_frame", frame), "incomplete_file", False):
-                raise BadMessage(f"{path} is cut off: fewer pixels than its header says")
-            if pixels is None or pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "uif":
-                raise BadMessage(f"{path} holds no image of numbers in two dimensions")
-            yield Image(pixels, dict(frame.header), place, several)
+def _frame(path: str, opened: Any, place: int, part: bool) -> Image | str:
+    """One frame, or what is wrong with it."""
+    several = opened.nframes
+    try:
+        frame = opened.get_frame(place) if several > 1 else opened
+        pixels = frame.data
+    except NOT_AN_IMAGE as error:
+        if not part:
+            raise
+        return f"{path}: frame {place} is damaged: {str(error) or type(error).__name__}"
+    if pixels is None or pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "uif":
+        return f"{path} holds no image of numbers in two dimensions"
+    if getattr(frame, "incomplete_data", False):  # EDF: fabio has filled it up with zeros
+        return f"{path} is cut off: frame {place} has fewer pixels than its header says"
+    return Image(pixels, dict(frame.header), place, several)
 
 
 def frame_number(path: str, pattern: str | None) -> int:

@@ -30,7 +30,7 @@ class Located:
     in the file asked for.
     channels: channel -> where its frames lie, by frame number; shape: (rows, columns).
     declared: number of frames that the dataset has room for, whether they were written or not.
-    notes: what is missing, one line each.
+    notes: what is missing, one line each. monitor: path of the readings that an archive of ours has for each frame.
     """
 
     file: str
@@ -42,6 +42,7 @@ class Located:
     declared: int
     notes: tuple[str, ...] = ()
     name: str = ""
+    monitor: str | None = None
 
 
 def locate(file: h5py.File, dataset: str | None = None) -> list[Located]:
@@ -198,11 +199,11 @@ def _scan(file: h5py.File, path: str, entry: str, *, flat: bool = False) -> Loca
         return _located(file, path, entry, channels, dataset, dataset.shape[0])
     auxiliary = [text(name) for name in np.atleast_1d(group.attrs.get("auxiliary_signals", ()))]
     others = [name for name in auxiliary if getattr(_peek(group, name), "shape", None) == dataset.shape]
-    name = os.path.basename(path) if others else ONE_CHANNEL
-    channels[name], lost = follow(dataset)
-    notes += lost
-    for other in others:
-        channels[other], lost = follow(group[other])
+    ours = text(file.attrs.get("creator")) == "inbeam"
+    own = os.path.basename(path) if others else ONE_CHANNEL
+    for name, part in [(own, dataset), *((other, group[other]) for other in others)]:
+        channel = text(part.attrs.get("long_name")) if ours else ""
+        channels[channel or name], lost = follow(part)
         notes += lost
     return _located(
         file, path, entry, channels, dataset, int(np.prod(dataset.shape[:-2], dtype=np.int64)), tuple(notes)
@@ -220,7 +221,10 @@ def _located(
 ) -> Located:
     dtype = np.dtype("u1") if like.dtype.kind == "b" else like.dtype
     shape = (like.shape[-2], like.shape[-1])
-    return Located(file.filename, path, entry, channels, shape, dtype, declared, notes)
+    monitor = "/entry/monitor/data"
+    ours = text(file.attrs.get("creator")) == "inbeam" and isinstance(_peek(file, monitor), h5py.Dataset)
+    place = file.filename, path, entry
+    return Located(*place, channels, shape, dtype, declared, notes, monitor=monitor if ours else None)
 
 
 def _walk(group: h5py.Group, depth: int = 6) -> Iterator[str]:
