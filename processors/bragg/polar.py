@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyFAI
-from pyFAI.units import to_unit
+from pyFAI.units import RADIAL_UNITS, to_unit
 
 from processors.cache import key_of, prepared
 from stream.errors import InbeamError
@@ -77,10 +77,9 @@ def set_up(
             f"the mask has {mask.shape} pixels and the frames have {shape}: give the mask of this detector"
         )
     bad = np.zeros(shape, np.int8) if mask is None else (np.asarray(mask) != 0).astype(np.int8)
-    try:
-        units = to_unit(unit)
-    except Exception as error:
-        raise InbeamError(f"unknown radial unit {unit!r}: {error}") from error
+    if unit not in RADIAL_UNITS:
+        raise InbeamError(f"unknown radial unit {unit!r}: use one of {', '.join(RADIAL_UNITS)}")
+    units = to_unit(unit)
     span = None
     if radial_range is not None:
         low, high = sorted(radial_range)

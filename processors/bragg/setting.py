@@ -42,7 +42,7 @@ def make(config: "Config", scan: ScanStart, work: Work) -> Setting:
             f"{scan.shape}: give the geometry of this detector (and binning)"
         )
     correction = _correction(config, scan, work)
-    mask = correction.mask
+    mask = _outline(correction)
     if config.mask is None:
         own = geometry.detector.mask
         if own is not None and own.shape == scan.shape:
@@ -51,6 +51,9 @@ def make(config: "Config", scan: ScanStart, work: Work) -> Setting:
         geometry, scan.shape, bins=config.bins, unit=config.unit, mask=mask, radial_range=config.radial_range
     )
     norm = correction.flat
+    unusable = correction.mask & ~mask
+    if unusable.any():
+        norm = _times(norm, ~unusable)
     if config.solidangle:
         norm = _times(norm, geometry.solidAngleArray(scan.shape))
     if config.polarization is not None:
@@ -112,7 +115,10 @@ def _instrument(geometry: Any) -> dict[str, Any]:
 
 
 def _correction(config: "Config", scan: ScanStart, work: Work) -> Correction:
-    """What `correct` left on the bench, and what our own options add or replace."""
+    """What `correct` left on the bench, and what our own options add or replace.
+
+    Its limit of saturation is left aside: a saturated pixel is a Bragg peak all the more.
+    """
     channel = correct.the_channel(scan, config.channel)
     left = work.get(Corrections)
     earlier = left.by_channel.get(channel) if left is not None and left.uid == scan.uid else None
@@ -137,14 +143,20 @@ def _correction(config: "Config", scan: ScanStart, work: Work) -> Correction:
     return replace(
         earlier,
         mask=own.mask | earlier.mask,
+        geometry_mask=_outline(own) | _outline(earlier),
         dark=earlier.dark if own.dark is None else own.dark,
         flat=earlier.flat if own.flat is None else own.flat,
         low=max(own.low, earlier.low),
-        high=min(own.high, earlier.high),
+        high=own.high,
         dummy_low=dummy.dummy_low,
         dummy_high=dummy.dummy_high,
         origin={**earlier.origin, **own.origin},
     )
+
+
+def _outline(correction: Correction) -> Array:
+    """The mask from which the bins take their range: without what dark and flat make unusable."""
+    return correction.mask if correction.geometry_mask is None else correction.geometry_mask
 
 
 def _times(norm: Array | None, factor: Array) -> Array:
