@@ -14,7 +14,7 @@ from stream.registry import Options
 from stream.wire import simplon, stream2
 from stream.wire.capture import Protocol, Reader, protocol_of
 from stream.wire.limits import megabytes
-from stream.wire.socket import Decoder
+from stream.wire.source import Decoder
 
 
 class Config(Options):

@@ -3,7 +3,8 @@
 from typing import Literal
 
 from stream.wire.simplon import Decoder
-from stream.wire.socket import SocketOptions, SocketSource
+from stream.wire.socket import SocketOptions
+from stream.wire.source import SocketSource
 
 
 class Config(SocketOptions):

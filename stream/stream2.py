@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from stream.wire.socket import SocketOptions, SocketSource
+from stream.wire.socket import SocketOptions
+from stream.wire.source import SocketSource
 from stream.wire.stream2 import Decoder
 
 

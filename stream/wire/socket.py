@@ -8,14 +8,14 @@ CURVE, where the network is not trusted (it encrypts, and admits only who knows 
 5. DECTRIS detectors do not speak CURVE: put it between the beamline's forwarder and inbeam.
 """
 
-import logging
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import zmq
 import zmq.auth
@@ -23,18 +23,17 @@ from pydantic import Field, field_validator, model_validator
 from zmq.utils.monitor import recv_monitor_message
 
 from stream.errors import SourceLost
-from stream.events import EndStatus, Event, Note, ScanStart
 from stream.registry import Options
 from stream.wire.limits import Limits, megabytes
 
 POLL_MS = 100
+RECONNECT_S = 0.5
 ENDPOINT = re.compile(
     r"tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+|\*):(?P<port>\d{1,5}|\*)|(?:ipc|inproc)://.+"
 )
 LOST = zmq.EVENT_DISCONNECTED
+COMING_BACK = zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_CONNECTED
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-
-log = logging.getLogger("inbeam.stream")
 
 
 class SocketOptions(Options):
@@ -119,6 +118,7 @@ class Receiver:
         """Where the socket is bound, once it is: a port of * is known then."""
         self.ready = threading.Event()
         """Set as soon as the socket is connecting or bound."""
+        self._lost_at: float | None = None
 
     def close(self) -> None:
         """Make the iteration end within about 100 ms. From any thread; never blocks."""
@@ -129,7 +129,7 @@ class Receiver:
         context = zmq.Context()
         try:
             with self._open(context) as socket:
-                monitor = socket.get_monitor_socket(LOST | REFUSED)
+                monitor = socket.get_monitor_socket(LOST | COMING_BACK | REFUSED)
                 self.ready.set()
                 try:
                     yield from self._receive(socket, monitor)
@@ -179,7 +179,7 @@ class Receiver:
                 frame = socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 if not socket.poll(POLL_MS):
-                    yield from self._connection(monitor)
+                    yield from self._connection(socket, monitor)
                     yield None
                 continue
             received = time.time()
@@ -190,61 +190,23 @@ class Receiver:
                     parts.append(frame.buffer)
             yield Message(parts, received)
 
-    def _connection(self, monitor: "zmq.Socket[bytes]") -> Iterator[str]:
-        """What happened to the connection, in words."""
+    def _connection(self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> Iterator[str]:
+        """What happened to the connection, in words.
+
+        libzmq reconnects after a lost connection, but never after a message beyond MAXMSGSIZE or a failed handshake
+        (session_base_t::engine_error, protocol_error; measured with 4.3.5): we do, when no retry of its own was seen.
+        """
         while monitor.poll(0):
             event = int(recv_monitor_message(monitor)["event"])
             if event == LOST:
+                self._lost_at = time.monotonic()
                 yield f"the connection to {self.address} was lost: waiting for it to come back"
+            elif event & COMING_BACK:
+                self._lost_at = None
             elif event & REFUSED:
                 yield f"{self.address} refused the handshake: check server_key and secret_key, and that it speaks ZMQ"
-
-
-class Decoder(Protocol):
-    """What stream.wire.simplon.Decoder and stream.wire.stream2.Decoder have in common."""
-
-    @property
-    def scan(self) -> ScanStart | None:
-        """The scan that is open."""
-        ...
-
-    def feed(self, parts: Sequence[memoryview], received: float) -> list[Event]:
-        """The events of one message."""
-        ...
-
-    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> list[Event]:
-        """Open a scan of an earlier process again."""
-        ...
-
-    def finish(self, status: EndStatus) -> list[Event]:
-        """End the open scan."""
-        ...
-
-
-class SocketSource:
-    """The source of both DECTRIS protocols: messages from a Receiver through a Decoder."""
-
-    def __init__(self, options: SocketOptions, decoder: Decoder) -> None:
-        self.receiver = Receiver(options)
-        self._decoder = decoder
-        self._restored: list[Event] = []
-
-    def events(self) -> Iterator[Event]:
-        """See `stream.roles.Source`. The scan that is open when the source is closed ends as STOPPED."""
-        yield from self._restored
-        for message in self.receiver:
-            if isinstance(message, Message):
-                yield from self._decoder.feed(message.parts, message.received)
-            elif message is not None:
-                log.warning(message)
-                if self._decoder.scan is not None:
-                    yield Note(message, self._decoder.scan.uid)
-        yield from self._decoder.finish(EndStatus.STOPPED)
-
-    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
-        """See `stream.roles.Source`."""
-        self._restored = self._decoder.restore(uid, header)
-
-    def close(self) -> None:
-        """See `stream.roles.Source`."""
-        self.receiver.close()
+        if self._lost_at is not None and time.monotonic() - self._lost_at > RECONNECT_S and not self._options.bind:
+            self._lost_at = None
+            with suppress(zmq.ZMQError):
+                socket.disconnect(self._options.endpoint)
+            socket.connect(self._options.endpoint)

@@ -1,0 +1,60 @@
+"""The source of both DECTRIS protocols: messages from a socket, through a decoder."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from stream.events import EndStatus, Event, Note, ScanStart
+from stream.wire.socket import Message, Receiver, SocketOptions
+
+log = logging.getLogger("inbeam.stream")
+
+
+class Decoder(Protocol):
+    """What stream.wire.simplon.Decoder and stream.wire.stream2.Decoder have in common."""
+
+    @property
+    def scan(self) -> ScanStart | None:
+        """The scan that is open."""
+        ...
+
+    def feed(self, parts: Sequence[memoryview], received: float) -> list[Event]:
+        """The events of one message."""
+        ...
+
+    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> list[Event]:
+        """Open a scan of an earlier process again."""
+        ...
+
+    def finish(self, status: EndStatus) -> list[Event]:
+        """End the open scan."""
+        ...
+
+
+class SocketSource:
+    """The source of both DECTRIS protocols: messages from a Receiver through a Decoder."""
+
+    def __init__(self, options: SocketOptions, decoder: Decoder) -> None:
+        self.receiver = Receiver(options)
+        self._decoder = decoder
+        self._restored: list[Event] = []
+
+    def events(self) -> Iterator[Event]:
+        """See `stream.roles.Source`. The scan that is open when the source is closed ends as STOPPED."""
+        yield from self._restored
+        for message in self.receiver:
+            if isinstance(message, Message):
+                yield from self._decoder.feed(message.parts, message.received)
+            elif message is not None:
+                log.warning(message)
+                if self._decoder.scan is not None:
+                    yield Note(message, self._decoder.scan.uid)
+        yield from self._decoder.finish(EndStatus.STOPPED)
+
+    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
+        """See `stream.roles.Source`."""
+        self._restored = self._decoder.restore(uid, header)
+
+    def close(self) -> None:
+        """See `stream.roles.Source`."""
+        self.receiver.close()
