@@ -3,22 +3,24 @@
 https://github.com/European-XFEL/karabo-bridge-py (`karabo_bridge/serializer.py` reads them).
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgpack
 import numpy as np
 
-ATTOSECONDS_PER_NANOSECOND = 10**9
+ATTOSECONDS_PER_MICROSECOND = 10**12
+"""Unix times as floats are good to a quarter of a microsecond."""
 
 
 def timestamp(seconds: float, number: int) -> dict[str, Any]:
     """The metadata of one source: Unix time `seconds`, and a number (train id there, frame number here)."""
-    whole, nanoseconds = divmod(round(seconds * 1e9), 10**9)
+    whole, microseconds = divmod(round(math.floor(seconds) * 10**6 + seconds % 1 * 1e6), 10**6)
     return {
         "timestamp": seconds,
         "timestamp.sec": str(whole),
-        "timestamp.frac": f"{nanoseconds * ATTOSECONDS_PER_NANOSECOND:018d}",
+        "timestamp.frac": f"{microseconds * ATTOSECONDS_PER_MICROSECOND:018d}",
         "timestamp.tid": number,
     }
 

@@ -85,6 +85,14 @@ class Service:
         self._socket = socket
 
     def _configured(self) -> Any:
+        keys = None
+        if self._secret_key is not None:
+            try:
+                keys = zmq.auth.load_certificate(self._secret_key)
+            except (OSError, ValueError) as error:
+                raise SinkFailed(
+                    f"the monitor's curve_secret_key {self._secret_key} cannot be read: {error}"
+                ) from error
         socket = self._context.socket(TYPES[self.pattern])
         socket.setsockopt(zmq.LINGER, LINGER_MS)
         socket.setsockopt(zmq.SNDHWM, self._high_water_mark)
@@ -92,14 +100,9 @@ class Service:
         socket.setsockopt(zmq.MAXMSGSIZE, self._max_request_bytes)
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        if self._secret_key is not None:
-            try:
-                public, secret = zmq.auth.load_certificate(self._secret_key)
-            except (OSError, ValueError) as error:
-                raise SinkFailed(
-                    f"the monitor's curve_secret_key {self._secret_key} cannot be read: {error}"
-                ) from error
-            socket.curve_publickey, socket.curve_secretkey, socket.curve_server = public, secret, True
+        if keys is not None:
+            socket.curve_publickey, socket.curve_secretkey = keys
+            socket.curve_server = True
         return socket
 
     def wanted(self) -> bool:

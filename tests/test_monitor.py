@@ -1,0 +1,443 @@
+"""The monitor as the karabo-bridge client from PyPI sees it, and what its clients can do to the pipeline: nothing."""
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import karabo_bridge
+import numpy as np
+import pytest
+import zmq
+import zmq.auth
+from pydantic import ValidationError
+
+from sinks import service
+from sinks.karabo import message, timestamp
+from sinks.monitor import Config, Monitor, create
+from sinks.preview import preview
+from stream import Axis, Counters, EndStatus, Field, Frame, FrameStatus, Product, ScanEnd, ScanStart, SinkFailed
+from stream.simulate import eiger
+from stream.simulate.encode import scan_of
+
+AXIS = Axis("q", np.linspace(0.1, 5, 40), "1/nm")
+PRODUCT = Product(
+    "integrate",
+    (Field("I", (40,), np.dtype("f4"), "counts"), Field("peaks", (None, 2), np.dtype("f8"))),
+    signal="I",
+    axes=(AXIS,),
+)
+DETECTOR = eiger.small()
+IMAGES = eiger.frames(DETECTOR, 2)
+PACKED = eiger.pool(DETECTOR, 2)
+
+
+def scan() -> ScanStart:
+    return scan_of(DETECTOR, expected=1000, name="7")
+
+
+def frame(index: int, received: float = 1_700_000_000.25) -> Frame:
+    results = {"integrate": {"I": np.full(40, index, np.float32), "peaks": np.zeros((index % 3, 2))}}
+    return Frame("uid", index, PACKED[index % 2], received, index * 0.1, results=results)
+
+
+@contextmanager
+def monitor(**options: object) -> Iterator[Monitor]:
+    """A monitor with an open scan at a free port."""
+    config = Config.model_validate({"endpoint": "tcp://127.0.0.1:0", "rate_hz": 50, **options})
+    sink = create(config)
+    assert isinstance(sink, Monitor)
+    try:
+        assert sink.start(scan(), [PRODUCT]) is None
+        yield sink
+    finally:
+        sink.close()
+
+
+@contextmanager
+def client(sink: Monitor, sock: str = "SUB", **options: object) -> Iterator[karabo_bridge.Client]:
+    """The client from PyPI, in a context of its own."""
+    with zmq.Context() as context:
+        for name, value in options.items():
+            setattr(context, name, value)
+        with karabo_bridge.Client(sink.service.address, sock=sock, timeout=20, context=context) as found:
+            yield found
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for it, at most so long."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize(("pattern", "sock"), [("pub", "SUB"), ("rep", "REQ"), ("push", "PULL")])
+def test_the_karabo_client_reads_results_image_and_counters(pattern: str, sock: str) -> None:
+    with monitor(pattern=pattern, image_size=64) as sink, client(sink, sock) as karabo:
+        sink.tick(Counters(scan="7", expected=1000, received=8, rate=123.5))
+        sink.write(frame(7))
+        data, metadata = karabo.next()
+        while "inbeam/image" not in data or not data["inbeam/counters"]["received"]:
+            data, metadata = karabo.next()
+    assert set(data) == {"inbeam/integrate", "inbeam/image", "inbeam/counters"}
+    result = data["inbeam/integrate"]
+    assert np.array_equal(result["I"], np.full(40, 7, np.float32)) and result["I"].dtype == np.float32
+    assert np.array_equal(result["peaks"], np.zeros((1, 2)))
+    assert np.array_equal(result["q"], AXIS.values) and result["q.unit"] == "1/nm" and result["I.unit"] == "counts"
+    assert (result["signal"], result["axes"], result["scan"], result["frame"]) == ("I", ["q"], "7", 7)
+    image = data["inbeam/image"]
+    assert np.array_equal(image["data"], pooled(IMAGES[1]["threshold_1"], 4, np.nanmean), equal_nan=True)
+    assert (image["binning"], image["shape"], image["channel"]) == (4, [256, 256], "threshold_1")
+    counters = data["inbeam/counters"]
+    assert (counters["expected"], counters["rate"], counters["status"]) == (1000, 123.5, "running")
+    for source in ("inbeam/integrate", "inbeam/image"):
+        about = metadata[source]
+        assert about["source"] == source and about["timestamp.tid"] == 7
+        assert about["timestamp"] == 1_700_000_000.25
+        assert (about["timestamp.sec"], about["timestamp.frac"]) == ("1700000000", "250000000000000000")
+
+
+def pooled(image: np.ndarray, step: int, how: Callable[..., np.ndarray]) -> np.ndarray:
+    """The same by NumPy alone."""
+    values = np.where(image == np.iinfo(image.dtype).max, np.nan, image.astype(np.float64))
+    rows, columns = (size // step * step for size in image.shape)
+    blocks = values[:rows, :columns].reshape(rows // step, step, columns // step, step)
+    return how(blocks, axis=(1, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
+@pytest.mark.parametrize("kind", ["mean", "max"])
+def test_a_preview_pools_blocks_and_leaves_flagged_pixels_out(dtype: str, kind: str) -> None:
+    detector = eiger.small(dtype, shape=(120, 90))
+    (image,) = (item["threshold_1"] for item in eiger.frames(detector, 1))
+    found, step = preview(image, 40, kind)  # type: ignore[arg-type]
+    assert step == 3 and found.shape == (40, 30)
+    wanted = pooled(image, 3, np.nanmean if kind == "mean" else np.nanmax)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_preview_of_any_shape_is_complete_and_marks_blocks_without_a_good_pixel() -> None:
+    image = np.ones((7, 5), np.int32)
+    image[0:3, 0:3] = -1
+    found, step = preview(image, 3, "mean")
+    assert step == 3 and found.shape == (3, 2)
+    assert np.isnan(found[0, 0]) and np.all(found.flat[1:] == 1)
+    floats = np.array([[np.nan, -2.5]], np.float32)
+    assert preview(floats, 1, "max")[0].tolist() == [[-2.5]]
+    same, step = preview(np.arange(6, dtype=np.uint16).reshape(2, 3), 100, "max")
+    assert step == 1 and np.array_equal(same, [[0, 1, 2], [3, 4, 5]])
+
+
+def test_without_anybody_there_nothing_is_decoded_or_sent() -> None:
+    with monitor() as sink:
+        for index in range(50):
+            sink.write(frame(index))
+            time.sleep(0.002)
+        assert sink.service.sent == 0 and sink._image is None
+        with client(sink) as karabo:
+            data, _ = karabo.next()
+        assert data["inbeam/image"]["frame"] == 49
+
+
+def test_a_client_that_comes_after_the_end_still_sees_the_last_frame_and_how_the_scan_ended() -> None:
+    with monitor(rate_hz=20) as sink:
+        sink.write(frame(3))
+        sink.finish(ScanEnd("uid", EndStatus.ABORTED))
+        for _ in range(2):  # the second one is not sent for news, but repeated
+            with client(sink) as karabo:
+                data, _ = karabo.next()
+                assert data["inbeam/counters"]["status"] == "aborted"
+                assert data["inbeam/integrate"]["frame"] == 3
+
+
+def test_the_end_of_a_scan_goes_out_at_once_whatever_the_rate() -> None:
+    with monitor(rate_hz=0.2) as sink, client(sink) as karabo:
+
+        def connected() -> bool:
+            sink._wake.set()  # look now, and begin another period of 5 s
+            return bool(sink.service._topics)
+
+        until(connected)
+        begin = time.monotonic()
+        sink.write(frame(9))
+        sink.finish(ScanEnd("uid"))
+        while "inbeam/image" not in (data := karabo.next()[0]):
+            pass
+        assert data["inbeam/image"]["frame"] == 9
+        assert time.monotonic() - begin < 4
+
+
+def test_a_new_scan_replaces_the_old_one_and_its_products() -> None:
+    with monitor() as sink, client(sink) as karabo:
+        sink.write(frame(5))
+        until(lambda: "inbeam/integrate" in karabo.next()[0])
+        sink.finish(ScanEnd("uid"))
+        sink.start(scan(), [])
+        until(lambda: set(karabo.next()[0]) == {"inbeam/counters"})
+        sink.write(frame(0))
+        until(lambda: set(karabo.next()[0]) == {"inbeam/counters", "inbeam/image"})
+
+
+def test_holes_and_late_frames_are_not_shown_and_a_corrupt_image_costs_only_the_image() -> None:
+    with monitor() as sink, client(sink) as karabo:
+        sink.write(frame(5))
+        sink.write(Frame("uid", 6, {}, 0.0, status=FrameStatus.CORRUPT))
+        sink.write(Frame("uid", 2, PACKED[0], 0.0, status=FrameStatus.LATE))
+        until(lambda: karabo.next()[0].get("inbeam/image", {}).get("frame") == 5)
+        payload = PACKED[0]["threshold_1"]
+        cut = type(payload)(payload.data[:100], payload.encoding, payload.shape, payload.dtype)
+        sink.write(Frame("uid", 7, {"threshold_1": cut}, 0.0, results=frame(7).results))
+        until(lambda: (data := karabo.next()[0])["inbeam/integrate"]["frame"] == 7 and "inbeam/image" not in data)
+
+
+def test_messages_are_what_the_client_of_karabo_makes_of_them_for_every_kind_of_value() -> None:
+    values = {
+        "array": np.arange(6, dtype=">u2").reshape(2, 3)[:, ::2],
+        "empty": np.zeros((0, 4)),
+        "number": np.float32(1.5),
+        "scalar": np.array(3),
+        "text": "å",
+        "nothing": None,
+        "list": [1, "two"],
+        "flags": np.array([True, False]),
+    }
+    parts = message({"b": values, "a": {}}, {"b": timestamp(1.5, 4), "a": timestamp(0.0, 0)})
+    assert len(parts) % 2 == 0
+    data, metadata = karabo_bridge.deserialize([bytes(part) for part in parts])
+    assert list(data) == ["a", "b"] and data["a"] == {}
+    assert np.array_equal(data["b"].pop("array"), [[0, 2], [3, 5]])
+    assert np.array_equal(data["b"].pop("flags"), [True, False])
+    assert data["b"] == {"empty": [], "number": 1.5, "scalar": 3, "text": "å", "nothing": None, "list": [1, "two"]}
+    assert metadata["b"]["timestamp.frac"] == "500000000000000000" and metadata["b"]["timestamp.tid"] == 4
+
+
+def test_a_port_that_is_taken_is_told_with_what_to_do_and_leaves_nothing_behind() -> None:
+    with monitor() as first:
+        address = first.service.address
+        second = Monitor(Config(endpoint=address))
+        try:
+            with pytest.raises(SinkFailed, match=f"cannot use {address}.*another `endpoint`"):
+                second.start(scan(), [])
+        finally:
+            second.close()
+    with monitor(endpoint=address):  # the port is free again as soon as the first one is closed
+        pass
+
+
+def test_wrong_options_are_refused(tmp_path: Path) -> None:
+    for options, text in (
+        ({"endpoint": "127.0.0.1:45454"}, "write tcp://"),
+        ({"curve_clients": tmp_path}, "goes with curve_secret_key"),
+        ({"curve_secret_key": tmp_path / "no.key_secret"}, "is not there"),
+        ({"rate_hz": 0}, "greater than 0"),
+        ({"colour": "red"}, "not permitted"),
+    ):
+        with pytest.raises(ValidationError, match=text):
+            Config.model_validate(options)
+    assert Config().endpoint.startswith("tcp://127.0.0.1:") and not Config().required
+    garbled = tmp_path / "garbled.key_secret"
+    garbled.write_text("no key at all")
+    sink = Monitor(Config(endpoint="tcp://127.0.0.1:0", curve_secret_key=garbled))
+    with closing(sink), pytest.raises(SinkFailed, match="curve_secret_key"):
+        sink.start(scan(), [])
+
+
+def test_with_curve_keys_only_clients_that_are_known_get_anything(tmp_path: Path) -> None:
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    for folder, name in ((tmp_path, "monitor"), (allowed, "viewer"), (tmp_path, "stranger")):
+        zmq.auth.create_certificates(folder, name)
+    (server, _) = zmq.auth.load_certificate(tmp_path / "monitor.key")
+
+    def keys(folder: Path, name: str) -> dict[str, object]:
+        public, secret = zmq.auth.load_certificate(folder / f"{name}.key_secret")
+        return {"curve_publickey": public, "curve_secretkey": secret, "curve_serverkey": server}
+
+    options = {"curve_secret_key": tmp_path / "monitor.key_secret", "curve_clients": allowed}
+    with monitor(**options) as sink:
+        sink.write(frame(1))
+        with client(sink, **keys(allowed, "viewer")) as karabo:
+            assert "inbeam/image" in karabo.next()[0]
+        until(lambda: not sink.service._topics)
+        with client(sink) as plain, client(sink, **keys(tmp_path, "stranger")) as stranger:
+            for karabo in (plain, stranger):
+                karabo._socket.rcvtimeo = 300
+                with pytest.raises(TimeoutError):
+                    karabo.next()
+
+
+def test_a_bad_request_is_answered_with_an_error_and_a_long_one_ends_the_connection() -> None:
+    with monitor(pattern="rep") as sink, zmq.Context() as context:
+        with context.socket(zmq.REQ) as req:
+            req.linger, req.rcvtimeo = 0, 20_000
+            req.connect(sink.service.address)
+            req.send(b"please")
+            assert req.recv() == b"Error: bad request please"
+            req.send(b"next")
+            assert len(req.recv_multipart()) >= 2
+        with context.socket(zmq.REQ) as req:
+            req.linger, req.rcvtimeo = 0, 300
+            req.connect(sink.service.address)
+            req.send(bytes(100_000))
+            with pytest.raises(zmq.Again):
+                req.recv()
+        assert sink.service.refused == 1
+
+
+class Abuse:
+    """Clients that do what they should not, until the block is left."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        host, port = address.removeprefix("tcp://").split(":")
+        self._place = host, int(port)
+        self._ended = threading.Event()
+        self.done = dict.fromkeys(("stuck", "subscribe", "garbage", "vanish"), 0)
+
+    def __enter__(self) -> "Abuse":
+        actions = (self._stuck, self._subscribe, self._garbage, self._vanish)
+        self._threads = [threading.Thread(target=action, name=f"inbeam-test{action.__name__}") for action in actions]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    def _stuck(self) -> None:
+        """Subscribe, and never read."""
+        with zmq.Context() as context, ExitStack() as stack:
+            for _ in range(5):
+                sub = stack.enter_context(context.socket(zmq.SUB))
+                sub.linger, sub.rcvhwm = 0, 1
+                sub.setsockopt(zmq.SUBSCRIBE, b"")
+                sub.connect(self._address)
+                self.done["stuck"] += 1
+            self._ended.wait(60)
+
+    def _subscribe(self) -> None:
+        """Thousands of different subscriptions per second, over and over."""
+        with zmq.Context() as context:
+            while not self._ended.is_set():
+                with context.socket(zmq.XSUB) as flood:
+                    flood.linger = 0
+                    flood.connect(self._address)
+                    for number in range(5000):
+                        flood.send(b"\x01topic %d" % number)
+                        self.done["subscribe"] += 1
+                    self._ended.wait(0.05)
+
+    def _garbage(self) -> None:
+        """Bytes that are no ZMTP at all."""
+        while not self._ended.is_set():
+            try:
+                with socket.create_connection(self._place, 1) as connection:
+                    for _ in range(50):
+                        connection.sendall(os.urandom(4096))
+                        self.done["garbage"] += 1
+            except OSError:
+                self._ended.wait(0.005)
+
+    def _vanish(self) -> None:
+        """Connect and disappear with a reset, in the middle of the greeting."""
+        while not self._ended.is_set():
+            try:
+                with socket.create_connection(self._place, 1) as connection:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    connection.sendall(b"\xff\x00\x00\x00")
+                    self.done["vanish"] += 1
+            except OSError:
+                pass
+            self._ended.wait(0.005)
+
+
+def throughput(sink: Monitor, seconds: float) -> tuple[float, float]:
+    """Frames written per second of this thread's CPU, and the longest single write or tick in s of CPU."""
+    frames = [frame(index) for index in range(100)]
+    counters = Counters(scan="7", received=5)
+    end, count, longest = time.monotonic() + seconds, 0, 0.0
+    begin = time.thread_time()
+    while time.monotonic() < end:
+        for item in frames:
+            before = time.thread_time()
+            sink.write(item)
+            sink.tick(counters)
+            longest = max(longest, time.thread_time() - before)
+        count += len(frames)
+    return count / (time.thread_time() - begin), longest
+
+
+def test_stuck_flooding_garbling_and_vanishing_clients_cost_the_pipeline_nothing() -> None:
+    with monitor(rate_hz=10) as sink:
+        open_files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        quiet, _ = throughput(sink, 0.5)
+        with Abuse(sink.service.address) as abuse:
+            until(lambda: all(abuse.done.values()))
+            begin = time.monotonic()
+            abused, longest = throughput(sink, 1.5)
+            elapsed = time.monotonic() - begin
+            done = dict(abuse.done)
+        assert min(done.values()) >= 5, done
+        assert abused > quiet / 3, f"{abused:.0f} frames/s with abuse, {quiet:.0f} without"
+        assert longest < 0.02 and elapsed < 5
+        assert sink.service.shed >= 1, "the flood was not noticed"
+        assert len(sink.service._topics) <= service.FLOOD_TOPICS
+        with client(sink) as karabo:  # an honest client is served as before
+            sink.write(frame(77))
+            until(lambda: karabo.next()[0]["inbeam/image"]["frame"] == 77)
+        if open_files:
+            until(lambda: len(os.listdir("/proc/self/fd")) <= open_files + 8)
+
+
+def test_a_stuck_client_does_not_keep_others_from_the_news() -> None:
+    with monitor(rate_hz=100, image="none") as sink, zmq.Context() as context:
+        big = Product("big", (Field("I", (500_000,), np.dtype("f8")),))
+        sink.start(scan(), [big])
+        with context.socket(zmq.SUB) as stuck:
+            stuck.linger, stuck.rcvhwm = 0, 1
+            stuck.setsockopt(zmq.SUBSCRIBE, b"")
+            stuck.connect(sink.service.address)
+            with client(sink) as karabo:
+                for index in range(20):  # 80 MB: far more than the buffers of the stuck one
+                    results = {"big": {"I": np.full(500_000, index, np.float64)}}
+                    sink.write(Frame("uid", index, PACKED[0], 0.0, results=results))
+                    until(lambda index=index: karabo.next()[0].get("inbeam/big", {}).get("frame") == index)
+            begin = time.monotonic()
+    assert time.monotonic() - begin < 5  # closing does not wait for the stuck one
+
+
+def test_scarce_file_descriptors_send_all_clients_away_until_they_are_there_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monitor() as sink, client(sink) as karabo:
+        sink.write(frame(1))
+        karabo.next()
+        monkeypatch.setattr(service, "SCARCE", 0.0)
+        until(lambda: sink.service.shed >= 1)
+        sink.write(frame(2))
+        monkeypatch.undo()
+        until(lambda: karabo.next()[0]["inbeam/image"]["frame"] == 2)  # it has come again by itself
+
+
+def test_requests_without_end_do_not_keep_an_honest_client_from_its_answer() -> None:
+    with monitor(pattern="rep", rate_hz=50, image="none") as sink, zmq.Context() as context, ExitStack() as stack:
+        sink.write(frame(1))
+        for _ in range(3):
+            dealer = stack.enter_context(context.socket(zmq.DEALER))
+            dealer.linger, dealer.sndtimeo = 0, 20_000
+            dealer.connect(sink.service.address)
+            for _ in range(900):
+                dealer.send_multipart([b"", b"next"])
+        rate, longest = throughput(sink, 0.3)
+        assert rate > 1000 and longest < 0.02
+        with client(sink, "REQ") as karabo:
+            for _ in range(3):
+                assert karabo.next()[0]["inbeam/counters"]["status"] == "running"
+        assert sink.service.sent > 900
