@@ -49,7 +49,7 @@ class CaptureSource:
         self._closed = threading.Event()
 
     def events(self) -> Iterator[Event]:
-        """See `stream.roles.Source`. A scan without its end message ends as ABORTED."""
+        """See `stream.roles.Source`. A scan without its end message ends as ABORTED, or STOPPED after `close`."""
         config = self._config
         reader = Reader(config.file, megabytes(config.max_message_mb))
         decoder: Decoder | None = None
@@ -71,10 +71,8 @@ class CaptureSource:
                 yield from decoder.feed(item.parts, received)
         except (OSError, BadMessage) as error:
             raise SourceLost(f"cannot read {config.file}: {error}") from error
-        finally:
-            self._closed.set()
         if decoder is not None:
-            yield from decoder.finish(EndStatus.ABORTED)
+            yield from decoder.finish(EndStatus.STOPPED if self._closed.is_set() else EndStatus.ABORTED)
 
     def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
         """Nothing to do: the recording is read from its beginning, and its scans keep their uids."""
