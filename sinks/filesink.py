@@ -5,6 +5,7 @@ row, then its status; so a row with a status has its data, whenever the process 
 """
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import time
@@ -269,11 +270,11 @@ class FileSink:
         file, self._file = self._file, None
         if file is None:
             return
-        started = file.started
-        # the cause is being reported already: what HDF5 could not write is put right here, or at the next start
-        with contextlib.suppress(SinkFailed):
-            file.close()
-        if started and self.path is not None and self.path.exists():
+        if not file.abandon():
+            # freeing what HDF5 could not close crashes the process, also at its exit: give it one reference too many
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object((file, self._content, getattr(self, "_ledger", None))))
+        # the cause is being reported already: what cannot be put right here is, at the next start
+        if file.started and self.path is not None and self.path.exists():
             with contextlib.suppress(SinkFailed, OSError):
                 recover.repair(self.path, keep_copy=False)
 

@@ -80,15 +80,12 @@ def repair(path: Path, *, keep_copy: bool = True) -> bool:
         except BlockingIOError as error:
             raise SinkFailed(f"cannot repair {path}: {ADVICE[errno.EAGAIN]}") from error
         try:
-            before = superblock.read(path)
-            if before.clean:
+            if superblock.read(path).clean:
                 return False
-            superblock.repair(path, keep_copy=keep_copy)
-            with h5py.File(path, "r", locking=False) as file:
+            with superblock.Sound(path) as sound, h5py.File(sound, "r") as file:
                 ledger.read(file)
                 end = max((chunks(dataset).end for dataset in _growing(file)), default=0)
-            if end > before.size:
-                superblock.repair(path, end, keep_copy=False)
+            superblock.repair(path, end, keep_copy=keep_copy)
         except KeyError as error:
             raise SinkFailed(f"{path} has no {ledger.GROUP}: it was not written by inbeam") from error
         finally:

@@ -8,6 +8,7 @@ only rows are written and flushed. Each run-time value is a chunked dataset, nev
 import errno
 import math
 import os
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -59,6 +60,7 @@ class SwmrFile:
         self._file = file
         self._written_as = written_as
         self._inode = 0
+        self._descriptor: int = file.id.get_vfd_handle()
         self._lock = Lock()
 
     @classmethod
@@ -67,14 +69,19 @@ class SwmrFile:
         temporary = path.with_name(f".{path.name}.new")
         with failing(path, "create"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = h5py.File(
-                temporary,
-                "w",
-                libver="v110",
-                rdcc_nbytes=CHUNK_CACHE_BYTES,
-                alignment_threshold=max(4096, alignment_bytes),
-                alignment_interval=alignment_bytes,
-            )
+            try:
+                file = h5py.File(
+                    temporary,
+                    "w",
+                    libver="v110",
+                    rdcc_nbytes=CHUNK_CACHE_BYTES,
+                    alignment_threshold=max(4096, alignment_bytes),
+                    alignment_interval=alignment_bytes,
+                )
+            except OSError as error:
+                if "unable to lock" not in str(error):
+                    temporary.unlink(missing_ok=True)
+                raise
         return cls(path, file, temporary)
 
     @classmethod
@@ -170,6 +177,26 @@ class SwmrFile:
         if inode != self._inode:
             raise SinkFailed(f"cannot write {self.path}: someone replaced the file while it was being written")
 
+    def abandon(self) -> bool:
+        """After a failure: leave the file on disk as a kill would, and let HDF5 end its business with nothing.
+
+        HDF5 closes a file only if it can write its metadata. On a full disk it cannot: the file would stay open for
+        ever, and its datasets crash the process when they are freed (segmentation fault with HDF5 2.0). So its
+        descriptor is turned to an empty file in memory first. False if HDF5 fails even then: the caller has to keep
+        everything that belongs to this file alive.
+        """
+        self._lock.release()
+        written_as, size = self._written_as, os.fstat(self._descriptor).st_size
+        with _nothing(size) as nothing:
+            os.dup2(nothing.fileno(), self._descriptor, inheritable=False)
+        if not self.started and written_as != self.path:
+            written_as.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        except (OSError, RuntimeError, ValueError):
+            return False
+        return True
+
     def close(self) -> None:
         """Close the file; one that was never started is deleted. Raises SinkFailed if HDF5 cannot write its end."""
         try:
@@ -179,6 +206,17 @@ class SwmrFile:
             self._lock.release()
             if not self.started and self._written_as != self.path:
                 self._written_as.unlink(missing_ok=True)
+
+
+def _nothing(size: int) -> Any:
+    """A file in memory; where that is limited in size too (or unknown), one that takes everything and keeps nothing,
+    which HDF5 can write to but not truncate, so that it closes but not quite."""
+    limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+    if limited or not hasattr(os, "memfd_create"):
+        return open("/dev/zero", "r+b", buffering=0)
+    memory = os.fdopen(os.memfd_create("inbeam-abandoned"), "w+b")
+    os.truncate(memory.fileno(), size)
+    return memory
 
 
 def _check(name: str, item: Any) -> None:

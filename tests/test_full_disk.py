@@ -1,0 +1,143 @@
+"""Full disks, quotas, read-only targets: on a real small file system where it can be mounted, else by a real limit."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from sink_examples import PRODUCT, frame, image, make, open_files, pattern, scan
+
+from sinks import ledger, superblock
+from sinks.check import check
+from stream.errors import SinkFailed
+from stream.events import ScanEnd
+
+TESTS = Path(__file__).parent
+KINDS = ["archive", "hdf5"]
+
+LIMITED = """
+import resource, signal, sys
+sys.path.insert(0, sys.argv[3])
+from sink_examples import PRODUCT, frame, make, scan
+from stream.errors import SinkFailed
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+sink = make(sys.argv[1], sys.argv[2], flush_frames=4)
+sink.start(scan(expected=2000), (PRODUCT,))
+try:
+    for index in range(2000):
+        sink.write(frame(index))
+except SinkFailed as error:
+    print(error, flush=True)
+    sink.close()
+    sys.exit(3)
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount a small file system here; the limit on the file size is tested instead")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def read_only_disk(small_disk: Path) -> Path:
+    """The same, read-only."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    return small_disk
+
+
+def goes_on_after(kind: str, path: Path, count: int) -> None:
+    """The file is a sound HDF5 file with what was flushed, and the scan can be completed in it."""
+    assert superblock.read(path).clean
+    with h5py.File(path, "r") as file:
+        record = ledger.read(file)
+        held = np.flatnonzero(record.states)
+        assert not record.finished
+        assert 0 < len(held) < count
+        rows = file["/entry/data/data" if kind == "archive" else "/entry/data/I"]
+        for index in held.tolist():
+            np.testing.assert_array_equal(rows[index], image(index) if kind == "archive" else pattern(index))
+    sink = make(kind, path)
+    stored = sink.start(scan(expected=count), (PRODUCT,))
+    assert stored is not None
+    assert np.array_equal(np.flatnonzero(stored.states), held)
+    for index in range(count):
+        sink.write(frame(index))
+    sink.finish(ScanEnd("01-first", announced=count, expected=count))
+    verdict = check(path)
+    assert verdict.sound, verdict.line()
+    assert verdict.with_data == count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk_is_told_and_the_scan_goes_on_once_there_is_room(kind: str, small_disk: Path) -> None:
+    path, ballast = small_disk / "scan.h5", small_disk / "ballast"
+    ballast.write_bytes(bytes(1_500_000))
+    sink = make(kind, path, flush_frames=4)
+    sink.start(scan(expected=400), (PRODUCT,))
+    with pytest.raises(SinkFailed, match=r"cannot write .*scan\.h5: the disk is full: free space and start again"):
+        for index in range(2000):
+            sink.write(frame(index))
+    sink.close()
+    assert not [name for name in open_files() if str(small_disk) in name]
+    ballast.unlink()
+    goes_on_after(kind, path, 400)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_limit_on_the_file_size_is_told_and_the_scan_goes_on_without_it(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "scan.h5"
+    command = [sys.executable, "-c", LIMITED, kind, str(path), str(TESTS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "scan.h5: the file size limit is reached" in done.stdout
+    assert done.stderr == ""
+    goes_on_after(kind, path, 400)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_room_for_the_layout_is_told_and_nothing_is_left(kind: str, small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    with pytest.raises(OSError, match="No space left"):
+        ballast.write_bytes(bytes(3_000_000))
+    sink = make(kind, small_disk / "scan.h5")
+    with pytest.raises(SinkFailed, match=r"scan\.h5: the disk is full"):
+        sink.start(scan(), (PRODUCT,))
+        sink.write(frame(0))
+    sink.close()
+    assert [entry.name for entry in small_disk.iterdir()] == ["ballast"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_read_only_target_is_told(kind: str, read_only_disk: Path) -> None:
+    sink = make(kind, read_only_disk / "inner" / "scan.h5")
+    with pytest.raises(SinkFailed, match=r"cannot create .*scan\.h5: the file system is read-only"):
+        sink.start(scan(), (PRODUCT,))
+    sink.close()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(SinkFailed, match=r"scan\.h5: no permission"):
+        make("hdf5", tmp_path / "scan.h5").start(scan(), (PRODUCT,))
+    tmp_path.chmod(0o755)
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("not a folder")
+    with pytest.raises(SinkFailed, match=r"cannot create .*scan\.h5"):
+        make("archive", tmp_path / "out" / "scan.h5").start(scan(), (PRODUCT,))
