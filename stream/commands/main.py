@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             found.add_arguments(command)
             command.set_defaults(run=found.run)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("inbeam").setLevel(logging.INFO)
     try:
         return int(options.run(options))
     except ConfigError as error:

@@ -46,7 +46,7 @@ def decode(payload: Payload, out: Array | None = None) -> Array:
         shuffled, plane = np.empty(block_bytes, np.uint8), np.empty(block_bytes, np.uint8)
         code = blocks.decode_bslz4(source[skip:], block_bytes, shuffled, plane, flat)
     if code != blocks.OK:
-        raise CorruptPayload(f"{_describe(payload)}: {_WORDS[code]}")
+        raise CorruptPayload(complain(payload, code))
     if payload.dtype != native_type:
         flat.byteswap(inplace=True)
     return out
@@ -68,7 +68,7 @@ def check(payload: Payload) -> None:
     source = np.frombuffer(payload.data, np.uint8)[0 if payload.encoding is Encoding.BSLZ4_BARE else 12 :]
     eight = 8 * payload.dtype.itemsize if payload.encoding is not Encoding.LZ4_HDF5 else 1
     if not blocks.lengths_add_up(source, expected, block_bytes, eight):
-        raise CorruptPayload(f"{_describe(payload)}: {_WORDS[blocks.TRUNCATED]}")
+        raise CorruptPayload(complain(payload, blocks.TRUNCATED))
 
 
 def check_header(payload: Payload, expected: int) -> int:
@@ -101,6 +101,11 @@ def check_header(payload: Payload, expected: int) -> int:
 def default_block_bytes(itemsize: int) -> int:
     """bitshuffle's own block size where none is named: 8192 bytes in multiples of 8 elements, at least 128 of them."""
     return max(8192 // itemsize // 8 * 8, 128) * itemsize
+
+
+def complain(payload: Payload, code: int) -> str:
+    """What the code of a block decoder means, in words."""
+    return f"{_describe(payload)}: {_WORDS[code]}"
 
 
 def _describe(payload: Payload) -> str:
