@@ -114,7 +114,9 @@ def untranspose_block(shuffled, planes, out):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def decode_bslz4(source, block_bytes, shuffled, plane, out):  # type: ignore[no-untyped-def]
-    """All blocks behind the 12-byte header -> `out` (flat, unsigned). shuffled, plane: scratch, one block. Returns OK, TRUNCATED or BAD_BLOCK.
+    """All blocks behind the 12-byte header -> `out` (flat, unsigned). Returns OK, TRUNCATED or BAD_BLOCK.
+
+    shuffled, plane: uint8 scratch, one block each.
 
     Blocks of `block_bytes`, a last one rounded down to 8 elements, then up to 7 leftover elements raw, as
     bitshuffle and dectris/compression have it. Every length is checked against the bytes that are there.
