@@ -161,11 +161,11 @@ class SwmrFile:
             self._file.visititems(_check)
             self._file.flush()
             self._file.swmr_mode = True
-            self.started = True
             if self._written_as != self.path:
                 _rename(self._written_as, self.path, overwrite)
                 self._written_as = self.path
             self._inode = os.stat(self.path).st_ino
+            self.started = True
             self._lock.share(self.path)
 
     def check_place(self) -> None:
