@@ -59,8 +59,13 @@ class Stack:
         return _one_frame_per_chunk(self._dataset)
 
     def refresh(self) -> int:
-        """See what a writer has flushed since; returns the new `count`."""
-        self._dataset.refresh()
+        """See what a SWMR writer has flushed since; returns the new `count`.
+
+        Without SWMR nothing is refreshed: H5Drefresh breaks datasets with a version-1 B-tree index ("ref-counted page
+        nil", then a crash on closing; HDF5 2.0.0). Such a file has to be opened again.
+        """
+        if self._dataset.file.swmr_mode:
+            self._dataset.refresh()
         return self.count
 
     def read(self, index: int) -> Payload | None:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from watchdog.events import (
     DirCreatedEvent,
+    DirDeletedEvent,
     DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
@@ -30,7 +31,10 @@ RACY_NS = 2_000_000_000
 """A folder that changed less than this before it was listed may have changed again with the same time stamp."""
 NET_S = 30.0
 """How often the folders' times are looked at beside native events."""
-EVENTS = (FileCreatedEvent, FileModifiedEvent, FileClosedEvent, FileMovedEvent, FileDeletedEvent)
+EVENTS = (
+    *(FileCreatedEvent, FileModifiedEvent, FileClosedEvent, FileMovedEvent, FileDeletedEvent),
+    *(DirCreatedEvent, DirMovedEvent, DirDeletedEvent),
+)
 
 
 class Change(NamedTuple):
@@ -76,7 +80,7 @@ class Folder:
                 _Handler(self._queue),
                 self.root,
                 recursive=True,
-                event_filter=[*EVENTS, DirCreatedEvent, DirMovedEvent],
+                event_filter=list(EVENTS),
             )
             observer.start()
         except OSError as error:
@@ -173,7 +177,7 @@ class _Handler(FileSystemEventHandler):
         elif isinstance(event, FileMovedEvent):
             self._changes.put(Change("gone", source))
             self._changes.put(Change("closed", target))
-        elif isinstance(event, FileDeletedEvent):
+        elif isinstance(event, FileDeletedEvent | DirDeletedEvent):
             self._changes.put(Change("gone", source))
         elif isinstance(event, FileClosedEvent):
             self._changes.put(Change("closed", source))

@@ -93,7 +93,9 @@ def _frame(path: str, opened: Any, place: int, part: bool) -> Image | str:
         if not part:
             raise
         return f"{path}: frame {place} is damaged: {str(error) or type(error).__name__}"
-    if pixels is None or pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "uif":
+    if pixels is None:
+        return f"{path} is damaged, cut off or not an image: it has no pixels that can be read"
+    if pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "uif":
         return f"{path} holds no image of numbers in two dimensions"
     if getattr(frame, "incomplete_data", False):  # EDF: fabio has filled it up with zeros
         return f"{path} is cut off: frame {place} has fewer pixels than its header says"
