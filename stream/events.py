@@ -192,10 +192,14 @@ class ScanEnd:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something to count and report that belongs to no frame number: an unreadable message, a stale series."""
+    """Something to report that belongs to no frame number: an unreadable message, a stale series.
+
+    harmless: worth knowing, but nothing was lost or left out: not counted, and the exit code stays 0.
+    """
 
     text: str
     scan: str | None = None
+    harmless: bool = False
 
 
 Event: TypeAlias = ScanStart | Frame | ScanEnd | Note

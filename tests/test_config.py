@@ -11,6 +11,7 @@ from stream.commands.main import main
 from stream.commands.schema import schema
 from stream.config import load, validate
 
+LIVE = {"type": "stream2", "endpoint": "tcp://127.0.0.1:31001"}
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
@@ -54,7 +55,7 @@ def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path: Path) -> None:
 
 def test_set_reaches_into_lists_and_reads_yaml_values(tmp_path: Path) -> None:
     path = tmp_path / "pipeline.yaml"
-    path.write_text(yaml.safe_dump({"stream": {"type": "stream2"}, "sinks": [{"type": "archive", "path": "a.h5"}]}))
+    path.write_text(yaml.safe_dump({"stream": LIVE, "sinks": [{"type": "archive", "path": "a.h5"}]}))
     config = load(path, ["sinks.0.path=b.h5", "run.scans=3", "run.when_full=drop_oldest"])
     assert str(config.sinks[0].path) == "b.h5"  # type: ignore[attr-defined]
     assert config.run.scans == 3
@@ -67,7 +68,7 @@ def test_set_reaches_into_lists_and_reads_yaml_values(tmp_path: Path) -> None:
 def test_two_processors_of_one_name_are_refused(tmp_path: Path) -> None:
     integrate = {"type": "integrate", "npt": 100}
     found = problems(
-        {"stream": {"type": "stream2"}, "processors": [integrate, integrate], "sinks": [{"type": "monitor"}]}, tmp_path
+        {"stream": LIVE, "processors": [integrate, integrate], "sinks": [{"type": "monitor"}]}, tmp_path
     )
     assert "taken by an earlier processor" in found["processors[1].name"]
 

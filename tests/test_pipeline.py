@@ -306,6 +306,9 @@ def test_a_scan_that_falls_silent_is_ended() -> None:
 
 def test_notes_are_counted_and_reach_the_file() -> None:
     sink = Kept()
-    pipeline = play([scan(), Note("an unreadable message"), frame(0), ScanEnd("one")], sink)
+    told = Note("two datasets", harmless=True)
+    pipeline = play([scan(), told, Note("an unreadable message"), frame(0), ScanEnd("one")], sink)
     assert pipeline.report.notes == 1
-    assert sink.ends[0].notes == ("an unreadable message",)
+    assert pipeline.report.exit_code == 1
+    assert sink.ends[0].notes == ("two datasets", "an unreadable message")
+    assert play([scan(), told, frame(0), ScanEnd("one")], Kept()).report.exit_code == 0

@@ -20,12 +20,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _without_nan(node: Any) -> Any:
+    """JSON has no NaN: a default that is NaN is left out."""
+    if isinstance(node, dict):
+        return {key: _without_nan(value) for key, value in node.items() if value == value}
+    return [_without_nan(value) for value in node] if isinstance(node, list) else node
+
+
 def schema() -> dict[str, Any]:
     """The schema of a whole configuration file, of every plug-in that is installed with inbeam itself."""
     definitions: dict[str, Any] = {}
 
     def reference(key: str, model: Any) -> dict[str, str]:
-        inner = TypeAdapter(model).json_schema(ref_template="#/$defs/{model}")
+        inner = _without_nan(TypeAdapter(model).json_schema(ref_template="#/$defs/{model}"))
         definitions.update(inner.pop("$defs", {}))
         definitions[key] = inner
         return {"$ref": f"#/$defs/{key}"}

@@ -28,7 +28,7 @@ class Journal:
     """One small file per source: written when a scan opens, removed when it has ended."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     @classmethod
     def of(cls, config: Config) -> "Journal":
@@ -45,29 +45,29 @@ class Journal:
         """Keep the header of a scan that has begun; nothing if the source can find its scan again by itself."""
         if not scan.header:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_suffix(".new")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.path.with_suffix(".new")
         with fresh.open("wb") as file:
             cbor2.dump({"uid": scan.uid, "header": [list(parts) for parts in scan.header]}, file)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(self._path)
+        fresh.replace(self.path)
 
     def end(self, uid: str) -> None:
         """That scan has been completed: nothing of it to resume."""
         entry = self.read()
         if entry is not None and entry.uid == uid:
             with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
+                self.path.unlink()
 
     def read(self) -> Entry | None:
         """The scan to go on with, or None. A journal that cannot be read is set aside."""
         try:
-            content = cbor2.loads(self._path.read_bytes())
+            content = cbor2.loads(self.path.read_bytes())
             header = tuple(tuple(bytes(part) for part in parts) for parts in content["header"])
             return Entry(str(content["uid"]), header)
         except FileNotFoundError:
             return None
         except (cbor2.CBORError, KeyError, TypeError, ValueError):
-            self._path.replace(self._path.with_suffix(".unreadable"))
+            self.path.replace(self.path.with_suffix(".unreadable"))
             return None

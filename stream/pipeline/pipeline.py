@@ -78,7 +78,7 @@ class Pipeline:
     def put(self, event: Event) -> None:
         """Take one event from the source; blocks while the inbox is full."""
         if isinstance(event, Note):
-            self._note(event.text)
+            self._note(event.text, harmless=event.harmless)
             return
         with self._putting:
             self._put(event)
@@ -255,8 +255,8 @@ class Pipeline:
         finally:
             self._putting.release()
 
-    def _note(self, text: str) -> None:
-        self.report.note(text)
+    def _note(self, text: str, *, harmless: bool = False) -> None:
+        self.report.note(text, harmless=harmless)
         if len(self._notes) < MOST_NOTES:
             self._notes.append(text)
 

@@ -91,8 +91,11 @@ class Report:
             self._problems = set()
         log.info(scan.line())
 
-    def note(self, text: str) -> None:
-        """Something odd that belongs to no frame number."""
+    def note(self, text: str, *, harmless: bool = False) -> None:
+        """Something odd that belongs to no frame number; counted unless it is harmless."""
+        if harmless:
+            log.info(text)
+            return
         with self._lock:
             self.notes += 1
             count = self.notes
