@@ -18,6 +18,8 @@ from processors.correct import the_channel
 from processors.correction import Correction, correction_for
 from processors.kernels.engine import CpuEngine
 from processors.matrix import Matrix, Request, edges, matrix_for
+from processors.opencl.device import choose
+from processors.opencl.engine import OpenClEngine
 from processors.plan import Engine, ErrorModel, make_plan
 from stream.events import Frame, ScanEnd, ScanStart
 from stream.products import Axis, Product
@@ -111,8 +113,12 @@ class Integrate:
         matrix = matrix_for(request, bad)
         plan = make_plan(matrix, correction, config.error_model, config.empty)
         cpu = CpuEngine(plan, scan.dtype.newbyteorder("="))
-        self._engine, device = cpu, "cpu"
-        return (self._product(matrix, request, correction, cpu, device),)
+        self._engine = cpu
+        device = None if config.device == "cpu" else choose(config.device)
+        if device is not None:
+            self._engine = OpenClEngine(plan, scan.dtype.newbyteorder("="), device)
+        where = f"{device} ({device.name})" if device else "cpu"
+        return (self._product(matrix, request, correction, cpu, where),)
 
     def process(self, work: Work) -> None:
         """Integrate the frame in hand."""
