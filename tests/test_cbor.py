@@ -39,6 +39,10 @@ def comparable(value: Any) -> Any:
     """The same tree for our reader's output and for what cbor2 was given."""
     if isinstance(value, memoryview):
         return bytes(value)
+    if isinstance(value, Simple) or value is cbor2.undefined:
+        return ("simple", 23 if value is cbor2.undefined else int(value))
+    if isinstance(value, cbor2.CBORSimpleValue):
+        return ("simple", value.value)
     if isinstance(value, Tag):
         return ("tag", value.number, comparable(value.value))
     if isinstance(value, cbor2.CBORTag):
@@ -46,7 +50,7 @@ def comparable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [comparable(item) for item in value]
     if isinstance(value, dict):
-        return {key: comparable(item) for key, item in value.items()}
+        return {comparable(key): comparable(item) for key, item in value.items()}
     return value
 
 
@@ -79,7 +83,7 @@ def test_any_bytes_give_a_value_or_a_cbor_error(data: bytes) -> None:
         return
     assert cbor.read_item(io.BytesIO(data)) == data, "both readers agree where an item ends"
     if "Tag(" not in repr(value):  # cbor2 reads meaning into tags
-        assert repr(comparable(value)) == repr(comparable(cbor2.loads(data))) or "Simple" in repr(cbor2.loads(data))
+        assert repr(comparable(value)) == repr(comparable(cbor2.loads(data)))
 
 
 @pytest.mark.parametrize(

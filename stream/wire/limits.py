@@ -18,7 +18,7 @@ class Limits:
     message_bytes: int = 1024 * 10**6
     """All parts of one message together."""
     parts: int = 64
-    items: int = 200_000
+    items: int = 100_000
     """CBOR data items in one message: a header of every recorded detector has fewer than 300."""
     depth: int = 32
     """Nested CBOR arrays, maps and tags."""

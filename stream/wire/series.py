@@ -4,7 +4,7 @@ Both DECTRIS protocols share these rules:
 - a start message ends a scan that is still open (ABORTED); the very same start message again is noted only;
 - a start message that tells neither shape nor type of the images waits for the first of them;
 - images without any start message (it was lost, or inbeam came late) begin a scan by themselves, unless their series
-  has ended already;
+  has ended already; the start message, if it comes after all, begins the scan anew;
 - while a scan is open, images of another series are noted and left out.
 """
 
@@ -56,6 +56,8 @@ class Announced:
     expected: int | None = None
     detector: Detector = field(default_factory=Detector)
     header: tuple[Parts, ...] = ()
+    has_start: bool = True
+    """False if there was no start message, only images."""
 
     def same(self, series: int, unique: str | None) -> bool:
         """True if a message with these identities belongs to this scan."""
@@ -125,7 +127,7 @@ class Series:
             elif any(scan.same(series, unique) for scan in self._ended):
                 self._stale(series, "which has ended")
             else:
-                begins = Announced(series, unique)
+                begins = Announced(series, unique, has_start=False)
         expected = (now if begins is None else begins) or Announced(series)
         bound = NUMBER_MAX
         if begins is None or expected.expected is not None:
@@ -143,7 +145,7 @@ class Series:
         start = replace(begins, header=(*begins.header, parts))
         dtype = begins.dtype or first.dtype.newbyteorder("=")
         events = self._begin(start, begins.shape or first.shape, dtype, begins.channels or tuple(payloads), received)
-        if not begins.header:
+        if not begins.has_start:
             events.append(
                 self.note(f"series {begins.series} has no start message: shape and type from its first image")
             )
@@ -216,7 +218,7 @@ class Series:
             events += self.finish(EndStatus.ABORTED, f"no end message before series {start.series} began")
         self._scans += 1
         if start.unique is not None and SAFE_UID.fullmatch(start.unique):
-            uid = start.unique
+            uid = start.unique if start.has_start else f"{start.unique}:headless"
         else:
             uid = f"{self._identity}#{self._scans}" if self._identity is not None else str(uuid.uuid4())
         self._now, self._waiting, self._highest = start, None, -1
@@ -243,7 +245,7 @@ class Series:
 
 def _same_header(now: Announced, start: Announced) -> bool:
     """A unique identity says it all; without one, only the same bytes are the same start."""
-    return now.unique is not None or now.header[:1] == start.header[:1]
+    return now.has_start and (now.unique is not None or now.header[:1] == start.header[:1])
 
 
 def _kind(what: Payload | ScanStart) -> str:
