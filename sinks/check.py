@@ -131,9 +131,15 @@ def _stored_as(encoding: Encoding) -> Encoding:
 
 def _results(file: Any, held: Any, length: int) -> Iterator[str]:
     """Every floating-point result of a frame that the ledger calls received is there, and not all NaN."""
-    for name, group in file["entry"].items():
-        if not isinstance(file["entry"].get(name, getlink=True), h5py.HardLink) or not isinstance(group, h5py.Group):
+    entry, seen = file["entry"], set()
+    for name in sorted(entry, key=lambda name: (name == "data", name)):  # `data` is the first product again
+        if not isinstance(entry.get(name, getlink=True), h5py.HardLink) or not isinstance(entry[name], h5py.Group):
             continue
+        group = entry[name]
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen:
+            continue
+        seen.add(address)
         if group.attrs.get("NX_class") != "NXdata" or "signal" not in group.attrs:
             continue
         for field, dataset in group.items():

@@ -19,7 +19,7 @@ from pydantic import Field, field_validator
 from sinks import naming, provenance, recover
 from sinks.growing import FlushPolicy, Rows
 from sinks.ledger import GROUP, LedgerTable
-from sinks.swmr import SwmrFile
+from sinks.swmr import Moved, SwmrFile
 from sinks.trouble import failing, reason
 from stream.errors import SinkFailed
 from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
@@ -261,6 +261,10 @@ class FileSink:
 
     def _failed(self, error: Exception) -> SinkFailed:
         """Leave the file as a kill would, repaired; whatever was flushed stays."""
+        if isinstance(error, Moved) and self._file is not None:
+            with contextlib.suppress(SinkFailed):
+                self._file.close()
+                self._file = None
         self._abandon()
         if isinstance(error, SinkFailed):
             return error

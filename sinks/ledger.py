@@ -240,12 +240,13 @@ class Record:
 def read(file: Any) -> Record:
     """Read the ledger of an open h5py file. Raises KeyError if it has none."""
     group = file[GROUP]
+    length = min(group[name].shape[0] for name in COLUMNS)
     announced, end = int(group["announced"][0]), bytes(group["end_status"][0]).decode()
     return Record(
-        states=group["status"][:],
-        checksum=group["checksum"][:],
-        nbytes=group["nbytes"][:],
-        problem=group["problem"][:],
+        states=group["status"][:length],
+        checksum=group["checksum"][:length],
+        nbytes=group["nbytes"][:length],
+        problem=group["problem"][:length],
         channels=tuple(str(name) for name in group.attrs["channels"]),
         expected=int(group["expected"][0]),
         announced=None if announced < 0 else announced,

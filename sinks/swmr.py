@@ -47,6 +47,10 @@ def fill_of(dtype: np.dtype[Any]) -> Any:
     return np.zeros((), dtype)[()]
 
 
+class Moved(SinkFailed):
+    """The file is not where it was: it can still be written and closed, but nobody would find it."""
+
+
 class SwmrFile:
     """One HDF5 file being written, SWMR-readable from `start` on. Used by one thread.
 
@@ -169,13 +173,13 @@ class SwmrFile:
             self._lock.share(self.path)
 
     def check_place(self) -> None:
-        """Raises SinkFailed if the file was deleted or moved: writing on would go into a file that nobody finds."""
+        """Raises Moved if the file was deleted or moved: writing on would go into a file that nobody finds."""
         try:
             inode = os.stat(self.path).st_ino
         except OSError as error:
-            raise SinkFailed(f"cannot write {self.path}: {reason(error)}") from error
+            raise Moved(f"cannot write {self.path}: {reason(error)}") from error
         if inode != self._inode:
-            raise SinkFailed(f"cannot write {self.path}: someone replaced the file while it was being written")
+            raise Moved(f"cannot write {self.path}: someone replaced the file while it was being written")
 
     def abandon(self) -> bool:
         """After a failure: leave the file on disk as a kill would, and let HDF5 end its business with nothing.

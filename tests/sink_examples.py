@@ -32,7 +32,8 @@ PRODUCT = Product(
         "solid_angle_applied": True,
         "polarization_applied": False,
         "normalization_applied": False,
-        "npt": BINS,
+        "configuration": {"npt": BINS, "device": "cpu"},
+        "poni": "poni_version: 2.1",
     },
 )
 
