@@ -23,5 +23,15 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(VENV)/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check dectris-compression || echo "no compiler: the floor is left out"
+	cd bench && ../$(BIN)/python throughput.py && ../$(BIN)/python small_frames.py && ../$(BIN)/python sparsify.py
+
+fuzz: $(VENV)/ready
+	$(BIN)/python tests/fuzz/run.py --messages 1000000
+
+soak: $(VENV)/ready
+	$(BIN)/python tests/soak.py --frames 1000000 --kills 200
+
 clean:
 	rm -rf $(VENV) demo
