@@ -28,6 +28,8 @@ from stream.formats.watched import GrowingScan, ImageSeries, series_of
 from stream.registry import Options
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".cxi", ".he5")
+RECENT = 16
+"""HDF5 files that are looked at again after their scans have ended."""
 DATA_FILE = re.compile(r"(.+)_data_\d+\.h5$")
 
 
@@ -87,6 +89,9 @@ class Watch:
         self._ended: dict[str, int] = {}
         self._scan: ImageSeries | GrowingScan | None = None
         self._queue: list[Growing] = []
+        self._complete: set[str] = set()
+        self._recent: dict[str, tuple[int, float]] = {}
+        self._checked = float("-inf")
 
     def events(self) -> Iterator[Event]:
         """Until `close`. Raises SourceLost when the folder is gone."""
@@ -142,7 +147,8 @@ class Watch:
             if change.path not in self._taken:
                 self.incoming.note(change, now)
             elif change.kind != "gone" and is_hdf5_name(change.path):
-                yield from self._again(change, now)
+                yield from self._again(change.path)
+        yield from self._look_back(now)
         current = self._scan.key if self._scan is not None else None
         ready = self.incoming.ready(now)
         for path in sorted(
@@ -212,20 +218,33 @@ class Watch:
         self._queue.append(growing)
         yield from self._follow(now)
 
-    def _again(self, change: Change, now: float) -> Iterator[Event]:
-        """A file changes that has been taken: BLISS adds the next scan to the same file."""
-        if isinstance(self._scan, GrowingScan) and self._scan.owns(change.path):
+    def _again(self, path: str) -> Iterator[Event]:
+        """A file changes whose scan has ended: BLISS adds the next scan to the same file."""
+        if path not in self._recent or any(growing.path == path for growing in self._queue):
             return
-        names = frozenset(key.partition("::")[2] for key in self._ended if key.startswith(f"{change.path}::"))
-        if not names or any(growing.path == change.path for growing in self._queue):
+        if isinstance(self._scan, GrowingScan) and self._scan.owns(path):
             return
+        names = frozenset(key.partition("::")[2] for key in self._ended if key.startswith(f"{path}::"))
         try:
-            growing = Growing(change.path, self._config.dataset, skip=names)
+            growing = Growing(path, self._config.dataset, skip=names)
         except UNREADY:
+            size = os.path.getsize(path) if os.path.exists(path) else 0
+            if size > self._recent[path][0] and path not in self._complete:
+                yield Note(f"{path} has grown after its scan had ended: raise `scan_idle_s`")
+                self._complete.add(path)
             return
         self._parts |= growing.sources
         self._queue.append(growing)
-        yield from self._follow(now)
+
+    def _look_back(self, now: float) -> Iterator[Event]:
+        """Polling names only new files: look at the latest ones that have ended, too."""
+        if self.folder.native or now - self._checked < self._config.poll_s:
+            return
+        self._checked = now
+        for path, state in list(self._recent.items()):
+            if size_and_time(path) != state:
+                yield from self._again(path)
+                self._recent[path] = size_and_time(path)
 
     def _follow(self, now: float) -> Iterator[Event]:
         """Go on with the HDF5 scan in hand, and with the next one when it has ended."""
@@ -250,6 +269,14 @@ class Watch:
         scan, self._scan = self._scan, None
         self._ended[scan.key] = self._ended.get(scan.key, 0) + 1
         yield from scan.end(status)
+        if isinstance(scan, GrowingScan):
+            path = scan.key.partition("::")[0]
+            self._recent.pop(path, None)
+            self._recent[path] = size_and_time(path)
+            if scan.whole:
+                self._complete.add(path)
+            while len(self._recent) > RECENT:
+                self._recent.pop(next(iter(self._recent)))
 
     def _key(self, path: str) -> str:
         return series_of(path, self._root, self._config.series, self._config.pattern)[0]
@@ -275,3 +302,12 @@ def is_hdf5_name(path: str) -> bool:
 def is_master(path: str) -> bool:
     """True for names of files that link to others with the frames: tried first, so that the scan has their metadata."""
     return path.lower().endswith(("_master.h5", ".nxs", ".nx"))
+
+
+def size_and_time(path: str) -> tuple[int, float]:
+    """Size and modification time of a file, zeros if it is gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0.0
+    return status.st_size, status.st_mtime

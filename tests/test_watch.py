@@ -19,6 +19,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
+from stream import files
 from stream.errors import ConfigError, SourceLost
 from stream.events import EndStatus, Event, Frame, Note, ScanEnd, ScanStart
 from stream.formats import folder as folders
@@ -588,10 +589,51 @@ def test_the_next_scan_in_a_bliss_file_is_taken_when_it_appears(folder: Path) ->
     events = watched.settle()
     assert kinds(events) == ["ScanStart", "Frame", "Frame", "ScanEnd"]
     add("2.1", 2)
-    events = list(watched.source.step([Change("closed", str(folder / "visit.h5"))], watched.now))
+    events = watched.settle()
     assert kinds(events) == ["ScanStart", "Frame", "Frame", "ScanEnd"]
     assert events[0].uid.endswith("visit.h5::/2.1")
     np.testing.assert_array_equal(images(events), IMAGES[2:4])
+
+
+def test_a_file_that_grows_after_its_scan_was_ended_is_reported_once(folder: Path, writer: Any) -> None:
+    watched = Driven(folder, scan_idle_s=60.0)
+    watched.begin()
+    process = writer(folder / "x.h5", "old")
+    process.tell("write 0 1")
+    assert kinds(watched.settle() + watched.step(60.0)) == ["ScanStart", "Frame", "Frame", "ScanEnd"]
+    process.tell("write 2 3 4 5 6")
+    (note,) = watched.step(1.0) + watched.step(1.0)
+    assert "x.h5 has grown after its scan had ended: raise `scan_idle_s`" in note.text
+    process.tell("write 7")
+    assert watched.step(1.0) == []
+
+
+def test_the_files_of_a_lima_scan_are_one_scan(folder: Path) -> None:
+    watched = Driven(folder, scan_idle_s=None)
+    watched.begin()
+    events: list[Event] = []
+    for part in range(3):
+        with h5py.File(folder / f"eiger_{part:04d}.h5", "w") as file:
+            file.attrs["creator"] = "LIMA-1.9.4"
+            detector = file.create_group("entry_0000/ESRF-ID11/eiger")
+            detector.attrs["NX_class"], detector.parent.attrs["NX_class"] = "NXdetector", "NXinstrument"
+            detector["acquisition/nb_frames"] = 10
+            data = detector.create_dataset("data", (4, 9, 13), "u2", **BSLZ4)
+            data[: 4 if part < 2 else 2] = IMAGES[4 * part : min(10, 4 * part + 4)]
+            file["entry_0000/measurement/data"] = h5py.SoftLink(data.name)
+        events += watched.settle()
+    assert kinds(events) == ["ScanStart"] + ["Frame"] * 10 + ["ScanEnd"]
+    assert (events[0].name, events[0].expected, indices(events)) == ("eiger_0000", 10, list(range(10)))
+    np.testing.assert_array_equal(images(events), IMAGES[:10])
+    recorded = list(files.create(files.Config(files=(str(folder),))).events())
+    assert kinds(recorded) == kinds(events) and recorded[0].expected == 10
+    np.testing.assert_array_equal(images(recorded), IMAGES[:10])
+    (folder / "eiger_0001.h5").unlink()
+    recorded = list(files.create(files.Config(files=(str(folder),))).events())
+    assert indices(recorded) == [0, 1, 2, 3, 8, 9] and recorded[-1].announced == 10
+    assert ["eiger_0001.h5, which is not there" in event.text for event in recorded if isinstance(event, Note)] == [
+        True
+    ]
 
 
 def test_recorded_hdf5_layouts_copied_into_the_folder_are_taken_once(shared: Path, folder: Path) -> None:

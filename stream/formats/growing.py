@@ -8,6 +8,7 @@ followed so; others are read when their writer has closed the file.
 import os
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 
 import h5py
 
@@ -15,6 +16,7 @@ from stream.errors import BadMessage
 from stream.events import EndStatus, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
 from stream.formats.chunks import Stack
 from stream.formats.hdf5 import MAGIC, Scan, open_hdf5
+from stream.formats.lima import continuation
 from stream.formats.locate import DATA_FILE, Located, locate
 from stream.formats.natural import natural
 from stream.formats.segments import Segment, data_file, opened_link
@@ -61,6 +63,7 @@ class Growing:
                 with open_hdf5(self.located.file) as other:
                     self.start = scan.start(other)
             found = file[self.located.path] if self.located.file == path else None
+            self._awaited = list(continuation(file, self.located)) if found is not None else []
             self._extensible = isinstance(found, h5py.Group) or (
                 isinstance(found, h5py.Dataset) and found.maxshape[0] is None and not found.is_virtual
             )
@@ -72,9 +75,13 @@ class Growing:
         self.announced = self.start.expected or 0
         if self._extensible and not self._data_files:
             self.announced = max(self.announced, self._told)
+        if self._awaited:
+            self.announced = self._awaited[-1].first + self._awaited[-1].count
+            self.start = replace(self.start, expected=self.announced)
         self._parts = {channel: list(parts) for channel, parts in self.located.channels.items()}
         held = [part.path for parts in self._parts.values() for part in parts]
-        self.sources = {os.path.realpath(name) for name in [path, self.located.file, *held]}
+        following = [part.path for part in self._awaited]
+        self.sources = {os.path.realpath(name) for name in [path, self.located.file, *held, *following]}
         """Real paths of all files whose frames belong to this scan."""
 
     def state(self) -> tuple[int, float]:
@@ -164,6 +171,8 @@ class Growing:
                         parts.append(data_file(dataset, parts[-1].first + parts[-1].count if parts else 0))
                         self.sources.add(os.path.realpath(parts[-1].path))
                     self._parts[channel] = parts
+        while self._awaited and os.path.exists(self._awaited[0].path):
+            next(iter(self._parts.values())).append(self._awaited.pop(0))
         for channel, parts in self._parts.items():
             if parts:
                 last = parts[-1]

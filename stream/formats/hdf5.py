@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stream.errors import BadMessage, CorruptPayload
 from stream.events import Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
 from stream.formats.chunks import Stack
+from stream.formats.lima import joined
 from stream.formats.locate import Located, locate, scan_name
 from stream.formats.nexus_detector import announced, describe, frame_times
 from stream.formats.segments import Segment
@@ -47,7 +48,9 @@ def scans(name: str, dataset: str | None = None, monitor: str | None = None, sca
     """Every scan in a file. `name` may carry `::path`, which goes before `dataset`. Raises BadMessage."""
     path, inside = split(name)
     with open_hdf5(path) as file:
-        found = locate(file, inside or dataset)
+        found = [
+            joined(file, located) if located.file == path else located for located in locate(file, inside or dataset)
+        ]
     return [Scan(path, located, monitor, scan, several=len(found) > 1) for located in found]
 
 

@@ -21,6 +21,10 @@ def detector_group(file: h5py.File, located: Located) -> h5py.Group | None:
     groups = list(_detectors(file, located.entry))
     name = located.path.rsplit("/", 1)[-1]
     sources = {part.dataset for parts in located.channels.values() for part in parts}
+    frames = _get(file, located.path)
+    for group in groups:
+        if frames is not None and _get(group, "data") == frames:
+            return group
     for group in groups:
         if located.path.startswith(f"{group.name}/") or any(source.startswith(f"{group.name}/") for source in sources):
             return group
@@ -103,17 +107,24 @@ def announced(file: h5py.File, located: Located) -> int:
     A master says it in `nimages` times `ntrigger`. A Lima file has room for a fixed number of frames per file, of
     which the last file of a scan, or a short scan, uses only some: then `nb_frames` counts.
     """
+    lima = told_frames(file, located)
+    if lima:
+        return min(located.declared, lima)
     group = detector_group(file, located)
     if group is None:
         return located.declared
-    lima = _number([group], ("acquisition/nb_frames",), "")
-    if lima and f"{group.name}/data" in {part.dataset for parts in located.channels.values() for part in parts} | {
-        f"{group.name}/data" if located.path.startswith(group.name) else ""
-    }:
-        return min(located.declared, int(lima))
     images = _number([group], ("detectorSpecific/nimages",), "")
     triggers = _number([group], ("detectorSpecific/ntrigger",), "") or 1
     return max(located.declared, int(images * triggers)) if images else located.declared
+
+
+def told_frames(file: h5py.File, located: Located) -> int | None:
+    """Frames of the whole scan as a Lima file of it says; None for files that were not written by Lima."""
+    group = detector_group(file, located)
+    if group is None or _get(group, "data") != _get(file, located.path):
+        return None
+    told = _number([group], ("acquisition/nb_frames",), "")
+    return int(told) if told else None
 
 
 def _detectors(file: h5py.File, entry: str) -> Iterator[h5py.Group]:

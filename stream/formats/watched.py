@@ -122,6 +122,11 @@ class GrowingScan:
         quiet = now - self._changed >= settle_s
         return self._growing.complete or self._old or (waited_for and quiet and self._growing.closed)
 
+    @property
+    def whole(self) -> bool:
+        """True if nothing is missing."""
+        return self._growing.complete
+
     def end(self, status: EndStatus) -> Iterator[Event]:
         """The end of the scan; its files are closed."""
         yield self._growing.end(status)
