@@ -12,10 +12,11 @@ from pydantic import Field
 
 from sinks import nexus, provenance
 from sinks.chunks import rows_present
-from sinks.filesink import FileOptions, FileSink
+from sinks.filesink import FileSink
 from sinks.framing import filter_of, frame_bytes
 from sinks.growing import Cell, Rows
 from sinks.swmr import SwmrFile, fill_of
+from sinks.target import FileOptions
 from stream.events import Array, Encoding, Frame, ScanEnd, ScanStart
 
 DATA = "/entry/data"

@@ -14,6 +14,7 @@ from sinks import ledger, superblock
 from sinks.archive import DATA, dataset_paths
 from sinks.chunks import rows_present
 from sinks.framing import NO_FILTER, came_as
+from sinks.record import Record, read
 from stream.errors import CorruptPayload
 from stream.events import Encoding, FrameStatus, Payload
 from stream.wire.payload import decode
@@ -53,7 +54,7 @@ def check(path: Path) -> Verdict:
     summary = ""
     try:
         with h5py.File(path, "r") as file:
-            record = ledger.read(file)
+            record = read(file)
             frames, with_data = record.expected, int(np.count_nonzero(ledger.HAS_DATA[record.states]))
             summary = _summary(record)
             for kind, problem in _problems(file, record):
@@ -71,7 +72,7 @@ def check(path: Path) -> Verdict:
     return Verdict(path, frames, with_data, verified, tuple(problems), total, summary)
 
 
-def _problems(file: Any, record: ledger.Record) -> Iterator[tuple[int, str]]:
+def _problems(file: Any, record: Record) -> Iterator[tuple[int, str]]:
     """(1 for an image that is right else 0, problem or "")."""
     yield from ((0, problem) for problem in _counts(record))
     held = np.flatnonzero(ledger.HAS_DATA[record.states])
@@ -79,11 +80,11 @@ def _problems(file: Any, record: ledger.Record) -> Iterator[tuple[int, str]]:
     frames = "encoding" in file[f"{DATA}/data"].attrs if f"{DATA}/data" in file else False
     if frames and isinstance(file[DATA].get("data", getlink=True), h5py.HardLink):
         for position, channel in enumerate(record.channels):
-            yield from _images(file[paths[channel]], record, position)
+            yield from _images(file, file[paths[channel]], record, position)
     yield from ((0, problem) for problem in _results(file, held, len(record.states)))
 
 
-def _counts(record: ledger.Record) -> Iterator[str]:
+def _counts(record: Record) -> Iterator[str]:
     if not record.finished:
         yield "the scan was not finished: its writer was killed or stopped; start inbeam again to go on with it"
         return
@@ -97,11 +98,15 @@ def _counts(record: ledger.Record) -> Iterator[str]:
         yield f"the detector announced {record.announced} frames, the ledger expects {record.expected}"
 
 
-def _images(dataset: Any, record: ledger.Record, position: int) -> Iterator[tuple[int, str]]:
+def _images(file: Any, dataset: Any, record: Record, position: int) -> Iterator[tuple[int, str]]:
     """Decode every stored image of a channel and compare its checksum."""
     encoding, shape = Encoding(dataset.attrs["encoding"]), dataset.shape[1:]
-    stored = record.nbytes[:, position] > 0
-    indices = np.flatnonzero(stored & (record.states != FrameStatus.CORRUPT) & (record.states != FrameStatus.MISSING))
+    table = file[ledger.GROUP]
+    arrived = np.flatnonzero((record.states != FrameStatus.CORRUPT) & (record.states != FrameStatus.MISSING))
+    rows = min(int(arrived[-1]) + 1 if len(arrived) else 0, table["nbytes"].shape[0], table["checksum"].shape[0])
+    lengths, checksums = table["nbytes"][:rows, position], table["checksum"][:rows, position]
+    arrived = arrived[arrived < rows]
+    indices = arrived[lengths[arrived] > 0]
     present = rows_present(dataset, indices)
     for index, there in zip(indices.tolist(), present.tolist(), strict=True):
         where = f"frame {index}, channel {record.channels[position]}"
@@ -115,7 +120,7 @@ def _images(dataset: Any, record: ledger.Record, position: int) -> Iterator[tupl
         except CorruptPayload as error:
             yield 0, f"{where}: does not decode: {error}"
             continue
-        checksum, nbytes = int(record.checksum[index, position]), int(record.nbytes[index, position])
+        checksum, nbytes = int(checksums[index]), int(lengths[index])
         original = came_as(data, nbytes)
         if original is None or not checksum:
             yield 1, ""
@@ -167,7 +172,7 @@ def _rows(name: str, dataset: Any, held: Any, length: int) -> Iterator[str]:
                 yield f"frame {index}: {name} is all NaN, though the frame was received"
 
 
-def _summary(record: ledger.Record) -> str:
+def _summary(record: Record) -> str:
     parts = [f"{count} {status.name.lower()}" for status, count in record.counts.items() if count]
     announced = f" of {record.announced} announced" if record.announced is not None else ""
     return f"{record.expected} frames{announced} ({', '.join(parts) or 'none'})"

@@ -34,7 +34,9 @@ def rows_present(dataset: Any, indices: NDArray[Any]) -> NDArray[np.bool_]:
     """bool (n,): these rows of a dataset lie in a chunk that is in the file."""
     rows = dataset.chunks[0]
     held = np.zeros(dataset.shape[0] // rows + 1, bool)
-    held[chunks(dataset).first // rows] = True
+    first = chunks(dataset).first
+    # after a kill the index may know chunks that the dataset's own length does not reach yet
+    held[first[first < dataset.shape[0]] // rows] = True
     inside = np.asarray(indices) < dataset.shape[0]
     result = np.zeros(len(indices), bool)
     result[inside] = held[np.asarray(indices)[inside] // rows]

@@ -6,44 +6,24 @@ row, then its status; so a row with a status has its data, whenever the process 
 
 import contextlib
 import ctypes
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from pydantic import Field, field_validator
-
-from sinks import naming, provenance, recover
+from sinks import provenance, recover
 from sinks.growing import FlushPolicy, Rows
 from sinks.ledger import GROUP, LedgerTable
 from sinks.swmr import Moved, SwmrFile
+from sinks.target import FileOptions as FileOptions
+from sinks.target import choose, digest
 from sinks.trouble import failing, reason
 from stream.errors import SinkFailed
 from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
 from stream.ledger import Stored
 from stream.products import Product
-from stream.registry import Options
 from stream.roles import Counters
-
-
-class FileOptions(Options):
-    """The options of every file sink."""
-
-    path: str = Field(description="File name, with {scan} {date} {time} {uid} {source} {detector}; folders are made")
-    if_exists: Literal["number", "fail", "overwrite"] = Field(
-        "number", description="If another scan's file has this name: append _2, _3 ...; refuse; or replace it"
-    )
-    flush_frames: int = Field(0, ge=0, description="Flush after this many frames; 0: by time alone")
-    flush_ms: float = Field(800.0, ge=0, description="Flush once the oldest frame at risk is this old, ms")
-    required: bool = Field(True, description="The run stops if this file cannot be written; false: it goes on without")
-
-    @field_validator("path")
-    @classmethod
-    def _known_fields(cls, pattern: str) -> str:
-        return naming.check_pattern(pattern)
 
 
 class Content(Protocol):
@@ -124,8 +104,8 @@ class FileSink:
         """Open the scan's file, or go on with the one that an earlier run left unfinished. Raises SinkFailed."""
         self._policy.done()
         content = self._content = self._make(scan, products)
-        identity = _digest(content.identity())
-        self.path, found = self._choose(scan, identity)
+        identity = digest(content.identity())
+        self.path, found = choose(self.options, scan, identity)
         if found is not None and found.complete:
             return Stored(found.states)
         if found is not None:
@@ -217,25 +197,6 @@ class FileSink:
         if file.started:
             file.check_place()
 
-    def _choose(self, scan: ScanStart, identity: str) -> tuple[Path, recover.Found | None]:
-        """The file of this very scan if an earlier run left one, else a name that is free."""
-        first = naming.file_name(self.options.path, scan)
-        for path in naming.earlier(self.options.path, scan):
-            found = recover.find(path)
-            if found is not None and (found.uid, found.layout) == (scan.uid, identity):
-                return path, found
-        for path in naming.numbered(first):
-            if not path.exists():
-                return path, None
-            found = recover.find(path)
-            if found is not None and (found.uid, found.layout) == (scan.uid, identity):
-                return path, found
-            if self.options.if_exists == "overwrite":
-                return path, None
-            if self.options.if_exists == "fail":
-                raise SinkFailed(f"{path} is there already and belongs to another scan: move it, or set if_exists")
-        raise AssertionError("numbers do not end")
-
     def _resume(self, scan: ScanStart) -> Stored:
         assert self.path is not None
         recover.repair(self.path)
@@ -281,11 +242,6 @@ class FileSink:
         if file.started and self.path is not None and self.path.exists():
             with contextlib.suppress(SinkFailed, OSError):
                 recover.repair(self.path, keep_copy=False)
-
-
-def _digest(identity: Any) -> str:
-    text = json.dumps(identity, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _bare(frame: Frame) -> Frame:

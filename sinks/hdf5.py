@@ -13,9 +13,10 @@ from pydantic import Field, field_validator
 
 from sinks import naming, nexus, provenance, results
 from sinks.chunks import rows_present
-from sinks.filesink import FileOptions, FileSink
+from sinks.filesink import FileSink
 from sinks.growing import Cell, Rows
 from sinks.swmr import SwmrFile
+from sinks.target import FileOptions
 from stream.errors import SinkFailed
 from stream.events import Array, Frame, ScanEnd, ScanStart
 from stream.products import Product

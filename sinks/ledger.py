@@ -15,14 +15,13 @@ Columns are not compressed, so that a row is patched in place.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sinks.growing import Cell
 from sinks.swmr import SwmrFile
-from stream.events import Array, EndStatus, Frame, FrameStatus, ScanEnd
+from stream.events import Array, Frame, FrameStatus, ScanEnd
 from stream.ledger import States, Stored
 
 GROUP = "/entry/ledger"
@@ -30,6 +29,8 @@ PENDING_ROWS = 1024
 PROBLEM_BYTES = 80
 NOTES_BYTES = 4096
 CHUNK_ROWS = 1024
+MOST_NUMBERED = 1_000_000
+"""Rows that get their frame_number at a time: a detector may announce 10^9 images, and stop after a few."""
 HAS_DATA = np.array([status.has_data for status in FrameStatus])
 PER_CHANNEL = ("checksum", "nbytes")
 
@@ -180,8 +181,9 @@ class LedgerTable:
     def finish(self, end: ScanEnd) -> dict[FrameStatus, int]:
         """Reconcile and close the ledger: every number below `expected` has one state, the counts sum to it."""
         expected = self.expected(end)
-        self._extend(expected)
         found = np.bincount(self.states[: self._length], minlength=len(FrameStatus))
+        found[FrameStatus.MISSING] += expected - self._length
+        self._extend(expected)
         notes = list(end.notes)
         told = {status: count for status, count in end.counts.items() if count != found[status]}
         if told:
@@ -200,10 +202,10 @@ class LedgerTable:
     def _extend(self, length: int) -> None:
         if length <= self._length:
             return
-        self._reserve(length)
         for column in self._columns.values():
             column.id.set_extent((length, *column.shape[1:]))
-        self._columns["frame_number"][self._length : length] = np.arange(self._length, length, dtype=np.uint64)
+        last = min(length, self._length + MOST_NUMBERED)
+        self._columns["frame_number"][self._length : last] = np.arange(self._length, last, dtype=np.uint64)
         _flush(self._columns)
         self._length = length
 
@@ -212,50 +214,6 @@ class LedgerTable:
             grown = np.zeros(max(size, 2 * len(self.states)), np.uint8)
             grown[: len(self.states)] = self.states
             self.states = grown
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A ledger read from a file. checksum and nbytes are (n, channels); times in seconds."""
-
-    states: States
-    checksum: Array
-    nbytes: Array
-    problem: Array
-    channels: tuple[str, ...]
-    expected: int
-    announced: int | None
-    repeats: int
-    finished: bool
-    end_status: EndStatus | None
-    counts: Mapping[FrameStatus, int]
-    notes: str
-
-    @property
-    def stored(self) -> Stored:
-        """For the pipeline that resumes this scan."""
-        return Stored(self.states)
-
-
-def read(file: Any) -> Record:
-    """Read the ledger of an open h5py file. Raises KeyError if it has none."""
-    group = file[GROUP]
-    length = min(group[name].shape[0] for name in COLUMNS)
-    announced, end = int(group["announced"][0]), bytes(group["end_status"][0]).decode()
-    return Record(
-        states=group["status"][:length],
-        checksum=group["checksum"][:length],
-        nbytes=group["nbytes"][:length],
-        problem=group["problem"][:length],
-        channels=tuple(str(name) for name in group.attrs["channels"]),
-        expected=int(group["expected"][0]),
-        announced=None if announced < 0 else announced,
-        repeats=int(group["repeats"][0]),
-        finished=bool(group["finished"][0]),
-        end_status=EndStatus(end) if end else None,
-        counts={status: int(group["counts"][status]) for status in FrameStatus},
-        notes=bytes(group["notes"][0]).decode("utf-8", "replace"),
-    )
 
 
 def _declare(file: SwmrFile, channels: tuple[str, ...]) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sinks import ledger, superblock
+from sinks import ledger, record, superblock
 from sinks.chunks import chunks
 from sinks.locks import Lock
 from sinks.trouble import ADVICE, failing
 from stream.errors import SinkFailed
-from stream.events import EndStatus
 from stream.ledger import States
 
 
@@ -35,14 +34,14 @@ class Repair:
     path: Path
     changed: bool
     copy: Path
-    record: ledger.Record
+    found: record.Record
 
     def line(self) -> str:
         """What was done and what there is, in one line."""
         done = f"repaired (what was changed is kept in {self.copy.name})" if self.changed else "needed no repair"
-        held = int(np.count_nonzero(ledger.HAS_DATA[self.record.states]))
-        expected = max(self.record.expected, len(self.record.states))
-        state = "finished" if self.record.finished else "not finished: start inbeam again on it to go on"
+        held = int(np.count_nonzero(ledger.HAS_DATA[self.found.states]))
+        expected = max(self.found.expected, len(self.found.states))
+        state = "finished" if self.found.finished else "not finished: start inbeam again on it to go on"
         return f"{self.path}: {done}; {held} of {expected} frames stored, {state}"
 
 
@@ -61,9 +60,8 @@ def find(path: Path) -> Found | None:
 
 def _found(file: Any) -> Found:
     attributes = file[ledger.GROUP].attrs
-    record = ledger.read(file)
-    complete = record.finished and record.end_status is EndStatus.COMPLETE
-    return Found(str(attributes["scan_uid"]), str(attributes["layout"]), complete, record.states)
+    found = record.read(file)
+    return Found(str(attributes["scan_uid"]), str(attributes["layout"]), found.complete, found.states)
 
 
 def repair(path: Path, *, keep_copy: bool = True) -> bool:
@@ -83,7 +81,7 @@ def repair(path: Path, *, keep_copy: bool = True) -> bool:
             if superblock.read(path).clean:
                 return False
             with superblock.Sound(path) as sound, h5py.File(sound, "r") as file:
-                ledger.read(file)
+                record.read(file)
                 end = max((chunks(dataset).end for dataset in _growing(file)), default=0)
             superblock.repair(path, end, keep_copy=keep_copy)
         except KeyError as error:
@@ -99,10 +97,10 @@ def recover(path: Path) -> Repair:
     with failing(path, "read"):
         try:
             with h5py.File(path, "r") as file:
-                record = ledger.read(file)
+                found = record.read(file)
         except KeyError as error:
             raise SinkFailed(f"{path} has no {ledger.GROUP}: it was not written by inbeam") from error
-    return Repair(path, changed, path.with_name(path.name + superblock.COPY_SUFFIX), record)
+    return Repair(path, changed, path.with_name(path.name + superblock.COPY_SUFFIX), found)
 
 
 def _growing(group: Any) -> Iterator[Any]:

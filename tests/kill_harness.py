@@ -29,6 +29,7 @@ from sink_examples import PRODUCT, frame, image, make, pattern, scan
 
 from sinks import ledger, superblock
 from sinks.check import check
+from sinks.record import read
 from sinks.recover import repair
 from stream.events import ScanEnd
 
@@ -82,7 +83,7 @@ def verify(kind: str, path: Path, flushed: set[int], complete: bool) -> dict[str
     repaired = not superblock.read(path).clean
     repair(path)
     with h5py.File(path, "r") as file:
-        record = ledger.read(file)
+        record = read(file)
         numbers = file["/entry/ledger/frame_number"][:]
         held = np.flatnonzero(ledger.HAS_DATA[record.states]).tolist()
         rows = file["/entry/data/data" if kind == "archive" else "/entry/data/I"]

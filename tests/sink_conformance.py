@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from sink_examples import PRODUCT, frame, hole, image, make, open_files, pattern, scan
 
-from sinks import ledger
 from sinks.check import check
+from sinks.record import read
 from stream.errors import SinkFailed
 from stream.events import EndStatus, FrameStatus, ScanEnd
 from stream.roles import Counters, Sink
@@ -90,7 +90,7 @@ class SinkConformance:
     def test_a_missing_frame_is_fill_values_and_shifts_nothing(self, path: Path) -> None:
         self.write(path, [0, 1, 4], expected=7)
         with h5py.File(path, "r") as file:
-            record = ledger.read(file)
+            record = read(file)
             assert record.states.tolist() == [1, 1, 0, 0, 1, 0, 0]
             for index in (2, 3, 5, 6):
                 assert self.is_fill(self.row(file, index))
@@ -104,7 +104,7 @@ class SinkConformance:
         sink.write(self.frame(2, FrameStatus.LATE))
         sink.finish(ScanEnd("01-first", expected=6))
         with h5py.File(path, "r") as file:
-            assert ledger.read(file).states.tolist() == [1, 1, 3, 1, 1, 1]
+            assert read(file).states.tolist() == [1, 1, 3, 1, 1, 1]
             for index in range(6):
                 np.testing.assert_array_equal(self.row(file, index), self.expected_row(index))
 
@@ -118,7 +118,7 @@ class SinkConformance:
         sink.write(hole(1, FrameStatus.DUPLICATE))
         sink.finish(ScanEnd("01-first", expected=3))
         with h5py.File(path, "r") as file:
-            record = ledger.read(file)
+            record = read(file)
             assert record.states.tolist() == [1, 2, 1]
             assert record.repeats == 2
             np.testing.assert_array_equal(self.row(file, 1), self.expected_row(1))
@@ -134,11 +134,11 @@ class SinkConformance:
         before = time.time()
         sink.finish(ScanEnd("01-first", announced=8, expected=8, notes=("no end message",)))
         with h5py.File(path, "r") as file:
-            record = ledger.read(file)
+            record = read(file)
             assert record.states.tolist() == [1, 4, 6, 1, 3, 0, 0, 0]
             assert sum(record.counts.values()) == record.expected == record.announced == 8
             assert record.counts[FrameStatus.MISSING] == 3
-            assert record.problem[1] == b"block 3 is cut off"
+            assert file["/entry/ledger/problem"][1] == b"block 3 is cut off"
             assert record.notes == "no end message"
             assert record.finished
             assert record.end_status is EndStatus.COMPLETE
@@ -170,6 +170,18 @@ class SinkConformance:
         assert time.process_time() - before < 1
         with h5py.File(path, "r") as file:
             assert self.row(file, 299) is not None
+
+    def test_a_detector_that_announced_far_too_many_frames_costs_little(self, path: Path) -> None:
+        sink = self.make(path)
+        sink.start(scan(expected=10**9), self.products())
+        sink.write(self.frame(0))
+        sink.finish(ScanEnd("01-first", EndStatus.ABORTED, announced=10**9, expected=10**9))
+        assert sum(sink.counts.values()) == 10**9
+        assert sink.counts[FrameStatus.MISSING] == 10**9 - 1
+        assert path.stat().st_size < 12_000_000
+        with h5py.File(path, "r") as file:
+            assert file["/entry/ledger/status"].shape == (10**9,)
+            assert file["/entry/ledger/status"][-1] == 0
 
     def test_another_scan_gets_a_number_and_nothing_is_overwritten(self, path: Path) -> None:
         self.write(path, [0, 1])
@@ -214,7 +226,7 @@ class SinkConformance:
         with h5py.File(path, "r") as file:
             for index in range(8):
                 np.testing.assert_array_equal(self.row(file, index), self.expected_row(index))
-            assert ledger.read(file).counts[FrameStatus.RECEIVED] == 8
+            assert read(file).counts[FrameStatus.RECEIVED] == 8
         assert check(path).sound, check(path).line()
 
     def test_a_stopped_scan_is_gone_on_with(self, path: Path) -> None:

@@ -16,8 +16,8 @@ from silx.io.nxdata import get_default
 from sink_conformance import SinkConformance
 from sink_examples import CHANNEL, SHAPE, frame, image, make, payload, scan
 
-from sinks import ledger
 from sinks.check import check
+from sinks.record import read
 from stream.capture import Config as CaptureConfig
 from stream.capture import create as capture
 from stream.events import Array, Encoding, Frame, FrameStatus, Payload, ScanEnd, ScanStart
@@ -130,9 +130,9 @@ def test_pixels_from_a_buffer_of_the_socket_are_taken_without_a_copy_of_ours(tmp
 def test_pixels_that_do_not_fit_are_marked_and_the_rest_goes_on(bad: Payload, words: str, tmp_path: Path) -> None:
     frames = [frame(0), of_payloads(1, {CHANNEL: bad}), frame(2)]
     with h5py.File(archived(tmp_path / "scan.h5", frames), "r") as file:
-        record = ledger.read(file)
+        record = read(file)
         assert record.states.tolist() == [1, FrameStatus.CORRUPT, 1]
-        assert words in record.problem[1].decode()
+        assert words in file["/entry/ledger/problem"][1].decode()
         np.testing.assert_array_equal(file["/entry/data/data"][2], image(2))
         assert (file["/entry/data/data"][1] == 65535).all()
 

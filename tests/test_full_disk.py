@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from sink_examples import PRODUCT, frame, image, make, open_files, pattern, scan
 
-from sinks import ledger, superblock
+from sinks import superblock
 from sinks.check import check
+from sinks.record import read
 from stream.errors import SinkFailed
 from stream.events import ScanEnd
 
@@ -63,7 +64,7 @@ def goes_on_after(kind: str, path: Path, count: int) -> None:
     """The file is a sound HDF5 file with what was flushed, and the scan can be completed in it."""
     assert superblock.read(path).clean
     with h5py.File(path, "r") as file:
-        record = ledger.read(file)
+        record = read(file)
         held = np.flatnonzero(record.states)
         assert not record.finished
         assert 0 < len(held) < count

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from sink_examples import PRODUCT, frame, image, make, pattern, scan
 
-from sinks import ledger, superblock
+from sinks import superblock
 from sinks.check import check
+from sinks.record import read
 from sinks.recover import find, recover
 from stream.commands.main import main
 from stream.errors import SinkFailed
@@ -89,7 +90,7 @@ def test_recover_repairs_reports_and_keeps_what_it_changed(
     assert (tmp_path / "scan.h5.superblock-before-repair").read_bytes() == before[: superblock.SIZE]
     assert path.read_bytes()[superblock.SIZE :] == before[superblock.SIZE :]
     with h5py.File(path, "r") as file:
-        assert ledger.read(file).states.tolist() == [1] * 10
+        assert read(file).states.tolist() == [1] * 10
     assert main(["recover", str(path)]) == 0
     assert "needed no repair" in capsys.readouterr().out
 
@@ -126,7 +127,7 @@ def test_a_file_killed_while_it_was_reopened_is_recognised(tmp_path: Path) -> No
     assert path.read_bytes() == bytes(raw)
     assert recover(path).changed
     with h5py.File(path, "r") as file:
-        assert ledger.read(file).states.tolist() == [1] * 10
+        assert read(file).states.tolist() == [1] * 10
 
 
 def test_a_row_without_its_data_is_taken_again(tmp_path: Path) -> None:

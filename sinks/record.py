@@ -1,0 +1,54 @@
+"""Read the ledger of a file (see `sinks.ledger` for what is in it)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sinks.ledger import GROUP
+from stream.events import EndStatus, FrameStatus
+from stream.ledger import States, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of a scan, without the columns that only `check` needs.
+
+    states: uint8 (n,), the status of each frame number. expected: 0 where it is not known yet.
+    """
+
+    states: States
+    channels: tuple[str, ...]
+    expected: int
+    announced: int | None
+    repeats: int
+    finished: bool
+    end_status: EndStatus | None
+    counts: Mapping[FrameStatus, int]
+    notes: str
+
+    @property
+    def stored(self) -> Stored:
+        """For the pipeline that goes on with this scan."""
+        return Stored(self.states)
+
+    @property
+    def complete(self) -> bool:
+        """True if the source said that the scan was over: nothing is to be added."""
+        return self.finished and self.end_status is EndStatus.COMPLETE
+
+
+def read(file: Any) -> Record:
+    """Read the ledger of an open h5py file. Raises KeyError if it has none."""
+    group = file[GROUP]
+    announced, end = int(group["announced"][0]), bytes(group["end_status"][0]).decode()
+    return Record(
+        states=group["status"][:],
+        channels=tuple(str(name) for name in group.attrs["channels"]),
+        expected=int(group["expected"][0]),
+        announced=None if announced < 0 else announced,
+        repeats=int(group["repeats"][0]),
+        finished=bool(group["finished"][0]),
+        end_status=EndStatus(end) if end else None,
+        counts={status: int(group["counts"][status]) for status in FrameStatus},
+        notes=bytes(group["notes"][0]).decode("utf-8", "replace"),
+    )
