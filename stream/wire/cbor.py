@@ -68,8 +68,8 @@ BREAK = _Break()
 
 
 def loads(data: Buffer, limits: Limits = DEFAULT) -> Value:
-    """The one data item that `data` holds. Byte strings are memoryviews into `data`. Raises CborError."""
-    view = memoryview(data).cast("B")
+    """The one data item that `data` holds. Byte strings are read-only memoryviews into `data`. Raises CborError."""
+    view = memoryview(data).cast("B").toreadonly()  # one kind of array for the compiled decoders, whatever the source
     size = len(view)
     if size > limits.message_bytes:
         raise CborError(f"message of {size} bytes: max_message_mb allows {limits.message_bytes}")

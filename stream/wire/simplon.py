@@ -129,7 +129,7 @@ class Decoder:
         if checked and first.get("hash") != md5(parts[1], usedforsecurity=False).hexdigest():
             raise CorruptPayload("the description of the image does not have the MD5 that the message says")
         about = read_json(parts[1], self._limits)
-        blob = memoryview(parts[2]).cast("B")
+        blob = memoryview(parts[2]).cast("B").toreadonly()
         size = about.get("size")
         if size is not None and size != len(blob):
             raise CorruptPayload(f"the image has {len(blob)} bytes, its description says {str(size)[:20]}")
