@@ -71,6 +71,18 @@ def prepared(key: str, make: Callable[[], dict[str, Array]], announce: str) -> d
         return load(path) or made
 
 
+def first_time(key: str) -> bool:
+    """True once for every key (and always, where nothing can be kept): for lines that announce slow things."""
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        (folder() / f"{key}.seen").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def store(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write all arrays into one file, atomically, and make room. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)

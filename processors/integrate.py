@@ -4,7 +4,7 @@ The geometry and the share of every pixel in every bin are pyFAI's; the work per
 that corrects, masks and sums at once.
 """
 
-import logging
+import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +26,6 @@ from stream.products import Axis, Product
 from stream.products import Field as Result
 from stream.registry import Options
 from stream.work import Work
-
-log = logging.getLogger("inbeam")
 
 
 class Config(Options):
@@ -185,7 +183,7 @@ class Integrate:
         if config.error_model != "none":
             fields.append(Result("I_errors", shape, np.dtype(np.float32), "arbitrary units", "standard error of I"))
         parameters: dict[str, Any] = {
-            "configuration": config.model_dump(mode="json"),
+            "configuration": json.loads(config.model_dump_json()),
             "poni": request.geometry.poni,
             "geometry_from": dict(request.geometry.origin),
             "corrections_from": dict(correction.origin),

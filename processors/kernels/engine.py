@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.kernels.finish import finish
+from processors.kernels.jit import announce
 from processors.kernels.recurrence import finish_recurrence, follow
 from processors.kernels.scatter import BLOCK, COLUMNS, COPIES, add, tally, totals_scatter, unpack
 from processors.kernels.split import add_split, totals_split
@@ -22,6 +23,8 @@ class CpuEngine:
     def __init__(self, plan: Plan, dtype: np.dtype[Any]) -> None:
         self.plan = plan
         self.dtype = dtype
+        variant = (dtype.str, plan.split, plan.model, plan.bins.dtype.str)
+        announce(f"the kernels for {dtype} pixels, on the CPU", *variant)
         self._totals = np.zeros((plan.n_bins + 1, COLUMNS))
         self._lost = np.zeros((plan.n_bins + 1, COLUMNS))
         self._sums = np.zeros((plan.n_bins + 1, 3))
