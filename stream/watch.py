@@ -21,7 +21,7 @@ from stream.errors import BadMessage, ConfigError, SourceLost
 from stream.events import EndStatus, Event, Note
 from stream.formats.folder import Change, Folder
 from stream.formats.growing import UNREADY, Growing
-from stream.formats.images import is_image, read
+from stream.formats.images import ImageFile, is_image
 from stream.formats.incoming import Incoming
 from stream.formats.natural import LAST_NUMBER, natural_key
 from stream.formats.watched import GrowingScan, ImageSeries, series_of
@@ -168,7 +168,7 @@ class Watch:
         if isinstance(self._scan, GrowingScan) or self._queue:
             return  # its turn comes when the HDF5 scan has ended
         try:
-            images = read(path)
+            file = ImageFile(path)
         except BadMessage as error:
             self.incoming.failed(path, str(error), now)
             return
@@ -177,6 +177,7 @@ class Watch:
         key = self._key(path)
         if self._scan is not None and self._scan.key != key:
             if key in self._ended:
+                file.close()
                 yield Note(f"{path} belongs to a scan that has ended: set aside", self._scan.uid)
                 return
             yield from self._end(EndStatus.COMPLETE)
@@ -188,7 +189,7 @@ class Watch:
             self._scan = ImageSeries(key, part, self._root, config.scan_files, config.first_number, mates)
         assert isinstance(self._scan, ImageSeries)
         _, number = series_of(path, self._root, self._config.series, self._config.pattern)
-        yield from self._scan.take(path, number, images, now)
+        yield from self._scan.take(file, number, now)
         if self._scan.whole:
             yield from self._end(EndStatus.COMPLETE)
 

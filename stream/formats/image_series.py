@@ -7,7 +7,7 @@ from dataclasses import replace
 from stream.errors import BadMessage
 from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.formats.image_header import describe
-from stream.formats.images import Image, read
+from stream.formats.images import Damaged, Image, ImageFile
 from stream.formats.locate import ONE_CHANNEL, some
 
 
@@ -29,56 +29,51 @@ class ImageScan:
         """True once a file has been readable."""
         return self._start is not None
 
-    def take(self, path: str, place: int, images: Sequence[Image]) -> Iterator[ScanStart | Frame]:
+    def take(self, file: ImageFile, place: int) -> Iterator[ScanStart | Frame]:
         """The frames of the file with position `place` (from 0) in the series; the first also begins the scan."""
         if self._start is None:
-            yield self._begin(images[0])
-        assert self._start is not None
-        for image in images:
-            problem = self._misfit(image)
-            yield self._frame(
-                place * self.frames_per_file + image.place,
-                Frame(
-                    scan=self.uid,
-                    index=0,
-                    payloads={} if problem else {ONE_CHANNEL: image.payload()},
-                    received=time.time(),
-                    detector_time=image.time,
-                    status=FrameStatus.CORRUPT if problem else FrameStatus.RECEIVED,
-                    problem=f"{path} {problem}" if problem else "",
-                ),
-            )
+            yield self._begin(file)
+        for image in file:
+            index = place * self.frames_per_file + image.place
+            problem = image.problem if isinstance(image, Damaged) else self._misfit(file.path, image)
+            if problem or isinstance(image, Damaged):
+                yield self._hole(index, problem)
+            else:
+                self.highest = max(self.highest, index)
+                payloads = {ONE_CHANNEL: image.payload()}
+                yield Frame(self.uid, index, payloads, received=time.time(), detector_time=image.time)
 
-    def damaged(self, place: int, problem: str, which: Sequence[int] | None = None) -> Iterator[Frame]:
-        """Holes where the frames of a file would be that cannot be read; `which` of them, None: all."""
-        for inside in range(self.frames_per_file) if which is None else which:
-            hole = Frame(self.uid, 0, {}, time.time(), status=FrameStatus.CORRUPT, problem=problem)
-            yield self._frame(place * self.frames_per_file + inside, hole)
+    def damaged(self, place: int, problem: str) -> Iterator[Frame]:
+        """Holes where the frames of a file would be that cannot be read."""
+        for inside in range(self.frames_per_file):
+            yield self._hole(place * self.frames_per_file + inside, problem)
 
-    def _begin(self, image: Image) -> ScanStart:
-        self.frames_per_file = image.frames_in_file
-        shape = (image.pixels.shape[0], image.pixels.shape[1])
+    def _begin(self, file: ImageFile) -> ScanStart:
+        self.frames_per_file = file.frames
+        image = file.first
         self._start = ScanStart(
             uid=self.uid,
             name=self._name,
-            shape=shape,
+            shape=(image.pixels.shape[0], image.pixels.shape[1]),
             dtype=image.pixels.dtype,
             channels=(ONE_CHANNEL,),
-            expected=self._expected_files * image.frames_in_file if self._expected_files else None,
+            expected=self._expected_files * file.frames if self._expected_files else None,
             detector=describe(image.header),
             received=time.time(),
             source=self._source,
         )
         return self._start
 
-    def _misfit(self, image: Image) -> str:
+    def _misfit(self, path: str, image: Image) -> str:
         assert self._start is not None
         have, want = (image.pixels.shape, image.pixels.dtype), (self._start.shape, self._start.dtype)
-        return "" if have == want else f"has {have[0]} {have[1]}, but the scan began with {want[0]} {want[1]}"
+        if have == want:
+            return ""
+        return f"{path} has {have[0]} {have[1]}, but the scan began with {want[0]} {want[1]}"
 
-    def _frame(self, index: int, frame: Frame) -> Frame:
+    def _hole(self, index: int, problem: str) -> Frame:
         self.highest = max(self.highest, index)
-        return replace(frame, index=index)
+        return Frame(self.uid, index, {}, time.time(), status=FrameStatus.CORRUPT, problem=problem)
 
 
 def events(
@@ -93,14 +88,12 @@ def events(
     damaged: list[tuple[int, str]] = []
     for place, path in listed:
         try:
-            images = read(path, part=True)
+            file = ImageFile(path, part=True)
         except BadMessage as error:
             damaged.append((place, str(error)))
         else:
-            for event in scan.take(path, place, images):
+            for event in scan.take(file, place):
                 yield _with_monitor(event, monitor)
-            lost = set(range(images[0].frames_in_file)) - {image.place for image in images}
-            yield from scan.damaged(place, f"{path}: this frame is damaged or cut off", sorted(lost))
         if scan.started:
             for hole, problem in damaged:
                 yield from scan.damaged(hole, problem)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,6 @@ class Image:
     pixels: Array
     header: Mapping[str, Any]
     place: int
-    frames_in_file: int
 
     @property
     def time(self) -> float:
@@ -56,6 +55,14 @@ class Image:
         return Payload(pixels.reshape(-1).view(np.uint8).data, Encoding.RAW, shape, pixels.dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A frame of an image file that cannot be read."""
+
+    place: int
+    problem: str
+
+
 def is_image(name: str) -> bool:
     """True if the name is that of an image file; decided by the name alone, as files are judged before they exist."""
     base = os.path.basename(name).lower()
@@ -64,42 +71,65 @@ def is_image(name: str) -> bool:
     return os.path.splitext(base)[1] in SUFFIXES and not base.startswith(".")
 
 
-def read(path: str, *, part: bool = False) -> list[Image]:
-    """Every frame of an image file. Raises BadMessage if it is damaged, cut off or not an image.
+class ImageFile:
+    """An image file with all its frames, of which one at a time is in memory. Iterate over it once.
 
-    part: of a file with several frames of which some are damaged, give the others.
+    Raises BadMessage if it is damaged, cut off or not an image. Of a file with several frames the last one tells
+    whether it is whole; with `part`, one good frame is enough. Single frames that are damaged come as `Damaged`.
     """
-    try:
-        with fabio.open(path) as opened:
-            found = [_frame(path, opened, place, part) for place in range(opened.nframes)]
-    except FileNotFoundError as error:
-        raise BadMessage(f"{path} is not there") from error
-    except NOT_AN_IMAGE as error:
-        raise BadMessage(f"{path} is damaged, cut off or not an image: {str(error) or type(error).__name__}") from error
-    images = [image for image in found if isinstance(image, Image)]
-    problems = [image for image in found if isinstance(image, str)]
-    if problems and not (part and images):
-        raise BadMessage(problems[0])
-    return images
+
+    def __init__(self, path: str, *, part: bool = False) -> None:
+        self.path = path
+        try:
+            self._opened = fabio.open(path)
+        except FileNotFoundError as error:
+            raise BadMessage(f"{path} is not there") from error
+        except NOT_AN_IMAGE as error:
+            raise BadMessage(f"{path} is damaged, cut off or not an image: {_why(error)}") from error
+        self.frames = int(self._opened.nframes)
+        first = self._frame(0)
+        last = self._frame(self.frames - 1) if self.frames > 1 else first
+        if part:
+            good = next((image for image in map(self._frame, range(self.frames)) if isinstance(image, Image)), None)
+        else:
+            good = first if isinstance(first, Image) and isinstance(last, Image) else None
+        if good is None:
+            self._opened.close()
+            bad = first if isinstance(first, Damaged) else last
+            raise BadMessage(bad.problem if isinstance(bad, Damaged) else f"{path} holds no frame")
+        self.first: Image = good
+        """A frame that is good, the first one if it is."""
+
+    def __iter__(self) -> Iterator["Image | Damaged"]:
+        """The frames in their order. The file is closed behind the last one."""
+        try:
+            for place in range(self.frames):
+                yield self.first if place == self.first.place else self._frame(place)
+        finally:
+            self._opened.close()
+
+    def close(self) -> None:
+        """Close a file whose frames are not wanted."""
+        self._opened.close()
+
+    def _frame(self, place: int) -> "Image | Damaged":
+        path = self.path
+        try:
+            frame = self._opened.get_frame(place) if self.frames > 1 else self._opened
+            pixels = frame.data
+        except NOT_AN_IMAGE as error:
+            return Damaged(place, f"{path} is damaged, cut off or not an image: {_why(error)}")
+        if pixels is None:
+            return Damaged(place, f"{path} is damaged, cut off or not an image: it has no pixels that can be read")
+        if pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "uif":
+            return Damaged(place, f"{path} holds no image of numbers in two dimensions")
+        if getattr(frame, "incomplete_data", False):  # EDF: fabio has filled it up with zeros
+            return Damaged(place, f"{path} is cut off: frame {place} has fewer pixels than its header says")
+        return Image(pixels, dict(frame.header), place)
 
 
-def _frame(path: str, opened: Any, place: int, part: bool) -> Image | str:
-    """One frame, or what is wrong with it."""
-    several = opened.nframes
-    try:
-        frame = opened.get_frame(place) if several > 1 else opened
-        pixels = frame.data
-    except NOT_AN_IMAGE as error:
-        if not part:
-            raise
-        return f"{path}: frame {place} is damaged: {str(error) or type(error).__name__}"
-    if pixels is None:
-        return f"{path} is damaged, cut off or not an image: it has no pixels that can be read"
-    if pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "uif":
-        return f"{path} holds no image of numbers in two dimensions"
-    if getattr(frame, "incomplete_data", False):  # EDF: fabio has filled it up with zeros
-        return f"{path} is cut off: frame {place} has fewer pixels than its header says"
-    return Image(pixels, dict(frame.header), place, several)
+def _why(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def frame_number(path: str, pattern: str | None) -> int:

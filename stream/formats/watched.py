@@ -9,7 +9,7 @@ from stream.events import EndStatus, Event, Note, ScanEnd
 from stream.formats.folder import Change
 from stream.formats.growing import Growing
 from stream.formats.image_series import ImageScan
-from stream.formats.images import Image
+from stream.formats.images import ImageFile
 from stream.formats.natural import stem
 
 
@@ -51,7 +51,7 @@ class ImageSeries:
         """True once all files that the scan was to have are there."""
         return self._files is not None and self._taken >= self._files
 
-    def take(self, path: str, number: int | None, images: Sequence[Image], now: float) -> Iterator[Event]:
+    def take(self, file: ImageFile, number: int | None, now: float) -> Iterator[Event]:
         """The frames of a file, at the place of its number; a file without a number comes after the highest."""
         self.active = now
         if number is None:
@@ -61,10 +61,11 @@ class ImageSeries:
                 self._origin = min([number, *self._mates])
             place = number - self._origin
         if place < 0:
-            yield Note(f"{path} comes before the first file of its scan: set `first_number` to {number}", self.uid)
+            file.close()
+            yield Note(f"{file.path} comes before the first file of its scan: set `first_number` to {number}", self.uid)
             return
         self._taken += 1
-        yield from self._scan.take(path, place, images)
+        yield from self._scan.take(file, place)
 
     def end(self, status: EndStatus) -> Iterator[Event]:
         """The end of the scan."""
