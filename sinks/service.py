@@ -29,6 +29,7 @@ HANDSHAKE_MS = 2000
 SCARCE = 0.8
 """Share of the file descriptors allowed to this process from which on the clients are sent away."""
 LINGER_MS = 200
+DOMAIN = "inbeam"
 TYPES = {"pub": zmq.XPUB, "rep": zmq.REP, "push": zmq.PUSH}
 
 
@@ -72,7 +73,7 @@ class Service:
             authenticator.start()
             self._authenticator = authenticator
             authenticator.thread.name = "inbeam-monitor-curve"
-            authenticator.configure_curve(domain="*", location=str(self._clients))
+            authenticator.configure_curve(domain=DOMAIN, location=str(self._clients))
         wanted = self.address[:-1] + "*" if self.address.endswith(":0") else self.address
         socket = self._configured()
         try:
@@ -104,6 +105,9 @@ class Service:
         socket.setsockopt(zmq.MAXMSGSIZE, self._max_request_bytes)
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        # A domain alone authenticates nobody, but makes ZMQ refuse peers of ZMTP 1 and 2. Bytes that are no ZMTP pass
+        # for such a peer, and libzmq 4.3.5 aborts the process (zmtp_engine.cpp:439) if the socket closes right then.
+        socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN.encode())
         if keys is not None:
             socket.curve_publickey, socket.curve_secretkey = keys
             socket.curve_server = True
