@@ -106,7 +106,9 @@ class Series:
         """A start message: the events that it causes."""
         now = self._now
         if now is not None and now.same(start.series, start.unique) and _same_header(now, start):
-            return [self.note(f"the start message of series {start.series} came again: the scan goes on")]
+            return [
+                self.note(f"the start message of series {start.series} came again: the scan goes on", harmless=True)
+            ]
         if start.shape is None or start.dtype is None or not start.channels:
             self._waiting = start
             return []
@@ -180,9 +182,9 @@ class Series:
         if self._waiting is not None and self._waiting.same(series, unique):
             self._ended.append(self._waiting)
             self._waiting = None
-            return [self.note(f"series {series} ended without any image")]
+            return [self.note(f"series {series} ended without any image", harmless=True)]
         if self._now is None or not self._now.same(series, unique):
-            return [self.note(f"the end of series {series}, which is not open")]
+            return [self.note(f"the end of series {series}, which is not open", harmless=True)]
         return self.finish(EndStatus.COMPLETE)
 
     def finish(self, status: EndStatus, *notes: str) -> list[Event]:
@@ -194,16 +196,16 @@ class Series:
         self.open = self._now = None
         return [end]
 
-    def note(self, text: str) -> Note:
-        """A note on the open scan."""
-        return Note(f"{self.source}: {text}", self.open.uid if self.open is not None else None)
+    def note(self, text: str, *, harmless: bool = False) -> Note:
+        """A note on the open scan. Harmless: no message, and no part of one, is left out."""
+        return Note(f"{self.source}: {text}", self.open.uid if self.open is not None else None, harmless)
 
     def once(self, text: str) -> list[Event]:
-        """A note, the first time in this scan; nothing after that."""
+        """A harmless note, the first time in this scan; nothing after that."""
         if text in self._said:
             return []
         self._said.add(text)
-        return [self.note(text)]
+        return [self.note(text, harmless=True)]
 
     def _begin(
         self,

@@ -43,16 +43,13 @@ def announced(
     if appendix is not None:
         others["header_appendix"] = metadata.appendix(appendix)
     detector = _detector(config, tables, channel, others, problems)
-    expected = _expected(config, problems)
+    expected = _expected(config)
     return Announced(series, None, shape, dtype, (channel,), expected, detector, (tuple(parts),)), problems
 
 
-def _expected(config: dict[str, Any], problems: list[str]) -> int | None:
+def _expected(config: dict[str, Any]) -> int | None:
     images, triggers = metadata.count(config.get("nimages")), metadata.count(config.get("ntrigger", 1))
-    if images is None or triggers is None:
-        return None
-    if images * triggers >= NUMBER_MAX:
-        problems.append(f"{images} x {triggers} announced images are taken as an open end")
+    if images is None or triggers is None or images * triggers >= NUMBER_MAX:
         return None
     return images * triggers
 

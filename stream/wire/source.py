@@ -48,7 +48,7 @@ class SocketSource:
             elif message is not None:
                 log.warning(message)
                 if self._decoder.scan is not None:
-                    yield Note(message, self._decoder.scan.uid)
+                    yield Note(message, self._decoder.scan.uid, harmless=True)  # what it cost is in the ledger
         yield from self._decoder.finish(EndStatus.STOPPED)
 
     def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
