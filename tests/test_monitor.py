@@ -352,7 +352,7 @@ def run_pipeline(sink: Monitor, frames: int) -> tuple[float, Counters]:
     pipeline.put(start)
     for index in range(frames):
         pipeline.put(Frame(start.uid, index, PACKED[index % 2], time.time()))
-    until(lambda: pipeline.counters().finished == frames, 60)
+    until(lambda: pipeline.counters().finished == frames and pipeline.counters().sink_fill == 0, 60)
     rate, counters = frames / (time.monotonic() - begin), pipeline.counters()
     pipeline.put(ScanEnd(start.uid))
     report = pipeline.close()
@@ -375,7 +375,6 @@ def test_the_counters_of_a_whole_pipeline_are_the_same_with_abusive_clients_as_w
         assert (counters.received, counters.finished) == (3000, 3000)
         lost = (counters.missing, counters.dropped, counters.failed, counters.corrupt, counters.late)
         assert lost == (0, 0, 0, 0, 0)
-        assert counters.sink_fill < 0.5
     assert abuse is not None and min(abuse.done.values()) >= 1
     assert rates[True] > rates[False] / 5, rates  # the abusers themselves take their share of two cores
 
