@@ -10,7 +10,7 @@ import hdf5plugin  # noqa: F401  (registers the filters)
 import numpy as np
 import xxhash
 
-from sinks import ledger, superblock
+from sinks import ledger, recover, superblock
 from sinks.archive import DATA, dataset_paths
 from sinks.chunks import rows_present
 from sinks.framing import NO_FILTER, came_as
@@ -57,7 +57,7 @@ def check(path: Path) -> Verdict:
             record = read(file)
             frames, with_data = record.expected, int(np.count_nonzero(ledger.HAS_DATA[record.states]))
             summary = _summary(record)
-            for kind, problem in _problems(file, record):
+            for kind, problem in _problems(file, path, record):
                 verified += kind
                 if problem:
                     total += 1
@@ -72,7 +72,7 @@ def check(path: Path) -> Verdict:
     return Verdict(path, frames, with_data, verified, tuple(problems), total, summary)
 
 
-def _problems(file: Any, record: Record) -> Iterator[tuple[int, str]]:
+def _problems(file: Any, path: Path, record: Record) -> Iterator[tuple[int, str]]:
     """(1 for an image that is right else 0, problem or "")."""
     yield from ((0, problem) for problem in _counts(record))
     held = np.flatnonzero(ledger.HAS_DATA[record.states])
@@ -82,6 +82,7 @@ def _problems(file: Any, record: Record) -> Iterator[tuple[int, str]]:
         for position, channel in enumerate(record.channels):
             yield from _images(file, file[paths[channel]], record, position)
     yield from ((0, problem) for problem in _results(file, held, len(record.states)))
+    yield from ((0, problem) for problem in _link(file, path))
 
 
 def _counts(record: Record) -> Iterator[str]:
@@ -170,6 +171,16 @@ def _rows(name: str, dataset: Any, held: Any, length: int) -> Iterator[str]:
             values = dataset[first : first + step].reshape(-1, int(np.prod(dataset.shape[1:])) or 1)
             for index in wanted[np.isnan(values[wanted - first]).all(axis=1)].tolist():
                 yield f"frame {index}: {name} is all NaN, though the frame was received"
+
+
+def _link(file: Any, path: Path) -> Iterator[str]:
+    """The archive that is linked, if it is still there, holds the same scan."""
+    link = file["entry"].get("frames", getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        target = path.parent / link.filename
+        found = recover.find(target) if target.exists() else None
+        if found is not None and found.uid != file[ledger.GROUP].attrs["scan_uid"]:
+            yield f"the linked {link.filename} holds another scan"
 
 
 def _summary(record: Record) -> str:

@@ -67,7 +67,8 @@ class Results:
         """Lay out the whole file."""
         names = results.group_names(self._products)
         made = nexus.entry(file, self._scan, "data" if names else "ledger")
-        nexus.instrument(made, self._scan.detector, self._scan.channels)
+        # the archive that is linked has the masks
+        nexus.instrument(made, self._scan.detector, self._scan.channels, per_pixel=self._config.link is None)
         for product in self._products:
             self._rows.update(results.declare(file, product, names[product.name]))
         if self._products:

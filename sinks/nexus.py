@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,8 +83,13 @@ def entry(file: SwmrFile, scan: ScanStart, default: str) -> Any:
     return made
 
 
-def instrument(parent: Any, detector: Detector, channels: tuple[str, ...]) -> Any:
-    """NXinstrument with source, beam, monochromator and detector. Returns the detector's group."""
+def instrument(parent: Any, detector: Detector, channels: tuple[str, ...], *, per_pixel: bool = True) -> Any:
+    """NXinstrument with source, beam, monochromator and detector. Returns the detector's group.
+
+    per_pixel: with pixel masks and flat fields, which may weigh more than a scan's results.
+    """
+    if not per_pixel:
+        detector = replace(detector, pixel_mask={}, flatfield={})
     made = group(parent, "instrument", "NXinstrument")
     text(made, "name", str(detector.metadata.get("instrument_name") or detector.description or "unknown"))
     source = group(made, "source", "NXsource")

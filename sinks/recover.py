@@ -73,13 +73,13 @@ def repair(path: Path, *, keep_copy: bool = True) -> bool:
     """
     lock = Lock()
     with failing(path, "repair"):
+        if superblock.read(path).clean:
+            return False
         try:
             lock.own(path)
         except BlockingIOError as error:
             raise SinkFailed(f"cannot repair {path}: {ADVICE[errno.EAGAIN]}") from error
         try:
-            if superblock.read(path).clean:
-                return False
             with superblock.Sound(path) as sound, h5py.File(sound, "r") as file:
                 record.read(file)
                 end = max((chunks(dataset).end for dataset in _growing(file)), default=0)

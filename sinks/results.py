@@ -9,9 +9,10 @@ from typing import Any
 import h5py
 import xxhash
 
-from sinks import naming, nexus, provenance, recover
+from sinks import nexus, provenance
 from sinks.growing import Rows
 from sinks.swmr import SwmrFile
+from sinks.target import look
 from stream.events import ScanStart
 from stream.products import Axis, Product
 
@@ -93,25 +94,14 @@ def describe_entry(entry: Any, product: Product) -> None:
 
 
 def link_archive(entry: Any, pattern: str, scan: ScanStart, here: Path) -> None:
-    """Link the frames of the archive: /entry/frames, and /entry/instrument/detector/data for the first channel."""
-    target = os.path.relpath(archive_path(pattern, scan), here.parent)
+    """Link the frames of the archive: /entry/frames, and /entry/instrument/detector/data for the first channel.
+
+    Its file is the one that has this scan already, or the one that it will make: an archive begins with the first
+    frame, after all sinks have started, and numbers its files.
+    """
+    target = os.path.relpath(look(pattern, scan)[0], here.parent)
     entry["frames"] = h5py.ExternalLink(target, "/entry/data")
     entry["instrument/detector/data"] = h5py.ExternalLink(target, "/entry/data/data")
-
-
-def archive_path(pattern: str, scan: ScanStart) -> Path:
-    """The file that an archive sink with this pattern has, or will have, for this scan; it numbers its files."""
-    for path in naming.earlier(pattern, scan):
-        found = recover.find(path)
-        if found is not None and found.uid == scan.uid:
-            return path
-    for path in naming.numbered(naming.file_name(pattern, scan)):
-        if not path.exists():
-            return path
-        found = recover.find(path)
-        if found is not None and found.uid == scan.uid:
-            return path
-    raise AssertionError("numbers do not end")
 
 
 def _axis(made: Any, axis: Axis) -> None:

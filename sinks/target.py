@@ -1,7 +1,9 @@
 """Which file a scan goes into: what the user configured, and what earlier runs left behind."""
 
 import hashlib
+import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +13,9 @@ from sinks import naming, recover
 from stream.errors import SinkFailed
 from stream.events import ScanStart
 from stream.registry import Options
+
+LOOKED_AT = 200
+"""Of files with the same name and a number, the last ones that are asked for the scan they hold (2 ms each)."""
 
 
 class FileOptions(Options):
@@ -38,18 +43,22 @@ def digest(identity: Any) -> str:
 
 def choose(options: FileOptions, scan: ScanStart, layout: str) -> tuple[Path, recover.Found | None]:
     """The file of this very scan if an earlier run left one, else a name that is free. Raises SinkFailed."""
-    for path in naming.earlier(options.path, scan):
+    path, found = look(options.path, scan, layout)
+    first = naming.file_name(options.path, scan)
+    if found is not None or path == first or options.if_exists == "number":
+        return path, found
+    if options.if_exists == "fail":
+        raise SinkFailed(
+            f"{first} is there already, with another scan or other settings: move it away, or set if_exists"
+        )
+    return first, None
+
+
+def look(pattern: str, scan: ScanStart, layout: str | None = None) -> tuple[Path, recover.Found | None]:
+    """The file that has this scan (in this layout, if given) and what is in it, else the first free name."""
+    taken = list(itertools.takewhile(os.path.lexists, naming.numbered(naming.file_name(pattern, scan))))
+    for path in (*naming.earlier(pattern, scan), *taken[: -LOOKED_AT - 1 : -1]):
         found = recover.find(path)
-        if found is not None and (found.uid, found.layout) == (scan.uid, layout):
+        if found is not None and found.uid == scan.uid and layout in (None, found.layout):
             return path, found
-    for path in naming.numbered(naming.file_name(options.path, scan)):
-        if not path.exists():
-            return path, None
-        found = recover.find(path)
-        if found is not None and (found.uid, found.layout) == (scan.uid, layout):
-            return path, found
-        if options.if_exists == "overwrite":
-            return path, None
-        if options.if_exists == "fail":
-            raise SinkFailed(f"{path} is there already and belongs to another scan: move it, or set if_exists")
-    raise AssertionError("numbers do not end")
+    return next(itertools.islice(naming.numbered(naming.file_name(pattern, scan)), len(taken), None)), None

@@ -158,3 +158,17 @@ def test_verbose_tells_every_problem(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "(and 2 more)" in told
     for index in range(3):
         assert f"frame {index}: azint/I is all NaN" in told
+
+
+def test_a_link_to_the_frames_of_another_scan_is_found(tmp_path: Path) -> None:
+    raw = tmp_path / "raw.h5"
+    sink = make("hdf5", tmp_path / "results.h5", link=str(raw))
+    sink.start(scan(expected=1), (PRODUCT,))
+    sink.write(frame(0))
+    sink.finish(ScanEnd("01-first", announced=1, expected=1))
+    assert check(tmp_path / "results.h5").sound
+    archive = make("archive", raw)
+    archive.start(scan("02-second"), ())
+    archive.write(frame(0))
+    archive.finish(ScanEnd("02-second", expected=1))
+    assert "the linked raw.h5 holds another scan" in check(tmp_path / "results.h5").line()
