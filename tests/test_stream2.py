@@ -229,6 +229,16 @@ def test_images_of_another_series_are_noted_and_left_out() -> None:
     assert isinstance(events[-1], Note) and "has ended" in events[-1].text
 
 
+def test_a_later_series_whose_start_was_lost_takes_over_at_its_third_image() -> None:
+    later = [stream2_image(index, series_id=8, series_unique_id="01HRCJF83SA63WH8M5X1VBKFJN") for index in range(6)]
+    events = feed(stream2_start(), stream2_image(0), *later)
+    assert kinds(events)[2:] == ["Note", "Note", "ScanEnd", "ScanStart", "Note", "Frame", "Frame", "Frame", "Frame"]
+    between = feed(stream2_start(), *later[:2], stream2_image(0), *later[2:4], stream2_image(1))
+    assert kinds(between) == ["ScanStart", "Note", "Note", "Frame", "Note", "Note", "Frame"], "not one after another"
+    older = [stream2_image(index, series_id=6, series_unique_id="01HRCJF83SA63WH8M5X1VBKFJL") for index in range(6)]
+    assert kinds(feed(stream2_start(), *older)) == ["ScanStart", *["Note"] * 6]
+
+
 def test_the_same_start_message_again_does_not_end_the_scan() -> None:
     events = feed(stream2_start(), stream2_image(0), stream2_start(), stream2_image(1), stream2_end())
     assert kinds(events) == ["ScanStart", "Frame", "Note", "Frame", "ScanEnd"]

@@ -5,7 +5,8 @@ Both DECTRIS protocols share these rules:
 - a start message that tells neither shape nor type of the images waits for the first of them;
 - images without any start message (it was lost, or inbeam came late) begin a scan by themselves, unless their series
   has ended already; the start message, if it comes after all, begins the scan anew;
-- while a scan is open, images of another series are noted and left out.
+- while a scan is open, images of another series are noted and left out; but the third one in a row of one later series
+  means that its start message was lost, and begins it.
 """
 
 import math
@@ -20,22 +21,12 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 
 from stream.errors import BadMessage
-from stream.events import (
-    Buffer,
-    Detector,
-    EndStatus,
-    Event,
-    Frame,
-    FrameStatus,
-    Note,
-    Payload,
-    ScanEnd,
-    ScanStart,
-)
+from stream.events import Buffer, Detector, EndStatus, Event, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
 from stream.wire.limits import NUMBER_AHEAD, NUMBER_MAX
 
 SAFE_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 SAFE_CHANNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+TAKES_OVER = 3
 FAULT = "internal error, please report:"
 Parts: TypeAlias = tuple[bytes, ...]
 Reader: TypeAlias = Callable[[Sequence[Buffer], float], list[Event]]
@@ -82,6 +73,7 @@ class Series:
         self._waiting: Announced | None = None
         self._ended: deque[Announced] = deque(maxlen=64)
         self._highest = -1
+        self._later: tuple[int, int] | None = None
         self._said: set[str] = set()
         self._resume: str | None = None
 
@@ -124,12 +116,14 @@ class Series:
         if now is None or not now.same(series, unique):
             if self._waiting is not None and self._waiting.same(series, unique):
                 begins = self._waiting
-            elif now is not None:
-                self._stale(series, f"while series {now.series} is open")
             elif any(scan.same(series, unique) for scan in self._ended):
                 self._stale(series, "which has ended")
+            elif now is not None and not self._took_over(now, series):
+                self._stale(series, f"while series {now.series} is open")
             else:
                 begins = Announced(series, unique, has_start=False)
+        else:
+            self._later = None
         expected = (now if begins is None else begins) or Announced(series)
         bound = NUMBER_MAX
         if begins is None or expected.expected is not None:
@@ -223,7 +217,7 @@ class Series:
             uid = start.unique if start.has_start else f"{start.unique}:headless"
         else:
             uid = f"{self._identity}#{self._scans}" if self._identity is not None else str(uuid.uuid4())
-        self._now, self._waiting, self._highest = start, None, -1
+        self._now, self._waiting, self._highest, self._later = start, None, -1, None
         self._said.clear()
         self.open = ScanStart(
             uid=self._resume or uid,
@@ -240,6 +234,12 @@ class Series:
         )
         self._resume = None
         return [*events, self.open]
+
+    def _took_over(self, now: Announced, series: int) -> bool:
+        """True at the third image in a row of a series that can only have been armed after the open one."""
+        count = self._later[1] + 1 if self._later is not None and self._later[0] == series else 1
+        self._later = (series, count)
+        return series > now.series and count >= TAKES_OVER
 
     def _stale(self, series: int, why: str) -> NoReturn:
         raise BadMessage(f"an image of series {series}, {why}: left out")
