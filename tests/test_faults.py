@@ -3,21 +3,26 @@
 import io
 import json
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import h5py
 import pytest
 
 from stream import CorruptPayload, Encoding, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
 from stream.commands.replay import captured
+from stream.config import validate
 from stream.errors import InbeamError
+from stream.pipeline.runner import Run
 from stream.simulate import eiger
 from stream.simulate.damage import corrupted, flipped, garbage, truncated
 from stream.simulate.encode import encoder, scan_of
 from stream.simulate.faults import Faults, Report, ScanDeeds, inject, parse
 from stream.simulate.messages import Message, classify
 from stream.simulate.scans import simulated
+from stream.simulate.sender import Sender
 from stream.wire.payload import decode
 from stream.wire.simplon import Decoder as SimplonDecoder
 from stream.wire.stream2 import Decoder as Stream2Decoder
@@ -127,7 +132,8 @@ def test_late_frames_come_behind_as_many_others_as_asked() -> None:
     for number in scan.late:
         assert order[: order.index(number)].count(number + 1) == 1
         assert sum(later > number for later in order[: order.index(number)]) >= 90
-    for number in scan.reordered:  # the end of the scan did not let them be late enough
+    assert scan.maybe_late and not scan.reordered
+    for number in scan.maybe_late:  # the end of the scan did not let them be late enough
         assert number > 195
 
 
@@ -264,3 +270,57 @@ def test_a_report_is_plain_json() -> None:
     assert found["seed"] == 1
     (scan,) = found["scans"]
     assert ScanDeeds(**scan) == report.scans[0]
+
+
+def expected_states(scan: ScanDeeds, protocol: str) -> dict[int, set[FrameStatus]]:
+    """What the ledger may say of every frame number after these deeds: one status, but for late ones near the end."""
+    states = {index: {FrameStatus.RECEIVED} for index in range(scan.images)}
+    cut = FrameStatus.CORRUPT if protocol == "simplon" else FrameStatus.MISSING
+    for deeds, status in (
+        (scan.dropped, FrameStatus.MISSING),
+        (scan.duplicated, FrameStatus.DUPLICATE),
+        (scan.late, FrameStatus.LATE),
+        (scan.corrupted, FrameStatus.CORRUPT),
+        (scan.truncated, cut),
+    ):
+        states.update((index, {status}) for index in deeds)
+    states.update((index, {FrameStatus.LATE, FrameStatus.RECEIVED}) for index in scan.maybe_late)
+    return states
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_ledger_of_the_file_says_of_every_frame_what_the_report_of_the_faults_says(
+    tmp_path: Path, protocol: str
+) -> None:
+    endpoint = f"ipc://{tmp_path}/detector"
+    document = {
+        "stream": {"type": protocol, "endpoint": endpoint},
+        "sinks": [{"type": "archive", "path": str(tmp_path / "{scan}.h5")}],
+        "run": {"scans": 2, "reorder_frames": 64, "reorder_ms": 60_000},
+    }
+    running = Run(validate(document), reopen=True)
+    thread = threading.Thread(target=running.execute, name="inbeam-test-run")
+    faults = "drop=0.05,duplicate=0.05,late=0.02@90,corrupt=0.05,truncate=0.05,reorder=6,garbage=0.02"
+    report = Report(11)
+    with Sender(endpoint, timeout_s=30) as sender:
+        sender.bind(100_000)
+        thread.start()
+        try:
+            sender.send(inject(series(protocol, 500, scans=2), parse(faults), report))
+            thread.join(60)
+        finally:
+            running.stop()
+            thread.join(30)
+    assert not thread.is_alive()
+    for number, scan in enumerate(report.scans, start=1):
+        with h5py.File(tmp_path / f"{number}.h5") as file:
+            states = file["entry/ledger/status"][()]
+            counts = file["entry/ledger/counts"][()]
+        assert len(states) == 500 == counts.sum()
+        wrong = {
+            index: (FrameStatus(states[index]).name, wanted)
+            for index, wanted in expected_states(scan, protocol).items()
+            if FrameStatus(states[index]) not in wanted
+        }
+        assert not wrong
+        assert {FrameStatus(state) for state in states} >= {FrameStatus.MISSING, FrameStatus.LATE, FrameStatus.CORRUPT}

@@ -103,8 +103,8 @@ class ScanDeeds:
     """What was done to one scan; the lists hold frame numbers, in the order of sending.
 
     images: how many images the scan had before any fault. sent: how many image messages went out, copies included.
-    late: numbers that went out with the full delay; one that the end of its scan overtook counts as reordered.
-    reordered: numbers that went out after a higher one, the late ones excluded.
+    late: numbers that went out with the full delay. maybe_late: the end of the scan came before, so that they may still
+    have found their place within a reader's re-order window. reordered: the others that went out after a higher number.
     """
 
     images: int = 0
@@ -112,6 +112,7 @@ class ScanDeeds:
     dropped: list[int] = field(default_factory=list)
     duplicated: list[int] = field(default_factory=list)
     late: list[int] = field(default_factory=list)
+    maybe_late: list[int] = field(default_factory=list)
     corrupted: list[int] = field(default_factory=list)
     truncated: list[int] = field(default_factory=list)
     flipped: list[int] = field(default_factory=list)
@@ -236,8 +237,8 @@ class _Scan:
         due, _, message, late = heapq.heappop(self._waiting)
         index = message.index if message.index is not None else -1
         self.deeds.sent += 1
-        if late and due <= self._position:
-            self.deeds.late.append(index)
+        if late:
+            (self.deeds.late if due <= self._position else self.deeds.maybe_late).append(index)
         elif index < self._highest:
             self.deeds.reordered.append(index)
         self._highest = max(self._highest, index)
