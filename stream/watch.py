@@ -10,7 +10,6 @@ another scan is open, and begins a further part (`name_2`) otherwise.
 
 import fnmatch
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
@@ -19,18 +18,15 @@ from pydantic import Field
 
 from stream.errors import BadMessage, ConfigError, SourceLost
 from stream.events import EndStatus, Event, Note
+from stream.formats.ended import Ended
 from stream.formats.folder import Change, Folder
 from stream.formats.growing import UNREADY, Growing
 from stream.formats.images import ImageFile, is_image
 from stream.formats.incoming import Incoming
+from stream.formats.names import is_hdf5_name, is_master, master_of
 from stream.formats.natural import LAST_NUMBER, natural_key
 from stream.formats.watched import GrowingScan, ImageSeries, series_of
 from stream.registry import Options
-
-HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".cxi", ".he5")
-RECENT = 16
-"""HDF5 files that are looked at again after their scans have ended."""
-DATA_FILE = re.compile(r"(.+)_data_\d+\.h5$")
 
 
 class Config(Options):
@@ -89,9 +85,8 @@ class Watch:
         self._ended: dict[str, int] = {}
         self._scan: ImageSeries | GrowingScan | None = None
         self._queue: list[Growing] = []
-        self._complete: set[str] = set()
-        self._recent: dict[str, tuple[int, float]] = {}
-        self._checked = float("-inf")
+        self._ended_files = Ended()
+        self._looked_back = float("-inf")
 
     def events(self) -> Iterator[Event]:
         """Until `close`. Raises SourceLost when the folder is gone."""
@@ -148,7 +143,10 @@ class Watch:
                 self.incoming.note(change, now)
             elif change.kind != "gone" and is_hdf5_name(change.path):
                 yield from self._again(change.path)
-        yield from self._look_back(now)
+        if not self.folder.native and now - self._looked_back >= self._config.poll_s:
+            self._looked_back = now
+            for path in self._ended_files.changed():
+                yield from self._again(path)
         current = self._scan.key if self._scan is not None else None
         ready = self.incoming.ready(now)
         for path in sorted(
@@ -194,8 +192,7 @@ class Watch:
             yield from self._end(EndStatus.COMPLETE)
 
     def _hdf5(self, path: str, now: float) -> Iterator[Event]:
-        data = DATA_FILE.match(path)
-        master = f"{data.group(1)}_master.h5" if data else ""
+        master = master_of(path)
         known = os.path.realpath(path) in self._parts
         if known or (master and os.path.exists(master)):
             self.incoming.done(path)
@@ -221,31 +218,18 @@ class Watch:
 
     def _again(self, path: str) -> Iterator[Event]:
         """A file changes whose scan has ended: BLISS adds the next scan to the same file."""
-        if path not in self._recent or any(growing.path == path for growing in self._queue):
+        if path not in self._ended_files or any(growing.path == path for growing in self._queue):
             return
         if isinstance(self._scan, GrowingScan) and self._scan.owns(path):
             return
-        names = frozenset(key.partition("::")[2] for key in self._ended if key.startswith(f"{path}::"))
         try:
-            growing = Growing(path, self._config.dataset, skip=names)
+            growing = Growing(path, self._config.dataset, skip=self._ended_files.names(path))
         except UNREADY:
-            size = os.path.getsize(path) if os.path.exists(path) else 0
-            if size > self._recent[path][0] and path not in self._complete:
+            if self._ended_files.lost_frames(path):
                 yield Note(f"{path} has grown after its scan had ended: raise `scan_idle_s`")
-                self._complete.add(path)
             return
         self._parts |= growing.sources
         self._queue.append(growing)
-
-    def _look_back(self, now: float) -> Iterator[Event]:
-        """Polling names only new files: look at the latest ones that have ended, too."""
-        if self.folder.native or now - self._checked < self._config.poll_s:
-            return
-        self._checked = now
-        for path, state in list(self._recent.items()):
-            if size_and_time(path) != state:
-                yield from self._again(path)
-                self._recent[path] = size_and_time(path)
 
     def _follow(self, now: float) -> Iterator[Event]:
         """Go on with the HDF5 scan in hand, and with the next one when it has ended."""
@@ -271,13 +255,8 @@ class Watch:
         self._ended[scan.key] = self._ended.get(scan.key, 0) + 1
         yield from scan.end(status)
         if isinstance(scan, GrowingScan):
-            path = scan.key.partition("::")[0]
-            self._recent.pop(path, None)
-            self._recent[path] = size_and_time(path)
-            if scan.whole:
-                self._complete.add(path)
-            while len(self._recent) > RECENT:
-                self._recent.pop(next(iter(self._recent)))
+            path, _, name = scan.key.partition("::")
+            self._ended_files.add(path, name, whole=scan.whole)
 
     def _key(self, path: str) -> str:
         return series_of(path, self._root, self._config.series, self._config.pattern)[0]
@@ -293,22 +272,3 @@ class Watch:
         """How long to wait for a change before looking by ourselves, s."""
         busy = len(self.incoming) or isinstance(self._scan, GrowingScan)
         return min(self._config.settle_s, self._config.poll_s) / 2 if busy else 1.0
-
-
-def is_hdf5_name(path: str) -> bool:
-    """True if the name is that of an HDF5 file."""
-    return path.lower().endswith(HDF5_SUFFIXES)
-
-
-def is_master(path: str) -> bool:
-    """True for names of files that link to others with the frames: tried first, so that the scan has their metadata."""
-    return path.lower().endswith(("_master.h5", ".nxs", ".nx"))
-
-
-def size_and_time(path: str) -> tuple[int, float]:
-    """Size and modification time of a file, zeros if it is gone."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return 0, 0.0
-    return status.st_size, status.st_mtime

@@ -636,6 +636,25 @@ def test_the_files_of_a_lima_scan_are_one_scan(folder: Path) -> None:
     ]
 
 
+def test_a_virtual_dataset_that_comes_before_its_sources_never_holds_up_their_frames(folder: Path) -> None:
+    watched = Driven(folder, scan_idle_s=60.0, give_up_s=30.0)
+    watched.begin()
+    layout = h5py.VirtualLayout((4, 9, 13), "u2")
+    layout[:] = h5py.VirtualSource("scan0001/cam_0000.h5", "entry_0000/measurement/data", (4, 9, 13))
+    with h5py.File(folder / "visit.h5", "w") as file:
+        file.create_group("1.1/measurement").create_virtual_dataset("cam", layout)
+        file["1.1"].attrs["NX_class"] = "NXentry"
+    assert watched.settle() == []
+    (folder / "scan0001").mkdir()
+    with h5py.File(folder / "scan0001/cam_0000.h5", "w") as file:
+        file.create_dataset("entry_0000/measurement/data", data=IMAGES[:4], **BSLZ4)
+    events = watched.settle()
+    assert len(indices(events)) == 4 and kinds(events).count("ScanStart") == 1
+    np.testing.assert_array_equal(images(events), IMAGES[:4])
+    notes = [event.text for event in events + watched.settle() if isinstance(event, Note)]
+    assert notes == [] or ["only links to frames that have been taken" in note for note in notes] == [True]
+
+
 def test_recorded_hdf5_layouts_copied_into_the_folder_are_taken_once(shared: Path, folder: Path) -> None:
     watched = Driven(folder, scan_idle_s=60.0)
     watched.begin()

@@ -19,6 +19,7 @@ from stream.formats.hdf5 import MAGIC, Scan, open_hdf5
 from stream.formats.lima import continuation
 from stream.formats.locate import DATA_FILE, Located, locate
 from stream.formats.natural import natural
+from stream.formats.nexus import some
 from stream.formats.segments import Segment, data_file, opened_link
 
 LOOK_AHEAD = 64
@@ -68,6 +69,8 @@ class Growing:
                 isinstance(found, h5py.Dataset) and found.maxshape[0] is None and not found.is_virtual
             )
             self._data_files = isinstance(found, h5py.Group)
+            if self.located.lost and not self._data_files:
+                raise BadMessage(some(self.located.lost))  # a virtual dataset may come before its sources
         self.given = 0
         """Frames given so far."""
         told = self.start.detector.metadata
@@ -137,8 +140,8 @@ class Growing:
         return ScanEnd(self.start.uid, status, announced=self.announced)
 
     def notes(self) -> Iterator[Note]:
-        """What was odd when the scan was found; missing data files of a master are only late."""
-        for text in () if self._data_files else self.located.notes:
+        """What was odd when the scan was found."""
+        for text in self.located.notes:
             yield Note(text, self.start.uid)
 
     def release(self) -> None:

@@ -72,7 +72,7 @@ class Scan:
         with open_hdf5(self.located.file) as file:
             start = self.start(file)
             times = frame_times(file, self.located)
-        notes = list(self.located.notes)
+        notes = [*self.located.lost, *self.located.notes]
         try:
             wanted = self._monitor or self.located.monitor
             monitor = read_monitor(self.located.file, wanted) if wanted else None

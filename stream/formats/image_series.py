@@ -8,7 +8,8 @@ from stream.errors import BadMessage
 from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.formats.image_header import describe
 from stream.formats.images import Damaged, Image, ImageFile
-from stream.formats.locate import ONE_CHANNEL, some
+from stream.formats.locate import ONE_CHANNEL
+from stream.formats.nexus import some
 
 
 class ImageScan:

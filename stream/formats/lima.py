@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import h5py
 
-from stream.formats.locate import Located, text
+from stream.formats.locate import Located
+from stream.formats.nexus import text
 from stream.formats.nexus_detector import told_frames
 from stream.formats.segments import Segment
 
@@ -46,5 +47,5 @@ def joined(file: h5py.File, located: Located) -> Located:
         located,
         channels={channel: (*parts, *there)},
         declared=last.first + last.count,
-        notes=(*located.notes, *lost),
+        lost=(*located.lost, *lost),
     )

@@ -6,7 +6,7 @@ were written; a source file that is not there leaves its frames missing at their
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,17 @@ import numpy as np
 
 from stream.errors import BadMessage
 from stream.formats.natural import natural, stem
+from stream.formats.nexus import (
+    broken_link,
+    default_signal,
+    is_stack,
+    nx_class,
+    peek,
+    same_dataset,
+    signal_of,
+    some,
+    text,
+)
 from stream.formats.segments import Segment, follow, sequence
 
 DATA_FILE = re.compile(r"data_\d+$")
@@ -30,7 +41,8 @@ class Located:
     in the file asked for.
     channels: channel -> where its frames lie, by frame number; shape: (rows, columns).
     declared: number of frames that the dataset has room for, whether they were written or not.
-    notes: what is missing, one line each. monitor: path of the readings that an archive of ours has for each frame.
+    lost: the source files that are not there, one line each; notes: what else was odd.
+    monitor: path of the readings that an archive of ours has for each frame.
     """
 
     file: str
@@ -40,6 +52,7 @@ class Located:
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     declared: int
+    lost: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     name: str = ""
     monitor: str | None = None
@@ -55,7 +68,7 @@ def locate(file: h5py.File, dataset: str | None = None) -> list[Located]:
         try:
             located = _in_entry(file, file[name])
         except KeyError:
-            lost.append(_broken(file, name))
+            lost.append(broken_link(file, name))
         except BadMessage as error:
             lost.append(str(error))
         else:
@@ -95,7 +108,7 @@ def _in_entry(file: h5py.File, entry: h5py.Group) -> Located | None:
         try:
             dataset = entry.file[path]
         except (KeyError, OSError):
-            broken.append(_broken(entry.file, path))
+            broken.append(broken_link(entry.file, path))
             continue
         if not is_stack(dataset):
             continue
@@ -109,17 +122,19 @@ def _in_entry(file: h5py.File, entry: h5py.Group) -> Located | None:
         return None
     located = _scan(entry.file, first, entry.name)
     known = {part.dataset for parts in located.channels.values() for part in parts}
-    others = [path for path in others if entry.file[path].name not in known and not _same(entry.file, first, path)]
+    others = [
+        path for path in others if entry.file[path].name not in known and not same_dataset(entry.file, first, path)
+    ]
     note = (f"{entry.file.filename} also holds {some(dict.fromkeys(others), ', ')}: choose with `dataset`",)
     return replace(located, notes=located.notes + note) if others else located
 
 
 def _candidates(entry: h5py.Group) -> Iterator[str]:
     """Paths where frames may be, the surest first."""
-    default = _default(entry)
+    default = default_signal(entry)
     if default:
         yield default
-    groups = [name for name in natural(entry) if isinstance(_peek(entry, name), h5py.Group)]
+    groups = [name for name in natural(entry) if isinstance(peek(entry, name), h5py.Group)]
     for name in sorted(groups, key=lambda name: name != "data"):
         if nx_class(entry[name]) == "NXdata" or name == "data":
             yield f"{entry[name].name}/{signal_of(entry[name])}"
@@ -129,38 +144,25 @@ def _candidates(entry: h5py.Group) -> Iterator[str]:
     for name in groups:
         if nx_class(entry[name]) == "NXinstrument" or name == "instrument":
             for part in natural(entry[name]):
-                detector = _peek(entry[name], part)
+                detector = peek(entry[name], part)
                 if isinstance(detector, h5py.Group) and "data" in detector:
                     yield f"{detector.name}/data"
     for name in sorted(natural(entry), key=lambda name: name != "data"):
-        if isinstance(_peek(entry, name), h5py.Dataset):
+        if isinstance(peek(entry, name), h5py.Dataset):
             yield f"{entry.name.rstrip('/')}/{name}"
-
-
-def _default(group: h5py.Group) -> str | None:
-    """Follow the chain of NeXus `@default` attributes to the signal of an NXdata."""
-    for _ in range(8):
-        if nx_class(group) == "NXdata":
-            return f"{group.name}/{signal_of(group)}"
-        default = text(group.attrs.get("default"))
-        below = _peek(group, default) if default else None
-        if not isinstance(below, h5py.Group):
-            return None
-        group = below
-    return None
 
 
 def _data_files(entry: h5py.Group) -> Located | None:
     """A DECTRIS master: `data/data_000001` and so on, each a link to a file of its own that may be missing."""
     for name in ("data", *natural(entry)):
-        group = _peek(entry, name)
+        group = peek(entry, name)
         if isinstance(group, h5py.Group):
             members = [member for member in natural(group) if DATA_FILE.match(member)]
             if members:
                 parts, notes = sequence(group, members)
                 if not parts:
                     raise BadMessage(some(notes))
-                like = _peek(group, next(member for member in members if _peek(group, member) is not None))
+                like = peek(group, next(member for member in members if peek(group, member) is not None))
                 declared = parts[-1].first + parts[-1].count
                 return _located(group.file, group.name, entry.name, {DECTRIS_CHANNEL: parts}, like, declared, notes)
     return None
@@ -170,7 +172,7 @@ def _explicit(file: h5py.File, path: str) -> Located:
     try:
         thing = file[path]
     except (KeyError, OSError) as error:
-        raise BadMessage(f"{_broken(file, path)}: correct `dataset`") from error
+        raise BadMessage(f"{broken_link(file, path)}: correct `dataset`") from error
     entry = path.strip("/").split("/")[0]
     if isinstance(thing, h5py.Group):
         if nx_class(thing) != "NXdata":
@@ -198,7 +200,7 @@ def _scan(file: h5py.File, path: str, entry: str, *, flat: bool = False) -> Loca
             channels[name], _ = follow(dataset, channel=number)
         return _located(file, path, entry, channels, dataset, dataset.shape[0])
     auxiliary = [text(name) for name in np.atleast_1d(group.attrs.get("auxiliary_signals", ()))]
-    others = [name for name in auxiliary if getattr(_peek(group, name), "shape", None) == dataset.shape]
+    others = [name for name in auxiliary if getattr(peek(group, name), "shape", None) == dataset.shape]
     ours = text(file.attrs.get("creator")) == "inbeam"
     own = os.path.basename(path) if others else ONE_CHANNEL
     for name, part in [(own, dataset), *((other, group[other]) for other in others)]:
@@ -217,80 +219,24 @@ def _located(
     channels: dict[str, tuple[Segment, ...]],
     like: h5py.Dataset,
     declared: int,
-    notes: tuple[str, ...] = (),
+    lost: tuple[str, ...] = (),
 ) -> Located:
     dtype = np.dtype("u1") if like.dtype.kind == "b" else like.dtype
     shape = (like.shape[-2], like.shape[-1])
     monitor = "/entry/monitor/data"
-    ours = text(file.attrs.get("creator")) == "inbeam" and isinstance(_peek(file, monitor), h5py.Dataset)
+    ours = text(file.attrs.get("creator")) == "inbeam" and isinstance(peek(file, monitor), h5py.Dataset)
     place = file.filename, path, entry
-    return Located(*place, channels, shape, dtype, declared, notes, monitor=monitor if ours else None)
+    return Located(*place, channels, shape, dtype, declared, lost, monitor=monitor if ours else None)
 
 
 def _walk(group: h5py.Group, depth: int = 6) -> Iterator[str]:
     """Paths of all stacks below a group, for files that follow no convention."""
     for name in natural(group):
-        thing = _peek(group, name)
+        thing = peek(group, name)
         if is_stack(thing):
             yield thing.name
         elif isinstance(thing, h5py.Group) and depth:
             yield from _walk(thing, depth - 1)
-
-
-def is_stack(thing: Any, *, flat: bool = False) -> bool:
-    """True for a numeric dataset of at least three dimensions, or two where `flat`; thin ones are not images."""
-    least = 2 if flat else 3
-    return (
-        isinstance(thing, h5py.Dataset)
-        and thing.dtype.kind in "uifb"
-        and thing.ndim >= least
-        and (flat or min(thing.shape[-2:]) > 1)
-    )
-
-
-def nx_class(group: h5py.Group) -> str:
-    """The NeXus class of a group, "" without."""
-    return text(group.attrs.get("NX_class", ""))
-
-
-def signal_of(group: h5py.Group) -> str:
-    """Name of the signal of an NXdata group, `data` where it does not say."""
-    return text(group.attrs.get("signal", "")) or "data"
-
-
-def text(value: Any) -> str:
-    """A string attribute or scalar dataset value, however it was stored."""
-    if isinstance(value, np.ndarray):
-        value = value.flat[0] if value.size else ""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value if value is not None else "")
-
-
-def some(lines: Iterable[str], join: str = "; ") -> str:
-    """The first three of many lines, and how many more there are."""
-    every = list(lines)
-    return join.join(every[:3]) + (f"{join}and {len(every) - 3} more" if len(every) > 3 else "")
-
-
-def _peek(group: h5py.Group, path: str) -> Any:
-    """The object at a path, None where its link is broken."""
-    try:
-        return group[path]
-    except (KeyError, OSError, ValueError):
-        return None
-
-
-def _same(file: h5py.File, one: str, other: str) -> bool:
-    """True if two links lead to the same dataset, also in another file."""
-    first, second = file[one], file[other]
-    return (first.file.filename, first.name) == (second.file.filename, second.name)
-
-
-def _broken(file: h5py.File, path: str) -> str:
-    """Say what a path that cannot be opened points to."""
-    link = file.get(path, getlink=True) if path.strip("/") else None
-    if isinstance(link, h5py.ExternalLink):
-        return f"{file.filename}::{path} links to {link.filename}::{link.path}, which is not there: put it beside"
-    return f"{file.filename} has nothing at {path}"
 
 
 def scan_name(path: str, located: Located, several: bool) -> str:

@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 
 from stream.events import EMPTY, Array, Detector
-from stream.formats.locate import Located, nx_class, text
+from stream.formats.locate import Located
+from stream.formats.nexus import nx_class, text
 from stream.formats.units import PER_UNIT
 
 MOST_ITEMS, LONGEST = 1000, 64

@@ -53,9 +53,16 @@ def follow(dataset: h5py.Dataset, channel: int | None = None) -> tuple[tuple[Seg
 def _source(dataset: h5py.Dataset, source: Any, path: str) -> Segment | None:
     """The segment that one mapping of a virtual dataset stands for, None unless it maps whole, consecutive frames."""
     try:
-        low, high = source.vspace.get_select_bounds()
-        source_low, source_high = source.src_space.get_select_bounds()
+        low, high = _bounds(source.vspace)
         chosen = source.vspace.get_select_npoints(), source.src_space.get_select_npoints()
+        if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:  # the whole source, of a shape that is not stored
+            source_low, source_high = (
+                (0,) * len(low),
+                tuple(int(last - first) for first, last in zip(low, high, strict=True)),
+            )
+            chosen = chosen[0], chosen[0]
+        else:
+            source_low, source_high = _bounds(source.src_space)
     except (ValueError, RuntimeError):  # unlimited selections
         return None
     count = high[0] - low[0] + 1
@@ -65,6 +72,14 @@ def _source(dataset: h5py.Dataset, source: Any, path: str) -> Segment | None:
     if not whole or source_high[0] - source_low[0] + 1 != count or "%" in source.file_name + source.dset_name:
         return None
     return Segment(path, source.dset_name, int(low[0]), int(count), int(source_low[0]))
+
+
+def _bounds(space: h5py.h5s.SpaceID) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """First and last element of a selection."""
+    if space.get_select_type() == h5py.h5s.SEL_ALL:
+        return (0,) * len(space.shape), tuple(size - 1 for size in space.shape)
+    low, high = space.get_select_bounds()
+    return tuple(int(part) for part in low), tuple(int(part) for part in high)
 
 
 def sequence(group: h5py.Group, members: Sequence[str]) -> tuple[tuple[Segment, ...], tuple[str, ...]]:

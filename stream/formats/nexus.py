@@ -1,0 +1,76 @@
+"""NeXus conventions and links in HDF5 files, as far as they lead to frames."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import h5py
+import numpy as np
+
+
+def is_stack(thing: Any, *, flat: bool = False) -> bool:
+    """True for a numeric dataset of at least three dimensions, or two where `flat`; thin ones are not images."""
+    least = 2 if flat else 3
+    return (
+        isinstance(thing, h5py.Dataset)
+        and thing.dtype.kind in "uifb"
+        and thing.ndim >= least
+        and (flat or min(thing.shape[-2:]) > 1)
+    )
+
+
+def nx_class(group: h5py.Group) -> str:
+    """The NeXus class of a group, "" without."""
+    return text(group.attrs.get("NX_class", ""))
+
+
+def signal_of(group: h5py.Group) -> str:
+    """Name of the signal of an NXdata group, `data` where it does not say."""
+    return text(group.attrs.get("signal", "")) or "data"
+
+
+def text(value: Any) -> str:
+    """A string attribute or scalar dataset value, however it was stored."""
+    if isinstance(value, np.ndarray):
+        value = value.flat[0] if value.size else ""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value if value is not None else "")
+
+
+def some(lines: Iterable[str], join: str = "; ") -> str:
+    """The first three of many lines, and how many more there are."""
+    every = list(lines)
+    return join.join(every[:3]) + (f"{join}and {len(every) - 3} more" if len(every) > 3 else "")
+
+
+def peek(group: h5py.Group, path: str) -> Any:
+    """The object at a path, None where its link is broken."""
+    try:
+        return group[path]
+    except (KeyError, OSError, ValueError):
+        return None
+
+
+def default_signal(group: h5py.Group) -> str | None:
+    """Follow the chain of NeXus `@default` attributes to the signal of an NXdata."""
+    for _ in range(8):
+        if nx_class(group) == "NXdata":
+            return f"{group.name}/{signal_of(group)}"
+        default = text(group.attrs.get("default"))
+        below = peek(group, default) if default else None
+        if not isinstance(below, h5py.Group):
+            return None
+        group = below
+    return None
+
+
+def same_dataset(file: h5py.File, one: str, other: str) -> bool:
+    """True if two links lead to the same dataset, also in another file."""
+    first, second = file[one], file[other]
+    return (first.file.filename, first.name) == (second.file.filename, second.name)
+
+
+def broken_link(file: h5py.File, path: str) -> str:
+    """Say what a path that cannot be opened points to."""
+    link = file.get(path, getlink=True) if path.strip("/") else None
+    if isinstance(link, h5py.ExternalLink):
+        return f"{file.filename}::{path} links to {link.filename}::{link.path}, which is not there: put it beside"
+    return f"{file.filename} has nothing at {path}"
