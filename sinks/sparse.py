@@ -5,6 +5,7 @@ reader with swmr=True. The ledger, flushing and resuming are those of every file
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from pydantic import Field
 from sinks.filesink import FileOptions, FileSink
 from sinks.sparse_content import SparseContent
 from sinks.sparse_merge import merge_late
-from stream.events import Frame, ScanEnd, ScanStart
+from stream.events import Frame, FrameStatus, ScanEnd, ScanStart
 from stream.ledger import Stored
 from stream.products import Product
 from stream.roles import Counters
@@ -50,6 +51,16 @@ class SparseSink:
     @configuration.setter
     def configuration(self, document: Mapping[str, Any] | None) -> None:
         self.file.configuration = document
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the current or latest scan."""
+        return self.file.path
+
+    @property
+    def counts(self) -> Mapping[FrameStatus, int]:
+        """The reconciled ledger of the latest scan."""
+        return self.file.counts
 
     def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
         """Open the file or go on with it. A merge that a kill interrupted is done now. Raises SinkFailed."""

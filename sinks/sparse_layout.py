@@ -71,7 +71,7 @@ def declare_static(
     layout.attrs.update(
         {
             "NX_class": "NXroot",
-            "creator": f"inbeam_{version()}",
+            "creator": f"pyFAI sparse frames by inbeam {version()}",  # fabio goes by the first word
             "default": ENTRY.strip("/"),
             "file_time": now_text(),
             "HDF5_Version": h5py.version.hdf5_version,

@@ -40,11 +40,10 @@ class PeakTable:
         """The peaks of one frame."""
         number = len(found["peak_intensity"])
         self._number.put(index, number)
-        self.extend(index + 1, number)
+        self.extend(index + 1, max(1, number))
         for name, source in PEAK_COLUMNS.items():
-            if number:
-                values = found[source] if source else found["peak_intensity"] / found["peak_sigma"]
-                self._columns[name][index, :number] = values
+            values = found[source] if source else found["peak_intensity"] / found["peak_sigma"]
+            self._columns[name][index, : max(1, number)] = values if number else 0
 
     def extend(self, frames: int, width: int = 0) -> None:
         """Make room; new places read 0."""

@@ -85,7 +85,8 @@ class OpenclEngine:
         self._indices = self._send(indices if members else np.zeros(1, np.int32))
         self._start = self._send(np.concatenate(([0], np.cumsum(polar.members))).astype(np.int32))
         self._bin_of = self._send(polar.bin_of)
-        self._mean, self._deviation = self._room(4 * polar.bins), self._room(4 * polar.bins)
+        each = [self._room(4 * polar.bins) for _ in range(4)]
+        self._mean, self._deviation, self._remaining, self._state = each
         self._bound, self._found, self._number = self._room(4 * polar.bins + 4), self._room(4 * pixels), self._room(4)
 
     def run(self, image: Array) -> Sparse:
@@ -105,11 +106,13 @@ class OpenclEngine:
             "gather", self._members, self._image, self._corrected, self._norm, self._variance, norm, variance,
             self._indices, members, self._value, self._weight, self._spread,
         )  # fmt: skip
-        self._kernels["clip"](
-            self._queue, (bins * self._group,), (self._group,), self._start, self._value, self._weight, self._spread,
-            np.int32(self._model), np.float64(recipe.cutoff_clip), np.int32(recipe.cycle), np.float32(recipe.empty),
-            self._mean, self._deviation, cl.LocalMemory(8 * self._group),
-        )  # fmt: skip
+        for cycle in range(recipe.cycle + 1):
+            self._kernels["clip"](
+                self._queue, (bins * self._group,), (self._group,),
+                self._start, self._value, self._weight, self._spread, np.int32(cycle), np.int32(recipe.cycle), np.int32(self._model), np.float64(recipe.cutoff_clip),
+                np.float32(recipe.empty), self._remaining, self._state, self._mean, self._deviation,
+                cl.LocalMemory(8 * self._group),
+            )  # fmt: skip
         mean, deviation = np.empty(bins, np.float32), np.empty(bins, np.float32)
         cl.enqueue_copy(self._queue, mean, self._mean)
         cl.enqueue_copy(self._queue, deviation, self._deviation)

@@ -2,8 +2,6 @@
  * kernels follow line by line: sums in double, decisions in float. COUNT is the type of the raw counts. */
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 
-typedef struct { double total, norm, square, variance; int size; } Sums;
-
 /* x = (raw - dark) / norm of every pixel, NaN where invalid. limits: low, high, dummy_low, dummy_high. */
 kernel void correct(global const COUNT *image, global const float *dark, global const float *norm,
                     int has_dark, int has_norm, double4 limits, int size, global float *corrected)
@@ -48,72 +46,69 @@ static double add_up(double mine, local double *shared)
     return sum;
 }
 
-static Sums sums(global const float *value, global const float *weight, global const float *spread, int begin, int end,
-                 local double *shared)
-{
-    double total = 0, norm = 0, square = 0, variance = 0, size = 0;
-    for (int k = begin + get_local_id(0); k < end; k += get_local_size(0)) {
-        double w = weight[k];
-        if (w == 0) continue;
-        total += w * value[k];
-        norm += w;
-        square += w * w;
-        variance += spread[k];
-        size += 1;
-    }
-    Sums found;
-    found.total = add_up(total, shared);
-    found.norm = add_up(norm, shared);
-    found.square = add_up(square, shared);
-    found.variance = add_up(variance, shared);
-    found.size = (int)add_up(size, shared);
-    return found;
-}
+/* One workgroup, of a power of two, takes one bin through one cycle; cycle 0 is the first mean and deviation.
+ * model: 0 variance, 1 azimuthal, 2 hybrid. state: remaining pixels (Chauvenet's n), and what comes next. A bin that is
+ * done goes through with no pixels: every work-item meets every barrier, which some drivers need. */
+enum { DONE = 1, SCATTERED = 2 };
 
-static double scatter(global const float *value, global const float *weight, int begin, int end, double mean,
-                      local double *shared)
-{
-    double total = 0;
-    for (int k = begin + get_local_id(0); k < end; k += get_local_size(0)) {
-        double distance = weight[k] * (value[k] - mean);
-        total += distance * distance;
-    }
-    return add_up(total, shared);
-}
-
-/* One workgroup, of a power of two, clips one bin. model: 0 variance, 1 azimuthal, 2 hybrid. */
 kernel void clip(global const int *start, global const float *value, global float *weight, global const float *spread,
-                 int model, double cutoff, int cycles, float empty, global float *means, global float *deviations,
-                 local double *shared)
+                 int cycle, int cycles, int model, double cutoff, float empty, global int *remaining,
+                 global int *state, global float *means, global float *deviations, local double *shared)
 {
-    int bin = get_group_id(0), begin = start[bin], end = start[bin + 1];
-    int remaining = max(3, end - begin);
-    int scattered = model == 1 || (model == 2 && cycles > 0);
-    Sums s = sums(value, weight, spread, begin, end, shared);
-    float mean = empty, deviation = empty;
-    for (int cycle = 0; s.size > 0; cycle++) {
-        mean = (float)s.total / (float)s.norm;
-        double v = scattered ? scatter(value, weight, begin, end, s.total / s.norm, shared) : s.variance;
-        deviation = sqrt((float)v / (float)s.square);
-        if (cycle >= cycles || !isfinite(mean) || !isfinite(deviation) || (model == 2 && !scattered)) break;
-        float reach = deviation * (float)fmax(cutoff, sqrt(2.0 * log(remaining / sqrt(2.0 * M_PI))));
-        double lost = 0;
-        for (int k = begin + get_local_id(0); k < end; k += get_local_size(0)) {
-            if (weight[k] != 0 && fabs(value[k] - mean) > reach) {
-                weight[k] = 0;
-                lost += 1;
-            }
+    int bin = get_group_id(0), here = get_local_id(0), step = get_local_size(0);
+    int begin = start[bin], members = max(3, start[bin + 1] - begin), before = state[bin];
+    int scattered = cycle == 0 ? (model == 1 || (model == 2 && cycles > 0)) : ((before & SCATTERED) != 0);
+    int done = cycle > 0 && (before & DONE);
+    int end = done ? begin : start[bin + 1];
+    int n = cycle == 0 ? members : remaining[bin];
+    float mean = means[bin], deviation = deviations[bin];
+
+    float reach = deviation * (float)fmax(cutoff, sqrt(2.0 * log(n / sqrt(2.0 * M_PI))));
+    double lost = 0;
+    for (int k = begin + here; k < end; k += step) {
+        if (cycle > 0 && weight[k] != 0 && fabs(value[k] - mean) > reach) {
+            weight[k] = 0;
+            lost += 1;
         }
-        int discarded = (int)add_up(lost, shared);
-        if (discarded == 0 && model != 2) break;
-        remaining = max(3, remaining - discarded);
-        if (model == 2 && (discarded == 0 || cycle + 1 == cycles)) scattered = 0;
-        s = sums(value, weight, spread, begin, end, shared);
-        if (s.size == 0) mean = deviation = empty;
     }
-    if (get_local_id(0) == 0) {
+    int discarded = (int)add_up(lost, shared);
+    int settled = cycle > 0 && discarded == 0;
+    n = max(3, n - discarded);
+    if (model == 2 && cycle > 0 && (settled || cycle == cycles)) scattered = 0;
+
+    double total = 0, norm = 0, square = 0, variance = 0, size = 0;
+    for (int k = begin + here; k < end; k += step) {
+        double w = weight[k];
+        if (w != 0) {
+            total += w * value[k];
+            norm += w;
+            square += w * w;
+            variance += spread[k];
+            size += 1;
+        }
+    }
+    total = add_up(total, shared);
+    norm = add_up(norm, shared);
+    square = add_up(square, shared);
+    variance = add_up(variance, shared);
+    size = add_up(size, shared);
+    double centre = total / norm, around = 0;
+    for (int k = begin + here; k < end; k += step) {
+        double distance = weight[k] != 0 ? weight[k] * (value[k] - centre) : 0;
+        around += distance * distance;
+    }
+    around = add_up(around, shared);
+
+    if (here == 0 && !done) {
+        if (!(settled && model != 2)) {
+            mean = size > 0 ? (float)total / (float)norm : empty;
+            deviation = size > 0 ? sqrt((float)(scattered ? around : variance) / (float)square) : empty;
+        }
+        int over = size == 0 || settled || !isfinite(mean) || !isfinite(deviation);
         means[bin] = mean;
         deviations[bin] = deviation;
+        remaining[bin] = n;
+        state[bin] = (over ? DONE : 0) | (scattered ? SCATTERED : 0);
     }
 }
 
