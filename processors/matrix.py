@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 Range = tuple[float, float]
-FORMAT = 1
+FORMAT = 2
 """Counted up when the kept arrays change their meaning."""
 
 
@@ -112,20 +112,25 @@ def _make(request: Request, mask: Mask) -> dict[str, Array]:
     if own is not None and own.shape == request.shape:
         everything |= (own != 0).astype(np.int8)
     radial_range = None if request.radial_range is None else tuple(end / unit.scale for end in request.radial_range)
+    azimuth_range = integrator.normalize_azimuth_range(request.azimuth_range)
     try:
-        sparse = integrator.setup_sparse_integrator(
-            request.shape,
-            (request.npt, request.npt_azimuthal) if request.npt_azimuthal else request.npt,
-            everything,
-            radial_range,
-            integrator.normalize_azimuth_range(request.azimuth_range),
-            mask_checksum=0,
-            unit=(unit, CHI_DEG) if request.npt_azimuthal else unit,
-            split=request.splitting,
-            algo="CSR",
-            empty=0.0,
-            scale=False,
-        )
+        if request.npt_azimuthal and request.splitting == "full":
+            sparse, indices, data, indptr = _full_cake(integrator, request, everything, radial_range, azimuth_range)
+        else:
+            sparse = integrator.setup_sparse_integrator(
+                request.shape,
+                (request.npt, request.npt_azimuthal) if request.npt_azimuthal else request.npt,
+                everything,
+                radial_range,
+                azimuth_range,
+                mask_checksum=0,
+                unit=(unit, CHI_DEG) if request.npt_azimuthal else unit,
+                split=request.splitting,
+                algo="CSR",
+                empty=0.0,
+                scale=False,
+            )
+            indices, data, indptr = sparse.indices, sparse.data, sparse.indptr
     except (RuntimeError, ValueError, AssertionError, ZeroDivisionError, IndexError) as error:
         raise ConfigError([("integrate", f"pyFAI cannot make the bins: {error}; check geometry and ranges")]) from error
     if request.npt_azimuthal:
@@ -133,7 +138,7 @@ def _make(request: Request, mask: Mask) -> dict[str, Array]:
     else:
         radial, azimuthal = sparse.bin_centers * unit.scale, np.empty(0)
     return {
-        **_by_pixel(sparse.data, sparse.indices, sparse.indptr, request),
+        **_by_pixel(data, indices, indptr, request),
         "factor": _factor(integrator, request),
         "radial": np.ascontiguousarray(radial, np.float64),
         "azimuthal": np.ascontiguousarray(azimuthal, np.float64),
@@ -164,6 +169,44 @@ def _integrator(request: Request) -> "AzimuthalIntegrator":
             ]
         )
     return integrator
+
+
+def _full_cake(
+    integrator: "AzimuthalIntegrator",
+    request: Request,
+    mask: Array,
+    radial_range: tuple[float, ...] | None,
+    azimuth_range: tuple[float, ...] | None,
+) -> tuple[Any, Array, Array, Array]:
+    """Full splitting in 2D, called as `setup_sparse_integrator` does, but with a copy of the first usable pixel before
+    all others, which is then taken out again: pyFAI 2026.9 reads the azimuthal extent of the first pixel it comes to
+    from uninitialised memory, so that its shares differ from process to process.
+    """
+    from pyFAI.ext.splitPixelFullCSR import FullSplitCSR_2d
+    from pyFAI.units import CHI_DEG, to_unit
+
+    unit = to_unit(request.unit)
+    corners = integrator.array_from_unit(request.shape, "corner", (unit, CHI_DEG), scale=False).reshape(-1, 4, 2)
+    usable = np.flatnonzero(mask.ravel() == 0)
+    first = usable[0] if usable.size else 0
+    sparse = FullSplitCSR_2d(
+        np.concatenate((corners[first : first + 1], corners)),
+        bins=(request.npt, request.npt_azimuthal),
+        pos0_range=radial_range,
+        pos1_range=azimuth_range,
+        mask=np.concatenate((mask.ravel()[first : first + 1], mask.ravel())),
+        mask_checksum=0,
+        allow_pos0_neg=not unit.positive,
+        unit=(unit, CHI_DEG),
+        empty=0.0,
+        chiDiscAtPi=integrator.chiDiscAtPi,
+        pos1_period=CHI_DEG.period,
+        orientation=int(integrator.detector.orientation),
+    )
+    real = sparse.indices > 0
+    row = np.repeat(np.arange(len(sparse.indptr) - 1), np.diff(sparse.indptr))[real]
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(row, minlength=len(sparse.indptr) - 1))))
+    return sparse, sparse.indices[real] - 1, sparse.data[real], indptr
 
 
 def _factor(integrator: "AzimuthalIntegrator", request: Request) -> Array:

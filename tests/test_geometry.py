@@ -153,6 +153,19 @@ def test_bins_of_a_cake_are_azimuthal_major() -> None:
     assert (chi >= limits[sector] - 1e-3).all() and (chi <= limits[sector + 1] + 1e-3).all()
 
 
+def test_the_first_pixel_of_a_cake_lies_where_its_corners_say() -> None:
+    """pyFAI 2026.9 itself gets its azimuthal shares from uninitialised memory: see `matrix._full_cake`."""
+    found = matrix(npt_azimuthal=360, splitting="full")
+    shares, sectors = found.coefs[: found.starts[1]], found.bins[: found.starts[1]] // 20
+    assert (shares >= -1e-6).all() and shares.sum() == pytest.approx(1, abs=1e-5)
+    chi = [np.degrees(np.arctan2((y - 20.25) * 0.172, (x - 24.5) * 0.075)) for y in (0, 1) for x in (0, 1)]
+    limits = edges(found.azimuthal)
+    assert limits is not None
+    large = sectors[shares > 1e-5]
+    assert limits[large.min()] <= min(chi) + 0.02 and limits[large.max() + 1] >= max(chi) - 0.02
+    assert limits[large.min() + 1] >= min(chi) - 0.02 and limits[large.max()] <= max(chi) + 0.02
+
+
 def test_many_bins_take_wider_numbers() -> None:
     assert matrix().bins.dtype == np.uint16
     assert matrix(npt_azimuthal=3500).bins.dtype == np.uint32
