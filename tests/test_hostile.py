@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dectris_messages import pixels, stream2_image, stream2_start, v1_header, v1_image
+from fuzz.run import Fault, Fuzzer
 from hostile_corpus import Case, garbage, simplon_cases, simplon_headers, stream2_cases
 
 from stream import capture
@@ -29,7 +30,9 @@ ALLOCATED = 256 * 2**20
 
 @contextmanager
 def limited_memory() -> Iterator[None]:
-    """Any allocation beyond ALLOCATED fails, touched or not, and with it the test."""
+    """Any allocation beyond ALLOCATED fails, touched or not, and with it the test. Compilers are done before."""
+    for payload in Fuzzer(seed=0, chunk=0).payloads:
+        decode(payload)
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
     before = resource.getrlimit(resource.RLIMIT_AS)
     if pages:
@@ -169,3 +172,22 @@ def test_recorded_messages_damaged_at_random_places_hurt_nobody(make: Any, name:
             frame = good_frame(decoder.feed(good, 0.0), 1)
             assert frame.scan == scan.uid
     np.testing.assert_array_equal(decode(frame.payloads["threshold_1"]), reference)
+
+
+def test_a_short_fuzz_run_finds_nothing() -> None:
+    with limited_memory():
+        counts = Fuzzer(seed=20261120, chunk=0).run(3000)
+    assert counts["good frames between"] == 60
+    assert min(counts["stream2"], counts["simplon"], counts["captures"], counts["payloads corrupt"]) > 10
+
+
+@pytest.mark.parametrize("fault", ["raises", "deaf", "internal"])
+def test_the_fuzz_run_finds_a_decoder_that_is_broken(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: stream2.Decoder, parts: Sequence[memoryview], received: float) -> list[Event]:
+        if fault == "raises":
+            raise IndexError("a bug of ours")
+        return [] if fault == "deaf" else [Note(f"{FAULT} IndexError")]
+
+    monkeypatch.setattr(stream2.Decoder, "feed", broken)
+    with pytest.raises(Fault):
+        Fuzzer(seed=1, chunk=0).run(200)
