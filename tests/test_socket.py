@@ -17,6 +17,7 @@ from stream import simplon, stream2
 from stream.errors import SourceLost
 from stream.events import EndStatus, Event, Frame, Note, ScanEnd
 from stream.roles import Source
+from stream.wire.socket import Disturbance
 from stream.wire.source import SocketSource
 
 Messages = Sequence[Sequence[bytes]]
@@ -221,8 +222,10 @@ def test_curve_keys_let_the_right_detector_in(detectors: Detectors, tmp_path: Pa
     assert list(events) == []
 
     wrong = stream2_source(endpoint, **keys | {"server_key": tmp_path / "stranger.key"})
-    refused = next(item for item in wrong.receiver if isinstance(item, str))
-    assert "server_key" in refused or "lost" in refused
+    disturbances = (item for item in wrong.receiver if isinstance(item, Disturbance))
+    first = next(item for item in disturbances if item.refused)
+    disturbances.close()
+    assert "server_key" in first.text
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def _record(receiver: Receiver, writer: Writer, messages: int | None, seconds: f
         else:
             writer.flush_due()
             if item is not None:
-                print(f"inbeam capture: {item}", file=sys.stderr)
+                print(f"inbeam capture: {item.text}", file=sys.stderr)
         if (messages is not None and writer.messages >= messages) or (end is not None and time.monotonic() >= end):
             receiver.close()
 

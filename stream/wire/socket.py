@@ -8,6 +8,7 @@ CURVE, where the network is not trusted (it encrypts, and admits only who knows 
 5. DECTRIS detectors do not speak CURVE: put it between the beamline's forwarder and inbeam.
 """
 
+import math
 import re
 import threading
 import time
@@ -28,9 +29,8 @@ from stream.wire.limits import Limits, megabytes
 
 POLL_MS = 100
 RECONNECT_S = 0.5
-ENDPOINT = re.compile(
-    r"tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+|\*):(?P<port>\d{1,5}|\*)|(?:ipc|inproc)://.+"
-)
+QUIET_S = 10.0
+ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+|\*):(?P<port>\d{1,5}|\*)|ipc://.+")
 LOST = zmq.EVENT_DISCONNECTED
 COMING_BACK = zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_CONNECTED
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -40,7 +40,9 @@ class SocketOptions(Options):
     """Where a detector's messages come from, and how much of them is held before the pipeline takes them."""
 
     endpoint: str = Field(description="ZMQ address: tcp://host:port of the detector (of this machine with bind: true)")
-    socket: Literal["pull", "sub"] = Field("pull", description="pull: the detector's PUSH; sub: a forwarder's PUB")
+    socket: Literal["pull", "sub"] = Field(
+        "pull", description="pull: the detector's PUSH; sub: a forwarder's PUB, which drops what is not taken in time"
+    )
     bind: bool = Field(False, description="Wait for senders at this address instead of connecting to it")
     high_water_mark: int = Field(
         128, ge=1, le=1_000_000, description="Messages that ZMQ holds for us; the detector buffers what follows"
@@ -108,6 +110,14 @@ class Message:
     received: float
 
 
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """What happened to the connection, in words. `refused`: it will not mend by itself."""
+
+    text: str
+    refused: bool = False
+
+
 class Receiver:
     """Opens the socket and iterates over its messages until closed."""
 
@@ -119,13 +129,14 @@ class Receiver:
         self.ready = threading.Event()
         """Set as soon as the socket is connecting or bound."""
         self._lost_at: float | None = None
+        self._told: dict[str, float] = {}
 
     def close(self) -> None:
         """Make the iteration end within about 100 ms. From any thread; never blocks."""
         self._closed.set()
 
-    def __iter__(self) -> Iterator[Message | str | None]:
-        """Messages; text on the connection; None after 100 ms of silence. Raises SourceLost if it cannot be opened."""
+    def __iter__(self) -> Iterator[Message | Disturbance | None]:
+        """Messages; disturbances; None after 100 ms of silence. Raises SourceLost if it cannot be opened."""
         context = zmq.Context()
         try:
             with self._open(context) as socket:
@@ -172,7 +183,9 @@ class Receiver:
             ) from error
         return socket
 
-    def _receive(self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> Iterator[Message | str | None]:
+    def _receive(
+        self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]"
+    ) -> Iterator[Message | Disturbance | None]:
         allowed = self._options.limits.parts
         while not self._closed.is_set():
             try:
@@ -190,8 +203,8 @@ class Receiver:
                     parts.append(frame.buffer)
             yield Message(parts, received)
 
-    def _connection(self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> Iterator[str]:
-        """What happened to the connection, in words.
+    def _connection(self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> Iterator[Disturbance]:
+        """What happened to the connection; the same again at most every ten seconds.
 
         libzmq reconnects after a lost connection, but never after a message beyond MAXMSGSIZE or a failed handshake
         (session_base_t::engine_error, protocol_error; measured with 4.3.5): we do, when no retry of its own was seen.
@@ -200,13 +213,20 @@ class Receiver:
             event = int(recv_monitor_message(monitor)["event"])
             if event == LOST:
                 self._lost_at = time.monotonic()
-                yield f"the connection to {self.address} was lost: waiting for it to come back"
+                yield from self._tell(f"the connection to {self.address} was lost: waiting for it to come back")
             elif event & COMING_BACK:
                 self._lost_at = None
             elif event & REFUSED:
-                yield f"{self.address} refused the handshake: check server_key and secret_key, and that it speaks ZMQ"
+                text = f"{self.address} refused the handshake: check server_key and secret_key, and that it speaks ZMQ"
+                yield from self._tell(text, refused=True)
         if self._lost_at is not None and time.monotonic() - self._lost_at > RECONNECT_S and not self._options.bind:
             self._lost_at = None
             with suppress(zmq.ZMQError):
                 socket.disconnect(self._options.endpoint)
             socket.connect(self._options.endpoint)
+
+    def _tell(self, text: str, *, refused: bool = False) -> Iterator[Disturbance]:
+        now = time.monotonic()
+        if now - self._told.get(text, -math.inf) > QUIET_S:
+            self._told[text] = now
+            yield Disturbance(text, refused)

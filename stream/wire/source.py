@@ -46,9 +46,10 @@ class SocketSource:
             if isinstance(message, Message):
                 yield from self._decoder.feed(message.parts, message.received)
             elif message is not None:
-                log.warning(message)
-                if self._decoder.scan is not None:
-                    yield Note(message, self._decoder.scan.uid, harmless=True)  # what it cost is in the ledger
+                scan = self._decoder.scan
+                log.log(logging.WARNING if message.refused or scan is not None else logging.INFO, message.text)
+                if scan is not None:
+                    yield Note(message.text, scan.uid, harmless=True)  # what it cost is in the ledger
         yield from self._decoder.finish(EndStatus.STOPPED)
 
     def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
