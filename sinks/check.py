@@ -20,6 +20,8 @@ from stream.events import Encoding, FrameStatus, Payload
 from stream.wire.payload import decode
 
 MOST_PROBLEMS = 20
+NOT_ROWS = ("frame_number", "frame_ptr", "index", "intensity", "errors")
+"""What grows in an NXdata group, but not by one row of results per frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def _stored_as(encoding: Encoding) -> Encoding:
 
 
 def _results(file: Any, held: Any, length: int) -> Iterator[str]:
-    """Every floating-point result of a frame that the ledger calls received is there, and not all NaN."""
+    """Every result of a frame that the ledger calls received is there, and what is plotted is not all NaN."""
     entry, seen = file["entry"], set()
     for name in sorted(entry, key=lambda name: (name == "data", name)):  # `data` is the first product again
         if not isinstance(entry.get(name, getlink=True), h5py.HardLink) or not isinstance(entry[name], h5py.Group):
@@ -151,18 +153,29 @@ def _results(file: Any, held: Any, length: int) -> Iterator[str]:
         for field, dataset in group.items():
             if not isinstance(dataset, h5py.Dataset) or dataset.chunks is None or dataset.maxshape[0] is not None:
                 continue
-            if "encoding" in dataset.attrs or field == "frame_number" or "frame_ptr" in group:
-                continue
-            yield from _rows(f"{name}/{field}", dataset, held, length)
+            if "encoding" not in dataset.attrs and field not in NOT_ROWS:
+                yield from _rows(f"{name}/{field}", dataset, held, length, field == group.attrs["signal"])
+        if "frame_ptr" in group:
+            yield from _pointers(name, group)
 
 
-def _rows(name: str, dataset: Any, held: Any, length: int) -> Iterator[str]:
+def _pointers(name: str, group: Any) -> Iterator[str]:
+    """Sparse frames: the pixels of frame i are frame_ptr[i] to frame_ptr[i + 1] of `index` and `intensity`."""
+    pointer = group["frame_ptr"][:].astype(np.int64)
+    for frame in np.flatnonzero(np.diff(pointer) < 0).tolist():
+        yield f"frame {frame}: {name}/frame_ptr goes back"
+    for field in ("index", "intensity"):
+        if len(pointer) and pointer.max() > group[field].shape[0]:
+            yield f"{name}/frame_ptr reaches {pointer.max()}, {field} has only {group[field].shape[0]} elements"
+
+
+def _rows(name: str, dataset: Any, held: Any, length: int, plotted: bool) -> Iterator[str]:
     if dataset.shape[0] != length:
         yield f"{name} has {dataset.shape[0]} rows, the ledger {length}"
     there = rows_present(dataset, held)
     for index in held[~there].tolist():
         yield f"frame {index}: {name} is not in the file, though the frame was received"
-    if dataset.dtype.kind != "f":
+    if dataset.dtype.kind != "f" or not plotted:
         return
     step = max(1, 4_194_304 // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
     for first in range(0, dataset.shape[0], step):

@@ -76,6 +76,8 @@ class Flat:
 
     The last, half-filled chunk is written uncompressed at each flush, in place, and compressed once it is full: a
     flush costs at most one uncompressed chunk in all, not one more copy of the chunk each time.
+
+    length: go on behind this element; what lies there is written over, but not cut off, which SWMR does not allow.
     """
 
     def __init__(self, dataset: Any, length: int | None = None) -> None:
@@ -85,8 +87,6 @@ class Flat:
         self._tail = np.zeros(self._chunk, dataset.dtype)
         held = self.length % self._chunk
         self._tail[:held] = dataset[self.length - held : self.length]
-        if length is not None and length < dataset.shape[0]:
-            dataset.id.set_extent((length,))
         self._stored: int = dataset.shape[0]
         self._dirty = False
 

@@ -147,7 +147,7 @@ class SwmrFile:
         return Flat(dataset)
 
     def reopened_flat(self, path: str, length: int | None = None) -> "Flat":
-        """The Flat of a dataset that is there already; what lies behind `length` is given up."""
+        """The Flat of a dataset that is there already; what lies behind `length` is written over."""
         return Flat(self._file[path], length)
 
     def cell(self, path: str, value: Any, dtype: Any = None) -> "Cell":
