@@ -5,6 +5,7 @@ that corrects, masks and sums at once.
 """
 
 import json
+import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -21,11 +22,14 @@ from processors.matrix import Matrix, Request, edges, matrix_for
 from processors.opencl.device import choose
 from processors.opencl.engine import OpenClEngine
 from processors.plan import Engine, ErrorModel, make_plan
+from stream.errors import ConfigError
 from stream.events import Frame, ScanEnd, ScanStart
 from stream.products import Axis, Product
 from stream.products import Field as Result
 from stream.registry import Options
 from stream.work import Work
+
+log = logging.getLogger("inbeam")
 
 
 class Config(Options):
@@ -111,11 +115,16 @@ class Integrate:
         matrix = matrix_for(request, bad)
         plan = make_plan(matrix, correction, config.error_model, config.empty)
         cpu = CpuEngine(plan, scan.dtype.newbyteorder("="))
-        self._engine = cpu
-        device = None if config.device == "cpu" else choose(config.device)
+        self._engine, where = cpu, "cpu"
+        device = choose(config.device)
         if device is not None:
-            self._engine = OpenClEngine(plan, scan.dtype.newbyteorder("="), device)
-        where = f"{device} ({device.name})" if device else "cpu"
+            try:
+                self._engine = OpenClEngine(plan, scan.dtype.newbyteorder("="), device)
+                where = f"{device} ({device.name})"
+            except ConfigError as error:
+                if config.device != "auto":
+                    raise
+                log.warning("integrating on the CPU: %s", error)
         return (self._product(matrix, request, correction, cpu, where),)
 
     def process(self, work: Work) -> None:

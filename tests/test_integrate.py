@@ -407,6 +407,20 @@ def test_a_poni_for_another_detector_names_both_shapes(tmp_path: Path) -> None:
         run(rings(), {"poni": poni, "npt": 50})
 
 
+def test_the_gaps_that_pyfai_knows_of_a_detector_are_masked_too(tmp_path: Path) -> None:
+    poni = tmp_path / "pilatus.poni"
+    poni.write_text(
+        "poni_version: 2\nDetector: Pilatus300k\nDetector_config: {}\nDistance: 0.1\nPoni1: 0.05\nPoni2: 0.04\n"
+        "Rot1: 0\nRot2: 0\nRot3: 0\nWavelength: 1e-10\n"
+    )
+    image = rings("int32", shape=(619, 487))
+    options = {"poni": poni, "npt": 200, "error_model": "poisson"}
+    _, result = run(image, options)
+    assert_agrees(result, by_pyfai(poni, image, options))
+    image[195:212] = 10**6  # a gap of this detector
+    np.testing.assert_array_equal(run(image, options)[1]["I"], result["I"])
+
+
 def test_a_frame_of_another_type_than_its_scan_fails_with_both_named(poni: Path) -> None:
     work, processor = Work(), integrate.create(integrate.Config(poni=poni, npt=30))
     processor.start(scan_of(rings()), work)

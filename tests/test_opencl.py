@@ -162,6 +162,20 @@ class TestOnADevice:
             np.testing.assert_allclose(other["I"], results[0]["I"], rtol=1e-5)
             np.testing.assert_allclose(other["I_errors"], results[0]["I_errors"], rtol=1e-5)
 
+    def test_auto_falls_back_to_the_cpu_if_the_device_fails(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(*_: Any) -> None:
+            raise ConfigError([("integrate.device", "out of memory")])
+
+        monkeypatch.setattr(integrate, "choose", lambda wish: devices()[0] if wish != "cpu" else None)
+        monkeypatch.setattr(integrate, "OpenClEngine", refuse)
+        scan = ScanStart("uid", "1", SHAPE, np.dtype("uint16"), ("a",), None, HEADER, 0.0)
+        (product,) = integrate.create(integrate.Config(device="auto")).start(scan, Work())
+        assert product.parameters["device"] == "cpu" and "out of memory" in caplog.text
+        with pytest.raises(ConfigError, match="out of memory"):
+            integrate.create(integrate.Config(device="opencl")).start(scan, Work())
+
     def test_a_device_that_is_not_there_is_told_with_those_that_are(self) -> None:
         with pytest.raises(ConfigError, match=r"no device opencl:99,0; there are opencl:0,0 \("):
             choose("opencl:99,0")
