@@ -16,7 +16,7 @@ import cbor2
 import pytest
 import zmq
 from dectris_messages import stream2_end, stream2_image, stream2_start, v1_end, v1_header, v1_image
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -27,6 +27,8 @@ from stream.events import EndStatus, Event, Frame, Note, ScanEnd, ScanStart
 from stream.roles import Source
 from stream.wire.capture import Reader, Recorded, Writer
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The machine may be busy with other things."""
 Messages = Sequence[Sequence[bytes]]
 STREAM2: Messages = [[stream2_start()], *([stream2_image(index)] for index in range(5)), [stream2_end()]]
 SIMPLON: Messages = [v1_header(), *(v1_image(index) for index in range(5)), v1_end()]
@@ -58,7 +60,7 @@ def as_lists(messages: Messages) -> list[list[bytes]]:
 
 
 @given(st.lists(st.lists(st.binary(max_size=300), min_size=1, max_size=5), max_size=6))
-@settings(max_examples=50, deadline=None)
+@settings(PATIENT, max_examples=50)
 def test_messages_are_read_back_byte_for_byte(
     tmp_path_factory: pytest.TempPathFactory, messages: list[list[bytes]]
 ) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import cbor2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream.wire import cbor
 from stream.wire.cbor import CborError, Simple, Tag, Truncated
 from stream.wire.limits import Limits
 
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The machine may be busy with other things."""
 SCALARS = (
     st.integers(-(2**64), 2**64 - 1)
     | st.floats(allow_nan=False)
@@ -55,7 +57,7 @@ def comparable(value: Any) -> Any:
 
 
 @given(DOCUMENTS, st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(PATIENT, max_examples=300)
 def test_whatever_cbor2_writes_is_read_back(document: Any, canonical: bool) -> None:
     data = cbor2.dumps(document, canonical=canonical)
     assert comparable(cbor.loads(data)) == comparable(document)
@@ -63,7 +65,7 @@ def test_whatever_cbor2_writes_is_read_back(document: Any, canonical: bool) -> N
 
 
 @given(DOCUMENTS)
-@settings(max_examples=100, deadline=None)
+@settings(PATIENT, max_examples=100)
 def test_a_document_cut_anywhere_is_truncated(document: Any) -> None:
     data = cbor2.dumps(document)
     for end in range(len(data)):
@@ -75,7 +77,7 @@ def test_a_document_cut_anywhere_is_truncated(document: Any) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=1000, deadline=None)
+@settings(PATIENT, max_examples=1000)
 def test_any_bytes_give_a_value_or_a_cbor_error(data: bytes) -> None:
     try:
         value = cbor.loads(data)
@@ -196,7 +198,7 @@ def test_a_message_beyond_the_size_limit_is_refused_unread() -> None:
 
 
 @given(st.lists(DOCUMENTS, max_size=5))
-@settings(max_examples=50, deadline=None)
+@settings(PATIENT, max_examples=50)
 def test_a_sequence_is_split_into_its_items(documents: list[Any]) -> None:
     items = [cbor2.dumps(document) for document in documents]
     stream = io.BytesIO(b"".join(items))
