@@ -48,7 +48,7 @@ def candidates(image, bin_of, bound, found):  # type: ignore[no-untyped-def]
     return number
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _excess(image, i, position, mean, deviation, noise, limits):  # type: ignore[no-untyped-def]
     """(x - background, sigma) of one pixel; (0, 0) where it is masked, dummy or outside the radial range."""
     nothing = np.float32(0.0)

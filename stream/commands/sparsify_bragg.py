@@ -1,0 +1,248 @@
+"""`inbeam sparsify-bragg`: the command line of pyFAI's sparsify-Bragg, option for option, over the same pipeline.
+
+Each input file becomes one output file. What pyFAI's needs OpenCL for is done on the CPU unless a device is asked for.
+"""
+
+import argparse
+import glob
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from stream.commands.progress import show_progress
+from stream.config import Config, validate
+from stream.errors import ConfigError
+from stream.events import EndStatus
+from stream.pipeline.runner import Run, stop_on_signals
+
+log = logging.getLogger("inbeam")
+
+EXIT_SUCCESS, EXIT_FAILURE, EXIT_ARGUMENT_FAILURE = 0, 1, 2
+FRAMES, COUNTS, LEDGER = "/entry/sparse_frames", "/entry/counts", "/entry/ledger"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of sparsify-Bragg, under their own names, and a few of ours."""
+    parser.add_argument("IMAGE", nargs="*", help="files with input images; each gives its own output file")
+    parser.add_argument("-V", "--version", action="version", version=f"inbeam {version('inbeam')}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="a line for each frame")
+    parser.add_argument("--debug", action="store_true", help="show debug information")
+    parser.add_argument("--profile", action="store_true", help="show where the time goes")
+    group = parser.add_argument_group("main arguments")
+    group.add_argument(
+        "-o",
+        "--output",
+        default="{basename}_sparse.h5",
+        help="name of the output file, in which {basename} is replaced; without it, what is appended to the input's "
+        "name without extension (default: %(default)s)",
+    )
+    group.add_argument("--save-source", action="store_true", help="link to the datasets of the source files")
+    group = parser.add_argument_group("experimental setup")
+    group.add_argument("-b", "--beamline", default="beamline", help="name of the instrument (NXinstrument)")
+    group.add_argument("-p", "--poni", help="geometry description file (mandatory)")
+    group.add_argument("-m", "--mask", help="mask of invalid pixels, nonzero = invalid; default: the detector's own")
+    group.add_argument("--dark", nargs="+", help="raw counts to subtract; several files are averaged (new)")
+    group.add_argument("--flat", nargs="+", help="pixel response to divide by; several are averaged (new)")
+    group.add_argument("--dummy", type=float, help="value of dynamically masked pixels")
+    group.add_argument("--delta-dummy", type=float, help="precision of the dummy value")
+    group.add_argument("--flags", action="store_true", help="mask the largest value and negative counts (new)")
+    group.add_argument("--radial-range", nargs=2, type=float, metavar=("MIN", "MAX"), help="radii considered, in UNIT")
+    group.add_argument("-P", "--polarization", type=float, help="polarization factor of the beam [-1:1]")
+    group.add_argument("-A", "--solidangle", action="store_true", help="correct for the solid angle of the pixels")
+    group = parser.add_argument_group("sigma clipping")
+    group.add_argument("--bins", type=int, default=800, help="number of radial bins (%(default)s)")
+    group.add_argument("--unit", default="r_m", help="radial unit (%(default)s)")
+    group.add_argument("--cycle", type=int, default=5, help="most cycles of clipping (%(default)s)")
+    group.add_argument(
+        "--cutoff-clip", type=float, default=0.0, help="threshold of clipping; at least Chauvenet's (%(default)s)"
+    )
+    group.add_argument("--cutoff-pick", type=float, default=3.0, help="threshold of picking pixels (%(default)s)")
+    group.add_argument(
+        "--error-model",
+        default="poisson",
+        help="poisson, azimuthal, hybrid or the variance as a formula such as 5*I+8 (%(default)s)",
+    )
+    group.add_argument("--noise", type=float, default=1.0, help="added quadratically to the deviation (%(default)s)")
+    group = parser.add_argument_group("peak picking")
+    group.add_argument("--cutoff-peak", type=float, help="find peaks above this threshold, 3 to 5; default: none")
+    group.add_argument("--peak-patch-size", type=int, default=3, help="side of the patch, 3 or 5 (%(default)s)")
+    group.add_argument("--peak-connected", type=int, default=2, help="intense pixels needed in the patch (%(default)s)")
+    group = parser.add_argument_group("OpenCL")
+    group.add_argument("--workgroup", type=int, help="workgroup size: affects the speed, not the result")
+    group.add_argument("--device", nargs=2, type=int, metavar=("PLATFORM", "DEVICE"), help="two numbers as in clinfo")
+    group.add_argument("--device-type", default="all", choices=("all", "cpu", "gpu", "acc"), help="kind of device")
+    group.add_argument(
+        "--engine",
+        choices=("auto", "cpu", "opencl"),
+        default="auto",
+        help="auto: OpenCL if a device, its type or a workgroup is given, else the CPU kernels (new)",
+    )
+    group.add_argument("--workers", type=int, help="worker threads; default: one per core (new)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """0: all is well; 1: frames or files were lost, or could not be written; 2: wrong arguments, or interrupted."""
+    if options.debug:
+        logging.getLogger("inbeam").setLevel(logging.DEBUG)
+    images = sorted(_expanded(options.IMAGE))
+    problems = [("IMAGE", "no input file specified")] if not images else []
+    problems += [("IMAGE", f"no such file: {name}") for name in images if not os.path.exists(name.partition("::")[0])]
+    if not options.poni:
+        problems.append(("--poni", "the geometry is mandatory: give a PONI file made by pyFAI-calib2"))
+    if problems:
+        raise ConfigError(problems)
+    work = [(name, output_name(name, options.output)) for name in images]
+    twice = [str(path) for path in {path for _, path in work} if [path for _, path in work].count(path) > 1]
+    if twice:
+        raise ConfigError([("--output", f"{twice[0]} would be written twice: use {{basename}} in the name")])
+    configs = [(name, path, configure(options, name, path)) for name, path in work]
+    code = EXIT_SUCCESS
+    for name, path, config in configs:
+        done = _one(config, name, path, options)
+        code = code or done
+        if done == EXIT_ARGUMENT_FAILURE:
+            break
+    return code
+
+
+def output_name(name: str, pattern: str) -> Path:
+    """Where the result of this input goes: pyFAI's rule."""
+    name = name.partition("::")[0]
+    if os.path.splitext(pattern)[1].lower() not in (".h5", ".nxs"):
+        pattern += ".h5"
+    if "{basename}" in pattern:
+        return Path(pattern.replace("{basename}", os.path.basename(os.path.splitext(name)[0])))
+    return Path(os.path.splitext(name)[0] + pattern)
+
+
+def _expanded(names: list[str]) -> list[str]:
+    """Patterns that the shell has left are filled in."""
+    found: list[str] = []
+    for name in names:
+        found += glob.glob(name) if glob.has_magic(name) and not os.path.exists(name) else [name]
+    return found
+
+
+def configure(options: argparse.Namespace, name: str, path: Path) -> Config:
+    """The pipeline for one input file. Raises ConfigError with the names of the options."""
+    asked = options.device is not None or options.device_type != "all" or options.workgroup is not None
+    engine = ("opencl" if asked else "cpu") if options.engine == "auto" else options.engine
+    same = (
+        "poni", "mask", "dark", "flat", "dummy", "delta_dummy", "flags", "radial_range", "polarization", "solidangle",
+        "bins", "unit", "cycle", "cutoff_clip", "cutoff_pick", "error_model", "noise", "peak_patch_size",
+        "peak_connected", "workgroup", "device", "device_type",
+    )  # fmt: skip
+    processor = {key: getattr(options, key) for key in same if getattr(options, key) is not None}
+    processor |= {"type": "sparsify", "engine": engine, "cutoff_peak": options.cutoff_peak or None}
+    sink = {
+        "type": "sparse",
+        "path": str(path).replace("{", "{{").replace("}", "}}"),
+        "beamline": options.beamline,
+        "save_source": options.save_source,
+    }
+    document: dict[str, Any] = {
+        "stream": {"type": "files", "files": [glob.escape(name)]},
+        "processors": [processor],
+        "sinks": [sink],
+        "run": {"workers": options.workers or "auto"},
+    }
+    try:
+        return validate(document)
+    except ConfigError as error:
+        told = [(place.replace("processors[0].", "--").replace("_", "-"), text) for place, text in error.problems]
+        raise ConfigError(told) from error
+
+
+def _one(config: Config, name: str, path: Path, options: argparse.Namespace) -> int:
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        stack.enter_context(_replacing(path))
+        progress: Any = stack.enter_context(_lines(name) if options.verbose else show_progress())
+        running = Run(config, reopen=False)
+        stack.enter_context(stop_on_signals(running.stop))
+        report = running.execute(progress)
+        took = time.perf_counter() - began
+    if path.exists():
+        _summarise(name, path, took, options)
+    if any(scan.status is EndStatus.STOPPED for scan in report.scans):
+        return EXIT_ARGUMENT_FAILURE
+    if report.exit_code or not path.exists():
+        print(f"inbeam sparsify-bragg: {name}: {report.summary() or 'nothing was written'}")
+        return EXIT_FAILURE
+    return EXIT_SUCCESS
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[None]:
+    """A finished result of an earlier time is replaced, as pyFAI does, once there is a new one; an unfinished one of
+    ours is gone on with."""
+    aside = path.with_name(f".{path.name}.before")
+    if not path.exists() or _unfinished(path):
+        yield
+        return
+    os.replace(path, aside)
+    try:
+        yield
+    finally:
+        if path.exists():
+            aside.unlink()
+        else:
+            os.replace(aside, path)
+
+
+def _unfinished(path: Path) -> bool:
+    try:
+        with h5py.File(path, "r", libver="v110", swmr=True) as file:
+            return not int(file[f"{LEDGER}/finished"][0])
+    except (OSError, KeyError, ValueError, RuntimeError):
+        return False
+
+
+@contextmanager
+def _lines(name: str) -> Iterator[Any]:
+    """A line ten times a second at most; the frames' own numbers follow from the file (see `_summarise`)."""
+    said = 0
+
+    def show(counters: Any) -> None:
+        nonlocal said
+        if counters.finished != said:
+            said = counters.finished
+            print(f"{name} {said} of {counters.expected or '?'} frames, {counters.rate:.1f} per second", flush=True)
+
+    yield show
+
+
+def _summarise(name: str, path: Path, took: float, options: argparse.Namespace) -> None:
+    """What came out, read back from the file: a line, and one for each frame if asked for."""
+    try:
+        with h5py.File(path, "r") as file:
+            picked = file[f"{COUNTS}/picked"][:]
+            hits = int(file[f"{COUNTS}/hit"][:].sum())
+            peaks = file["/entry/peaks/nPeaks"][:] if "/entry/peaks" in file else None
+            rows, columns = file[f"{FRAMES}/mask"].shape
+            itemsize = file[f"{FRAMES}/intensity"].dtype.itemsize
+    except (OSError, KeyError) as error:
+        log.warning("%s cannot be read: %s", path, error)
+        return
+    held = picked != 2**32 - 1
+    if options.verbose:
+        for number, pixels in enumerate(picked):
+            found = f"{pixels:6d} intense pixels" if held[number] else "no data"
+            more = f" / {peaks[number]:4d} peaks" if peaks is not None and held[number] else ""
+            print(f"{name} frame #{number:04d}, found {found}{more}")
+    count = max(1, int(held.sum()))
+    raw, size = count * rows * columns * itemsize, path.stat().st_size
+    more = f", {int(peaks.sum())} peaks" if peaks is not None else ""
+    print(
+        f"{name} -> {path}: {int(held.sum())} frames, {int(picked[held].sum())} pixels{more}, {hits} hits, "
+        f"{size / 1e6:.2f} MB, {raw / size:.0f} times smaller than raw"
+    )
+    if options.profile:
+        print(f"{took:.3f} s in all, {1e3 * took / count:.2f} ms per frame, set-up and compilation included")
