@@ -55,6 +55,9 @@ class FrameStatus(IntEnum):
         return self in (FrameStatus.RECEIVED, FrameStatus.DUPLICATE, FrameStatus.LATE)
 
 
+NO_COUNTS: Mapping[FrameStatus, int] = MappingProxyType({})
+
+
 class EndStatus(StrEnum):
     """How a scan ended."""
 
@@ -186,7 +189,7 @@ class ScanEnd:
     status: EndStatus = EndStatus.COMPLETE
     announced: int | None = None
     expected: int = 0
-    counts: Mapping[FrameStatus, int] = field(default_factory=lambda: EMPTY)  # type: ignore[arg-type, unused-ignore]
+    counts: Mapping[FrameStatus, int] = field(default_factory=lambda: NO_COUNTS)
     notes: tuple[str, ...] = ()
 
 

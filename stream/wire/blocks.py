@@ -6,6 +6,8 @@ Layout of a bitshuffled block: bitshuffle, Masui et al., Astronomy and Computing
 holds one bit of n elements, least significant bit first.
 """
 
+from typing import Any
+
 import llvmlite.binding
 import numpy as np
 from numba import njit, types
@@ -16,7 +18,7 @@ OK, TRUNCATED, BAD_BLOCK = 0, 1, 2
 
 # By name rather than by address, so that numba can keep the compiled code on disk from run to run.
 llvmlite.binding.add_symbol("inbeam_lz4_decompress_safe", lz4_decompress_address())
-lz4 = types.ExternalFunction(
+lz4: Any = types.ExternalFunction(
     "inbeam_lz4_decompress_safe", types.int32(types.uintp, types.uintp, types.int32, types.int32)
 )
 
