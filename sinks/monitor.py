@@ -41,6 +41,8 @@ from stream.wire.payload import decode
 
 log = logging.getLogger("inbeam.monitor")
 
+WATCH_S = 0.05
+"""How often the connections are looked at: what a hostile client can send in this time has to be borne."""
 HEARTBEAT_S = 1.0
 """Without news the last message is repeated this often, so that a client that comes late sees something."""
 
@@ -154,7 +156,10 @@ class Monitor:
         due = packed = 0.0
         try:
             while True:
-                self._wake.wait(max(0.0, due - time.monotonic()))
+                woken = self._wake.wait(min(max(0.0, due - time.monotonic()), WATCH_S))
+                self.service.watch()
+                if not woken and time.monotonic() < due:
+                    continue
                 self._wake.clear()
                 stopping = self._stopping
                 now = time.monotonic()
@@ -184,6 +189,7 @@ class Monitor:
             "monitor_dropped": service.dropped,
             "monitor_refused": service.refused,
             "monitor_shed": service.shed,
+            "monitor_cut": service.guard.cut,
         }
         data: dict[str, dict[str, Any]] = {"inbeam/counters": about}
         metadata = {"inbeam/counters": timestamp(now, max(number, 0))}

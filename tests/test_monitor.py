@@ -1,6 +1,7 @@
 """The monitor as the karabo-bridge client from PyPI sees it, and what its clients can do to the pipeline: nothing."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -319,7 +320,7 @@ def test_stuck_flooding_garbling_and_vanishing_clients_cost_the_pipeline_nothing
         assert min(abuse.done.values()) >= 5, abuse.done
         assert abused > quiet / 3, f"{abused:.0f} frames/s with abuse, {quiet:.0f} without"
         assert longest < 1 and elapsed < 5  # a call that waits for a client would wait for seconds
-        assert sink.service.shed >= 1, "the flood was not noticed"
+        assert sink.service.shed + sink.service.guard.cut >= 1, "the flood was not noticed"
         assert len(sink.service._topics) <= service.FLOOD_TOPICS
         with client(sink) as karabo:  # an honest client is served as before
             sink.write(frame(77))
@@ -424,6 +425,29 @@ def test_requests_without_end_do_not_keep_an_honest_client_from_its_answer() -> 
             for _ in range(3):
                 assert karabo.next()[0]["inbeam/counters"]["status"] == "running"
         assert sink.service.sent > 200 and sink.service.shed == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="connections can be watched on Linux only")
+@pytest.mark.parametrize(("pattern", "kind"), [("pub", b"SUB"), ("rep", b"REQ"), ("rep", b"DEALER"), ("push", b"PULL")])
+def test_a_message_that_never_ends_is_cut_before_it_fills_the_memory(pattern: str, kind: bytes) -> None:
+    """A client by hand: ZMTP 3.0 greeting, READY, then one part after the other, all with the flag that more follow."""
+    ready = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+    parts = (b"\x01\xc8\x01" + bytes(199)) * 100
+    with monitor(pattern=pattern, image="none") as sink:
+        host, port = sink.service.address.removeprefix("tcp://").split(":")
+        with socket.create_connection((host, int(port)), 10) as connection:
+            connection.sendall(greeting + b"\x04" + bytes([len(ready)]) + ready)
+            sent = 0
+            with pytest.raises(OSError, match=r"reset|Broken pipe"):
+                while sent < 2e9:
+                    connection.sendall(parts)
+                    sent += len(parts)
+        assert sent < 5e8
+        until(lambda: sink.service.guard.cut == 1)
+        with client(sink, {"pub": "SUB", "rep": "REQ", "push": "PULL"}[pattern]) as karabo:
+            sink.write(frame(3))
+            until(lambda: karabo.next()[0].get("inbeam/integrate", {}).get("frame") == 3)
 
 
 GARBLED_WHILE_CLOSING = """
