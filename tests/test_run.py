@@ -19,6 +19,7 @@ import pyFAI
 import pytest
 import silx.io
 import yaml
+from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 from sinks.check import check
 from stream import FrameStatus, registry
@@ -135,9 +136,7 @@ def test_a_recorded_stream_replayed_over_a_socket_is_archived_and_integrated_as_
     assert len(images) == count
     (archive,) = tmp_path.glob("*_frames.h5")
     (results,) = (path for path in tmp_path.glob("*.h5") if path != archive)
-    ai = pyFAI.integrator.azimuthal.AzimuthalIntegrator(
-        dist=0.1, poni1=520 * 75e-6, poni2=500 * 75e-6, pixel1=75e-6, pixel2=75e-6
-    )
+    ai = AzimuthalIntegrator(dist=0.1, poni1=520 * 75e-6, poni2=500 * 75e-6, pixel1=75e-6, pixel2=75e-6)
     with h5py.File(archive) as file, silx.io.open(str(results)) as opened:
         mask = (file["entry/instrument/detector/pixel_mask"][()] != 0) | (images[0] == np.iinfo("u4").max)
         for index, image in enumerate(images):
@@ -168,9 +167,7 @@ def test_process_integrates_recorded_eiger2_frames_as_pyfai_does(shared: Path, t
     recorded = folder / "i15-1-100245-fastcs_eiger_000001.h5"
     assert main(["process", "--quiet", str(config), f"{recorded}::/data"]) == 0
     (results,) = (path for path in tmp_path.glob("*.h5") if not path.stem.endswith("_frames"))
-    ai = pyFAI.integrator.azimuthal.AzimuthalIntegrator(
-        dist=0.3, poni1=1500 * 75e-6, poni2=514 * 75e-6, pixel1=75e-6, pixel2=75e-6
-    )
+    ai = AzimuthalIntegrator(dist=0.3, poni1=1500 * 75e-6, poni2=514 * 75e-6, pixel1=75e-6, pixel2=75e-6)
     with h5py.File(recorded) as source, h5py.File(results) as file:
         raw = source["data"] if "data" in source else source["entry/data/data"]
         for index in (0, 7, 19):
