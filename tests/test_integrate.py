@@ -317,13 +317,28 @@ def test_the_exact_azimuthal_error_is_the_spread_around_the_mean(poni: Path, spl
         assert_agrees(result, by_pyfai(poni, image, options, implementation="python"))
 
 
-def test_frames_in_pieces_give_the_same_as_in_one(poni: Path) -> None:
-    processor = integrate.create(integrate.Config(poni=poni, npt=40, error_model="poisson"))
-    image = rings()
+@pytest.mark.parametrize(
+    ("splitting", "error_model", "packed"),
+    [
+        ("no", "poisson", True),
+        ("no", "azimuthal_exact", False),
+        ("no", "azimuthal", False),
+        ("bbox", "poisson", False),
+        ("full", "azimuthal", False),
+    ],
+)
+def test_frames_in_pieces_give_the_same_as_in_one(
+    poni: Path, tmp_path: Path, splitting: Any, error_model: Any, packed: bool
+) -> None:
+    np.save(tmp_path / "dark.npy", np.full(SHAPE, 0.5, np.float32))
+    work, image = Work(), rings()
     image[5] = 65535
-    processor.start(scan_of(image), Work())
+    config = integrate.Config(poni=poni, npt=40, error_model=error_model, splitting=splitting, device="cpu")
+    processor = integrate.create(config)
+    correct.create(correct.Config(dark=str(tmp_path / "dark.npy"))).start(scan_of(image), work)
+    processor.start(scan_of(image), work)
     engine = processor._engine
-    assert isinstance(engine, CpuEngine) and engine.packed
+    assert isinstance(engine, CpuEngine) and engine.packed == packed
     whole = engine.integrate(image, 1.0)
     pieces = itertools.cycle((1, BLOCK - 1, BLOCK, 3 * BLOCK + 2))
     engine.begin()

@@ -51,11 +51,33 @@ def add_split(
     pixel costs nothing (the rest is the same for every frame: column 5 of `totals`); for model 2 (exact azimuthal) sum
     of c^2*signal^2 and of c^2*signal*norm, with signal = raw - dark.
     """
-    for j in range(raw.size):
-        i = first + j
-        value = np.float64(raw[j])
+    n = raw.size
+    starts = starts[first : first + n + 1]
+    weights = weights[first : first + n]
+    if dark.size:
+        dark = dark[first : first + n]
+    dummies = dummy_low <= dummy_high
+    for i in range(n):
+        value = np.float64(raw[i])
         begin, end = np.int64(starts[i]), np.int64(starts[i + 1])
-        if not (low <= value <= high) or (dummy_low <= value <= dummy_high):
+        if value >= low and value <= high and not (dummies and dummy_low <= value and value <= dummy_high):
+            if model == 2:
+                signal = value - np.float64(dark[i]) if dark.size else value
+                crossed = signal * np.float64(weights[i])
+                for k in range(begin, end):
+                    b = bins[k]
+                    c = np.float64(coefs[k])
+                    sums[b, 0] += c * value
+                    sums[b, 1] += c * c * signal * signal
+                    sums[b, 2] += c * c * crossed
+            elif value != 0.0:
+                excess = max(value, 1.0) - 1.0
+                for k in range(begin, end):
+                    b = bins[k]
+                    c = np.float64(coefs[k])
+                    sums[b, 0] += c * value
+                    sums[b, 1] += c * c * excess
+        elif begin < end:
             weight = np.float64(weights[i])
             offset = np.float64(dark[i]) if dark.size else 0.0
             for k in range(begin, end):
@@ -67,19 +89,3 @@ def add_split(
                 lost[b, 3] += c * weight * c * weight
                 lost[b, 4] += c * offset
                 lost[b, 5] += c * c
-        elif model == 2:
-            signal = value - np.float64(dark[i]) if dark.size else value
-            crossed = signal * np.float64(weights[i])
-            for k in range(begin, end):
-                b = bins[k]
-                c = np.float64(coefs[k])
-                sums[b, 0] += c * value
-                sums[b, 1] += c * c * signal * signal
-                sums[b, 2] += c * c * crossed
-        elif value != 0.0:
-            excess = max(value, 1.0) - 1.0
-            for k in range(begin, end):
-                b = bins[k]
-                c = np.float64(coefs[k])
-                sums[b, 0] += c * value
-                sums[b, 1] += c * c * excess
