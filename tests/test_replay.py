@@ -324,4 +324,4 @@ def test_thousands_of_4m_messages_per_second_are_made(endpoint: str) -> None:
             for index in range(100):
                 made.image(Frame(scan.uid, index, packed[index % 2], 0.0))
             best = max(best, 100 / (time.process_time() - begin))
-        assert best > 1000, protocol  # 2200 and 100 000 on two idle cores
+        assert best > 1000, protocol  # measured: 29 000 and 350 000
