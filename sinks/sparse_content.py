@@ -229,17 +229,19 @@ def _choose(products: Sequence[Product], name: str | None) -> Product:
         wanted = f"named {name!r}" if name else "in the chain"
         raise SinkFailed(
             f"the sparse file needs exactly one `sparsify` processor {wanted}, there are {len(fitting)} "
-            f"(products: {have}): correct `processors` or the option `product`"
+            f"(products: {have}): correct `processors` or the option `product`; if one refused this scan, its reason "
+            "is told above"
         )
     return fitting[0]
 
 
 def _source_datasets(source: str) -> list[tuple[str, str]]:
-    """Where the frames of an HDF5 file lie; nothing for any other source."""
+    """(file, dataset) of the frames of an HDF5 file, `file::dataset` as the source names it; nothing for others."""
     from stream.formats.locate import locate
 
-    if not source or not h5py.is_hdf5(source):
+    path, _, inner = source.partition("::")
+    if not path or not h5py.is_hdf5(path):
         return []
-    with h5py.File(source, "r", locking=False) as file:
-        segments = [part for scan in locate(file) for parts in scan.channels.values() for part in parts]
+    with h5py.File(path, "r", locking=False) as file:
+        segments = [part for scan in locate(file, inner or None) for parts in scan.channels.values() for part in parts]
     return list(dict.fromkeys((part.path, part.dataset) for part in segments))

@@ -25,6 +25,8 @@ from stream.pipeline.runner import Run, stop_on_signals
 log = logging.getLogger("inbeam")
 
 EXIT_SUCCESS, EXIT_FAILURE, EXIT_ARGUMENT_FAILURE = 0, 1, 2
+INBOX_MB = 32.0
+"""Enough to keep the workers busy with any detector; more would only be finished first when the user stops."""
 FRAMES, COUNTS, LEDGER = "/entry/sparse_frames", "/entry/counts", "/entry/ledger"
 
 
@@ -151,7 +153,7 @@ def configure(options: argparse.Namespace, name: str, path: Path) -> Config:
         "stream": {"type": "files", "files": [glob.escape(name)]},
         "processors": [processor],
         "sinks": [sink],
-        "run": {"workers": options.workers or "auto"},
+        "run": {"workers": options.workers or "auto", "inbox_mb": INBOX_MB},
     }
     try:
         return validate(document)
