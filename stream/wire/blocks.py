@@ -10,8 +10,9 @@ from typing import Any
 
 import llvmlite.binding
 import numpy as np
-from numba import njit, types
+from numba import types
 
+from stream.wire.compiler import kernel
 from stream.wire.native import lz4_decompress_address
 
 OK, TRUNCATED, BAD_BLOCK = 0, 1, 2
@@ -23,7 +24,7 @@ lz4: Any = types.ExternalFunction(
 )
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def big_endian_u32(source, at):  # type: ignore[no-untyped-def]
     """The unsigned number in four bytes, most significant first."""
     return (
@@ -34,7 +35,7 @@ def big_endian_u32(source, at):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def any_bit(words):  # type: ignore[no-untyped-def]
     """True unless all words are zero. By index: numba's iterator form is not vectorised (95 against 19 ns for 2 kB)."""
     found = np.uint64(0)
@@ -43,7 +44,7 @@ def any_bit(words):  # type: ignore[no-untyped-def]
     return found != np.uint64(0)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def all_rows_equal(words, row):  # type: ignore[no-untyped-def]
     """True if each run of `row` words is the same as the one before it."""
     different = np.uint64(0)
@@ -52,7 +53,7 @@ def all_rows_equal(words, row):  # type: ignore[no-untyped-def]
     return different == np.uint64(0)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def transpose_plane(rows, words):  # type: ignore[no-untyped-def]
     """Eight bit rows of n/8 bytes (one byte plane, contiguous) -> n bytes, written as n/8 little-endian uint64."""
     n = words.size
@@ -71,7 +72,7 @@ def transpose_plane(rows, words):  # type: ignore[no-untyped-def]
         words[j] = x ^ t ^ (t << np.uint64(28))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def untranspose_block(shuffled, planes, out):  # type: ignore[no-untyped-def]
     """One bitshuffled block (uint8) -> its elements in `out` (uint8 ... uint64, a multiple of 8 of them).
 
@@ -114,7 +115,7 @@ def untranspose_block(shuffled, planes, out):  # type: ignore[no-untyped-def]
         out[e] = value
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def decode_bslz4(source, block_bytes, shuffled, plane, out):  # type: ignore[no-untyped-def]
     """All blocks behind the 12-byte header -> `out` (flat, unsigned). Returns OK, TRUNCATED or BAD_BLOCK.
 
@@ -150,7 +151,7 @@ def decode_bslz4(source, block_bytes, shuffled, plane, out):  # type: ignore[no-
     return OK
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def decode_lz4_blocks(source, block_bytes, out):  # type: ignore[no-untyped-def]
     """HDF5-LZ4 framing behind its 12-byte header -> `out` (uint8). A block as long as its content is stored raw."""
     base, target = source.ctypes.data, out.ctypes.data
@@ -172,7 +173,7 @@ def decode_lz4_blocks(source, block_bytes, out):  # type: ignore[no-untyped-def]
     return OK if at == end else TRUNCATED
 
 
-@njit(cache=True)
+@kernel(nogil=False)
 def lengths_add_up(source, nbytes, block_bytes, granule):  # type: ignore[no-untyped-def]
     """True if the chain of block lengths ends exactly at the end of `source`. Keeps the GIL: it takes 2 µs per MB.
 
