@@ -65,6 +65,17 @@ class Geometry:
         return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
+def files_of(geometry: Geometry) -> Mapping[str, tuple[int, int]]:
+    """The files that a .poni's detector names (a NeXus detector, a spline): path -> (size, time of change in ns)."""
+    found = re.search(r"^\s*Detector_config\s*:\s*(\{.*\})\s*$", geometry.poni, re.MULTILINE | re.IGNORECASE)
+    try:
+        config = json.loads(found.group(1)) if found else {}
+    except json.JSONDecodeError:
+        return {}
+    paths = [Path(value) for value in config.values() if isinstance(value, str) and value]
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()}
+
+
 def from_poni(path: Path, wavelength_angstrom: float | None, detector: Detector) -> Geometry:
     """The geometry of a .poni file; a wavelength it lacks comes from the configuration or from the stream's header.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from processors import cache
 from processors.correction import Mask
-from processors.geometry import Geometry
+from processors.geometry import Geometry, files_of
 from stream.errors import ConfigError
 from stream.events import Array
 
@@ -98,7 +98,7 @@ def edges(centers: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 def _parameters(request: Request) -> Mapping[str, Any]:
     plain = {name: getattr(request, name) for name in Request.__dataclass_fields__ if name != "geometry"}
-    return {**plain, "poni": request.geometry.essence}
+    return {**plain, "poni": request.geometry.essence, "files": files_of(request.geometry)}
 
 
 def _make(request: Request, mask: Mask) -> dict[str, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from processors import cache
-from processors.geometry import UNITS, Geometry, check_wavelength, from_header, from_poni
+from processors.geometry import UNITS, Geometry, check_wavelength, files_of, from_header, from_poni
 from processors.kernels.jit import announce, kernel
 from processors.matrix import Matrix, Request, edges, matrix_for
 from stream.errors import ConfigError
@@ -102,6 +102,27 @@ def test_what_is_not_a_poni_is_refused_with_its_name(tmp_path: Path, content: An
     with pytest.raises(ConfigError) as caught:
         from_poni(path, None, Detector())
     assert text in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_detector_file_named_in_the_poni_is_part_of_the_geometry(tmp_path: Path) -> None:
+    """A calibrated detector keeps its pixel positions in a file of its own: another file is another matrix."""
+    import pyFAI.detectors
+
+    detector = pyFAI.detectors.Detector(1e-4, 1e-4, max_shape=SHAPE)
+    file = tmp_path / "detector.h5"
+    detector.save(str(file))
+    config = json.dumps({"filename": str(file), "orientation": 3})
+    poni = f"poni_version: 2.1\nDetector: NexusDetector\nDetector_config: {config}\nDistance: 0.1\nPoni1: 0.002\n"
+    poni += "Poni2: 0.0025\nRot1: 0\nRot2: 0\nRot3: 0\n"
+    geometry = Geometry(poni, {})
+    before = files_of(geometry)
+    assert list(before) == [str(file)]
+    found = matrix(geometry=geometry)
+    assert (found.bins < 20).all()
+    file.unlink()
+    pyFAI.detectors.Detector(2e-4, 1e-4, max_shape=SHAPE).save(str(file))
+    assert files_of(geometry) != before
+    assert matrix(geometry=geometry).radial[-1] > found.radial[-1]
 
 
 def test_the_wavelength_option_replaces_that_of_the_poni(tmp_path: Path) -> None:
