@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from sinks import provenance, recover
 from sinks.growing import FlushPolicy, Rows
 from sinks.ledger import GROUP, LedgerTable
+from sinks.reserve import layout_bytes
 from sinks.swmr import Moved, SwmrFile
 from sinks.target import FileOptions as FileOptions
 from sinks.target import choose, digest
@@ -110,7 +111,8 @@ class FileSink:
             return Stored(found.states)
         if found is not None:
             return self._resume(scan)
-        self._file = SwmrFile.create(self.path, alignment_bytes=self._alignment_bytes)
+        room = layout_bytes(scan, products)
+        self._file = SwmrFile.create(self.path, layout_bytes=room, alignment_bytes=self._alignment_bytes)
         try:
             with failing(self.path, "create"):
                 self._ledger = LedgerTable(self._file, scan.channels)

@@ -18,6 +18,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from sinks import reserve
 from sinks.growing import Cell, Flat, Rows
 from sinks.locks import Lock
 from sinks.trouble import failing, reason
@@ -65,15 +66,21 @@ class SwmrFile:
         self._written_as = written_as
         self._inode = 0
         self._descriptor: int = file.id.get_vfd_handle()
+        self._identity = _identity(self._descriptor)
         self._lock = Lock()
 
     @classmethod
-    def create(cls, path: Path, *, alignment_bytes: int = 1) -> "SwmrFile":
-        """Begin a new file; nothing called `path` is touched before `start`. Raises SinkFailed."""
+    def create(cls, path: Path, *, layout_bytes: int = reserve.LAYOUT_BYTES, alignment_bytes: int = 1) -> "SwmrFile":
+        """Begin a new file; nothing called `path` is touched before `start`. Raises SinkFailed.
+
+        layout_bytes: at most so much is written before `start`; there is room for it, or this fails.
+        """
         temporary = path.with_name(f".{path.name}.new")
         with failing(path, "create"):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
+                with open(temporary, "ab") as room:
+                    reserve.take(room.fileno(), layout_bytes)
                 file = h5py.File(
                     temporary,
                     "w",
@@ -82,6 +89,7 @@ class SwmrFile:
                     alignment_threshold=max(4096, alignment_bytes),
                     alignment_interval=alignment_bytes,
                 )
+                reserve.take(file.id.get_vfd_handle(), layout_bytes)
             except OSError as error:
                 if "unable to lock" not in str(error):
                     temporary.unlink(missing_ok=True)
@@ -170,6 +178,7 @@ class SwmrFile:
                 self._written_as = self.path
             self._inode = os.stat(self.path).st_ino
             self.started = True
+            reserve.give_back(self._descriptor)
             self._lock.share(self.path)
 
     def check_place(self) -> None:
@@ -190,11 +199,11 @@ class SwmrFile:
         everything that belongs to this file alive.
         """
         self._lock.release()
-        written_as, size = self._written_as, os.fstat(self._descriptor).st_size
-        with _nothing(size) as nothing:
-            os.dup2(nothing.fileno(), self._descriptor, inheritable=False)
-        if not self.started and written_as != self.path:
-            written_as.unlink(missing_ok=True)
+        if _identity(self._descriptor) == self._identity:  # else it is closed already, and may be somebody else's now
+            with _nothing(os.fstat(self._descriptor).st_size) as nothing:
+                os.dup2(nothing.fileno(), self._descriptor, inheritable=False)
+        if not self.started and self._written_as != self.path:
+            self._written_as.unlink(missing_ok=True)
         try:
             self._file.close()
         except (OSError, RuntimeError, ValueError):
@@ -210,6 +219,14 @@ class SwmrFile:
             self._lock.release()
             if not self.started and self._written_as != self.path:
                 self._written_as.unlink(missing_ok=True)
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _nothing(size: int) -> Any:

@@ -19,6 +19,8 @@ from stream.events import ScanEnd
 
 TESTS = Path(__file__).parent
 KINDS = ["archive", "hdf5"]
+FRAMES = {"archive": 1000, "hdf5": 500}
+"""More than 1.4 MB of them, less than 4 MB."""
 
 LIMITED = """
 import resource, signal, sys
@@ -26,7 +28,7 @@ sys.path.insert(0, sys.argv[3])
 from sink_examples import PRODUCT, frame, make, scan
 from stream.errors import SinkFailed
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_400_000, 1_400_000))
 sink = make(sys.argv[1], sys.argv[2], flush_frames=4)
 sink.start(scan(expected=2000), (PRODUCT,))
 try:
@@ -41,11 +43,11 @@ except SinkFailed as error:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB of its own."""
+    """A file system of 4 MB of its own."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("may not mount a small file system here; the limit on the file size is tested instead")
@@ -86,7 +88,7 @@ def goes_on_after(kind: str, path: Path, count: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_full_disk_is_told_and_the_scan_goes_on_once_there_is_room(kind: str, small_disk: Path) -> None:
     path, ballast = small_disk / "scan.h5", small_disk / "ballast"
-    ballast.write_bytes(bytes(1_500_000))
+    ballast.write_bytes(bytes(2_800_000))
     sink = make(kind, path, flush_frames=4)
     sink.start(scan(expected=400), (PRODUCT,))
     with pytest.raises(SinkFailed, match=r"cannot write .*scan\.h5: the disk is full: free space and start again"):
@@ -95,7 +97,37 @@ def test_a_full_disk_is_told_and_the_scan_goes_on_once_there_is_room(kind: str, 
     sink.close()
     assert not [name for name in open_files() if str(small_disk) in name]
     ballast.unlink()
-    goes_on_after(kind, path, 400)
+    goes_on_after(kind, path, FRAMES[kind])
+
+
+@pytest.mark.parametrize("spare", [-24_000, -9_000, -3_000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_disk_that_is_full_at_the_very_end_is_told_too(kind: str, spare: int, small_disk: Path) -> None:
+    path, ballast = small_disk / "scan.h5", small_disk / "ballast"
+    end = ScanEnd("01-first", announced=600, expected=600)
+    sink = make(kind, path, flush_ms=60_000)
+    sink.start(scan(expected=600), (PRODUCT,))
+    for index in range(300):
+        sink.write(frame(index))
+    sink.finish(end)
+    size = path.stat().st_size
+    path.unlink()
+    sink.start(scan(expected=600), (PRODUCT,))
+    sink.write(frame(0))
+    taken = os.statvfs(small_disk)
+    ballast.write_bytes(bytes(taken.f_bavail * taken.f_bsize - (size - path.stat().st_size) - spare))
+    with pytest.raises(SinkFailed, match=r"scan\.h5: the disk is full"):
+        for index in range(1, 300):
+            sink.write(frame(index))
+        sink.finish(end)
+    sink.close()
+    ballast.unlink()
+    assert superblock.read(path).clean
+    sink.start(scan(expected=600), (PRODUCT,))
+    for index in range(600):
+        sink.write(frame(index))
+    sink.finish(ScanEnd("01-first", announced=600, expected=600))
+    assert check(path).sound, check(path).line()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,14 +138,14 @@ def test_a_limit_on_the_file_size_is_told_and_the_scan_goes_on_without_it(kind: 
     assert done.returncode == 3, done.stderr
     assert "scan.h5: the file size limit is reached" in done.stdout
     assert done.stderr == ""
-    goes_on_after(kind, path, 400)
+    goes_on_after(kind, path, FRAMES[kind])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_room_for_the_layout_is_told_and_nothing_is_left(kind: str, small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space left"):
-        ballast.write_bytes(bytes(3_000_000))
+        ballast.write_bytes(bytes(5_000_000))
     sink = make(kind, small_disk / "scan.h5")
     with pytest.raises(SinkFailed, match=r"scan\.h5: the disk is full"):
         sink.start(scan(), (PRODUCT,))
