@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -684,6 +685,17 @@ def test_a_damaged_cache_is_made_anew(poni: Path, own_cache: Path, caplog: pytes
     caplog.clear()
     run(rings(), options)
     assert "preparing" not in caplog.text
+
+
+def test_workers_that_start_together_prepare_the_matrix_once(
+    poni: Path, own_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="inbeam")
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: run(rings(), {"poni": poni, "npt": 33})[1]["I"], range(4)))
+    assert sum("preparing the matrix" in message for message in caplog.messages) == 1
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
 
 
 def test_without_a_cache_folder_it_works_and_warns(
