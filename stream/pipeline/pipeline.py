@@ -37,12 +37,15 @@ class Pipeline:
         *,
         failed: Callable[[], None] = lambda: None,
         ended: Callable[[ScanEnd], None] = lambda end: None,
+        expired: Callable[[], object] = lambda: None,
     ) -> None:
         """`sinks`: name -> (sink, required). Called from any thread: `failed` when the run cannot go on, `ended` when
-        every sink has completed a scan."""
+        every sink has completed a scan, `expired` when a silent scan has been ended."""
         self.report = Report()
         self._chains, self._gather, self._options = chains, gather, options
-        self._failed, self._ended = failed, ended
+        self._failed, self._ended, self._expired = failed, ended, expired
+        self.scans = 0
+        """Scans that have ended, however."""
         self._inbox = Inbox(int(options.inbox_mb * 1e6), options.when_full, len(chains))
         self._meter = Meter()
         self._ordering = threading.Lock()
@@ -97,6 +100,7 @@ class Pipeline:
         else:
             if isinstance(event, ScanEnd):
                 self._source_scan = None
+                self.scans += 1
             else:
                 self._meter.received += 1
             self._inbox.put(event)
@@ -249,11 +253,14 @@ class Pipeline:
         if limit is None or not self._putting.acquire(blocking=False):
             return
         try:
-            if self._source_scan is not None and time.monotonic() - self._heard > limit:
+            silent = self._source_scan is not None and time.monotonic() - self._heard > limit
+            if silent and self._source_scan is not None:
                 self._note(f"scan {self._source_scan}: no message for {limit:g} s, and no end message")
                 self._put(ScanEnd(self._source_scan, EndStatus.ABORTED))
         finally:
             self._putting.release()
+        if silent:
+            self._expired()
 
     def _note(self, text: str, *, harmless: bool = False) -> None:
         self.report.note(text, harmless=harmless)

@@ -70,7 +70,9 @@ class Run:
             if hasattr(sink, "configuration"):
                 sink.configuration = config.document
             sinks[f"sinks[{number}] {_name(options)}"] = (sink, bool(getattr(options, "required", True)))
-        self._pipeline = Pipeline(workers, gather, sinks, config.run, failed=self.stop, ended=self._ended)
+        self._pipeline = Pipeline(
+            workers, gather, sinks, config.run, failed=self.stop, ended=self._ended, expired=self._count
+        )
         thread = threading.Thread(target=self._run, args=(self._pipeline,), name="inbeam-source", daemon=True)
         thread.start()
         while thread.is_alive():
@@ -94,7 +96,6 @@ class Run:
     def _feed(self, pipeline: Pipeline) -> None:
         pause = 0.5
         entry = self._journal.read()
-        scans = 0
         while not self._stop.is_set():
             source = self._source = registry.create("stream", self._config.stream)
             if self._stop.is_set():
@@ -110,10 +111,8 @@ class Run:
                         self._journal.begin(event)
                     elif isinstance(event, ScanEnd):
                         event = self._stopped(event)
-                        scans += 1
                     pipeline.put(event)
-                    if isinstance(event, ScanEnd) and scans == self._config.run.scans:
-                        self._stop.set()
+                    if isinstance(event, ScanEnd) and self._count():
                         break
                 ended = True
             except SourceLost as error:
@@ -130,6 +129,14 @@ class Run:
                 return
             self._stop.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _count(self) -> bool:
+        """Stop when the last scan that was asked for has ended."""
+        assert self._pipeline is not None
+        last = self._pipeline.scans == self._config.run.scans
+        if last:
+            self.stop()
+        return last
 
     def _stopped(self, end: ScanEnd) -> ScanEnd:
         """A scan that ends because we stop has not been aborted by the detector."""
