@@ -191,9 +191,11 @@ class Integrate:
         fields = [Result("I", shape, np.dtype(np.float32), "arbitrary units", "intensity")]
         if config.error_model != "none":
             fields.append(Result("I_errors", shape, np.dtype(np.float32), "arbitrary units", "standard error of I"))
+        wavelength = request.geometry.value("Wavelength")
         parameters: dict[str, Any] = {
             "configuration": json.loads(config.model_dump_json()),
             "poni": request.geometry.poni,
+            "wavelength_angstrom": None if wavelength is None else wavelength * 1e10,
             "geometry_from": dict(request.geometry.origin),
             "corrections_from": dict(correction.origin),
             "solid_angle_applied": config.solid_angle,
