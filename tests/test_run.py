@@ -122,13 +122,11 @@ def test_a_recorded_stream_replayed_over_a_socket_is_archived_and_integrated_as_
     recording = shared / RECORDED / name
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     integrate = {**INTEGRATE, **GEOMETRY, "solid_angle": True, "polarization": 0.99}
-    document = pipeline(tmp_path, {"type": kind, "endpoint": endpoint}, {"type": "correct"}, integrate)
+    # The v1 recording stops in mid-scan: no end message will come.
+    timeout = {"scan_timeout_s": 2.0} if kind == "simplon" else {}
+    document = pipeline(tmp_path, {"type": kind, "endpoint": endpoint}, {"type": "correct"}, integrate, **timeout)
     running = Run(validate(document), reopen=True)
     with background(running) as reports, detector("replay", str(recording), "--bind", endpoint, "--rate", "max"):
-        if kind == "simplon":
-            # The recording stops in mid-scan: no end message will come.
-            wait_for(lambda: running.counters().finished == count, "all frames")
-            running.stop()
         wait_for(lambda: reports, "the end of the run")
     (scan,) = reports[0].scans
     assert scan.counts[FrameStatus.RECEIVED] == count
