@@ -242,3 +242,17 @@ def test_an_archive_of_ours_reads_back_as_it_was_written(tmp_path: Path, shared:
         wanted = getattr(start.detector, name)
         assert getattr(again.detector, name) == (pytest.approx(wanted) if wanted else None), name
     np.testing.assert_array_equal(again.detector.pixel_mask[channel], start.detector.pixel_mask[channel])
+
+
+def test_files_with_damaged_headers_are_noted_and_never_end_the_run(tmp_path: Path) -> None:
+    """The local heap, the symbol table and the B-tree of an HDF5 file are struck out in turn."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("entry/data/data", data=IMAGES, chunks=(1, 12, 16), **hdf5plugin.Bitshuffle())
+    whole = path.read_bytes()
+    for mark in (b"HEAP", b"SNOD", b"TREE"):
+        damaged = tmp_path / f"{mark.decode()}.h5"
+        damaged.write_bytes(whole.replace(mark, b"\xff\xff\xff\xff"))
+        found = events(damaged, path)
+        assert [damaged.name in text for text in texts_of(found)] == [True], mark
+        assert len(frames_of(found)) == 9

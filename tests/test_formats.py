@@ -348,6 +348,13 @@ def test_a_virtual_dataset_in_its_own_order_is_resolved_frame_by_frame(tmp_path:
     np.testing.assert_array_equal([pixels(frame) for frame in frames], IMAGES[[8, 9, 10, 11, 0, 1, 2]])
 
 
+def test_a_file_that_declares_more_frames_than_can_be_is_refused_at_once(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("entry/data/data", (2**40, 10, 14), "u2", maxshape=(None, 10, 14), chunks=(1, 10, 14))
+    with pytest.raises(BadMessage, match=r"declares 1099511627776 frames"):
+        hdf5.scans(str(tmp_path / "x.h5"))
+
+
 def test_a_path_inside_the_file_chooses_the_frames(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["entry/a/data"] = IMAGES

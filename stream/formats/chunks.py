@@ -18,6 +18,8 @@ from stream.errors import CorruptPayload
 from stream.events import Encoding, Payload
 
 BITSHUFFLE, LZ4 = 32008, 32004
+MOST_FRAMES = 50_000_000
+"""A flipped bit in a header can declare any number; a scan of this length takes half an hour at 25 kHz."""
 BITSHUFFLE_LZ4 = 2
 """Fifth client value of filter 32008: 2 = LZ4, 3 = Zstd."""
 
@@ -33,6 +35,8 @@ class Stack:
         self.where = f"{dataset.file.filename}::{dataset.name}"
         if dataset.ndim < 2 or dataset.dtype.kind not in "uifb":
             raise ValueError(f"{self.where} is not a stack of images: shape {dataset.shape}, type {dataset.dtype}")
+        if dataset.size // max(1, dataset.shape[-2] * dataset.shape[-1]) > MOST_FRAMES:
+            raise ValueError(f"{self.where} declares {dataset.shape}: more than {MOST_FRAMES} frames, it is damaged")
         self.dtype: np.dtype[Any] = np.dtype("u1") if dataset.dtype.kind == "b" else dataset.dtype
         self.shape: tuple[int, int] = (dataset.shape[-2], dataset.shape[-1])
         self._dataset = dataset

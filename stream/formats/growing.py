@@ -15,7 +15,7 @@ import h5py
 from stream.errors import BadMessage
 from stream.events import EndStatus, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
 from stream.formats.chunks import Stack
-from stream.formats.hdf5 import MAGIC, Scan, open_hdf5
+from stream.formats.hdf5 import DAMAGED, MAGIC, Scan, open_hdf5
 from stream.formats.lima import continuation
 from stream.formats.locate import DATA_FILE, Located, locate
 from stream.formats.natural import natural
@@ -25,7 +25,7 @@ from stream.formats.segments import Segment, data_file, opened_link
 LOOK_AHEAD = 64
 """Frames looked for beyond one that is not there yet: detectors write from several threads."""
 OPEN_FOR_WRITING, OPEN_FOR_SWMR = 1, 4
-UNREADY = (BadMessage, OSError, RuntimeError, KeyError, ValueError)
+UNREADY = (BadMessage, *DAMAGED)
 """What HDF5 is seen to raise on a file in the middle of a change by a writer that is not a SWMR one."""
 
 

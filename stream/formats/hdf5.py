@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
@@ -18,6 +19,11 @@ from stream.formats.nexus_detector import announced, describe, frame_times
 from stream.formats.segments import Segment
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
+DAMAGED = (
+    *(OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError),
+    *(IndexError, OverflowError, MemoryError, AssertionError),
+)
+"""What h5py is seen to raise on files with flipped bytes."""
 
 
 def is_hdf5(path: str) -> bool:
@@ -44,10 +50,21 @@ def open_hdf5(path: str, *, swmr: bool = False) -> h5py.File:
     raise BadMessage(f"{path} cannot be opened as HDF5: {problem}")
 
 
+@contextmanager
+def intact(path: str) -> Iterator[None]:
+    """Whatever HDF5 raises on a damaged file becomes a BadMessage that names it."""
+    try:
+        yield
+    except BadMessage:
+        raise
+    except DAMAGED as error:
+        raise BadMessage(f"{path} is damaged: {error}") from error
+
+
 def scans(name: str, dataset: str | None = None, monitor: str | None = None, scan: str | None = None) -> list["Scan"]:
     """Every scan in a file. `name` may carry `::path`, which goes before `dataset`. Raises BadMessage."""
     path, inside = split(name)
-    with open_hdf5(path) as file:
+    with open_hdf5(path) as file, intact(path):
         found = [
             joined(file, located) if located.file == path else located for located in locate(file, inside or dataset)
         ]
@@ -69,7 +86,7 @@ class Scan:
 
     def events(self) -> Iterator[ScanStart | Frame | Note | ScanEnd]:
         """ScanStart, the frames in order, ScanEnd; damaged frames are CORRUPT, unwritten ones left out."""
-        with open_hdf5(self.located.file) as file:
+        with open_hdf5(self.located.file) as file, intact(self.located.file):
             start = self.start(file)
             times = frame_times(file, self.located)
         notes = [*self.located.lost, *self.located.notes]
@@ -165,7 +182,8 @@ class Cursor:
         if self._stack is None:
             raise CorruptPayload(self._lost, index=index)
         inside = part.offset + index - part.first
-        return self._stack.read(inside) if inside < self._stack.count else None
+        with intact(part.path):
+            return self._stack.read(inside) if inside < self._stack.count else None
 
     def close(self) -> None:
         """Close the file in hand."""
@@ -182,7 +200,7 @@ class Cursor:
         try:
             self._file = open_hdf5(part.path)
             self._stack = Stack(self._file[part.dataset], part.channel)
-        except (BadMessage, KeyError, ValueError, OSError) as error:
+        except (BadMessage, *DAMAGED) as error:
             self._lost = f"{part.path}::{part.dataset} cannot be read: {error}"
 
 

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from stream.errors import BadMessage
+from stream.formats.chunks import MOST_FRAMES
 from stream.formats.natural import natural, stem
 from stream.formats.nexus import (
     broken_link,
@@ -223,6 +224,8 @@ def _located(
 ) -> Located:
     dtype = np.dtype("u1") if like.dtype.kind == "b" else like.dtype
     shape = (like.shape[-2], like.shape[-1])
+    if declared > MOST_FRAMES:
+        raise BadMessage(f"{file.filename}::{path} declares {declared} frames, more than {MOST_FRAMES}: it is damaged")
     monitor = "/entry/monitor/data"
     ours = text(file.attrs.get("creator")) == "inbeam" and isinstance(peek(file, monitor), h5py.Dataset)
     place = file.filename, path, entry
