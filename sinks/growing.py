@@ -77,6 +77,8 @@ class Flat:
     The last, half-filled chunk is written uncompressed at each flush, in place, and compressed once it is full: a
     flush costs at most one uncompressed chunk in all, not one more copy of the chunk each time.
 
+    Not to be read through the file that writes it: HDF5 2.0 goes on with the filter mask that a chunk had before.
+
     length: go on behind this element; what lies there is written over, but not cut off, which SWMR does not allow.
     """
 

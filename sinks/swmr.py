@@ -8,7 +8,6 @@ only rows are written and flushed. Each run-time value is a chunked dataset, nev
 import errno
 import math
 import os
-import resource
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +17,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from sinks import reserve
+from sinks import detach, reserve
 from sinks.growing import Cell, Flat, Rows
 from sinks.locks import Lock
 from sinks.trouble import failing, reason
@@ -66,7 +65,7 @@ class SwmrFile:
         self._written_as = written_as
         self._inode = 0
         self._descriptor: int = file.id.get_vfd_handle()
-        self._identity = _identity(self._descriptor)
+        self._opened = detach.identity(self._descriptor)
         self._lock = Lock()
 
     @classmethod
@@ -193,15 +192,10 @@ class SwmrFile:
     def abandon(self) -> bool:
         """After a failure: leave the file on disk as a kill would, and let HDF5 end its business with nothing.
 
-        HDF5 closes a file only if it can write its metadata. On a full disk it cannot: the file would stay open for
-        ever, and its datasets crash the process when they are freed (segmentation fault with HDF5 2.0). So its
-        descriptor is turned to an empty file in memory first. False if HDF5 fails even then: the caller has to keep
-        everything that belongs to this file alive.
+        False if HDF5 cannot close even so: the caller has to keep everything that belongs to this file alive.
         """
         self._lock.release()
-        if _identity(self._descriptor) == self._identity:  # else it is closed already, and may be somebody else's now
-            with _nothing(os.fstat(self._descriptor).st_size) as nothing:
-                os.dup2(nothing.fileno(), self._descriptor, inheritable=False)
+        detach.detach(self._descriptor, self._opened)
         if not self.started and self._written_as != self.path:
             self._written_as.unlink(missing_ok=True)
         try:
@@ -219,25 +213,6 @@ class SwmrFile:
             self._lock.release()
             if not self.started and self._written_as != self.path:
                 self._written_as.unlink(missing_ok=True)
-
-
-def _identity(descriptor: int) -> tuple[int, int] | None:
-    try:
-        found = os.fstat(descriptor)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _nothing(size: int) -> Any:
-    """A file in memory; where that is limited in size too (or unknown), one that takes everything and keeps nothing,
-    which HDF5 can write to but not truncate, so that it closes but not quite."""
-    limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
-    if limited or not hasattr(os, "memfd_create"):
-        return open("/dev/zero", "r+b", buffering=0)
-    memory = os.fdopen(os.memfd_create("inbeam-abandoned"), "w+b")
-    os.truncate(memory.fileno(), size)
-    return memory
 
 
 def _check(name: str, item: Any) -> None:
