@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: the recorded data beside the checkout, and a guard against leaks."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,3 +25,9 @@ def no_leaked_threads() -> Iterator[None]:
     yield
     leaked = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("inbeam")]
     assert not leaked, f"threads still running after the test: {leaked}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Matrices that the tests prepare stay out of the user's cache, also those of child processes."""
+    os.environ["INBEAM_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from stream.roles import Counters
 
 LINE_EVERY_S = 5.0
+LATENCY_OF_RECORDINGS_MS = 1e6
+"""A capture keeps its arrival times: how long ago that was is no latency."""
 
 
 @contextmanager
@@ -43,10 +45,11 @@ def describe(counters: Counters) -> str:
         f"scan {counters.scan}",
         f"{counters.finished}{total} frames",
         f"{counters.rate:.0f}/s",
-        f"latency {counters.latency_ms:.0f} ms",
         f"lost {lost}",
         f"queue {100 * max(counters.inbox_fill, counters.sink_fill):.0f} %",
     ]
+    if counters.latency_ms < LATENCY_OF_RECORDINGS_MS:
+        parts.insert(3, f"latency {counters.latency_ms:.0f} ms")
     kinds = ("missing", "corrupt", "failed", "dropped", "late", "duplicate", "bad_messages")
     return " | ".join(parts + [f"{kind.replace('_', ' ')} {n}" for kind in kinds if (n := getattr(counters, kind))])
 
