@@ -1,0 +1,118 @@
+"""Sparsification of a crystal on an EIGER2 4M: `inbeam sparsify-bragg` against pyFAI's `sparsify-Bragg`, end to end.
+
+    python bench/sparsify.py [--frames 400] [--theirs 20]
+
+Both read the same bslz4 frames (2162 x 2068 uint32, rings, 300 spots, Poisson noise) and write their sparse file, with
+the same options, on the same cores, by turns. Start-up, geometry and compilation are taken out by running each over few
+and over many frames: what is compared is the slope. pyFAI runs on the OpenCL device 0 0 (on CPUs: PoCL).
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import fabio
+import h5py
+import numpy as np
+from common import OUT, Cost, frame_file, inbeam, measure, table
+
+from stream.simulate.eiger import eiger2_4m, pixel_mask
+
+SPOTS = 300
+FEW = 4
+
+
+def prepare(frames: int, name: str) -> tuple[Path, list[str]]:
+    """A file of frames, and the words that both commands take; no peak finding unless told, as the tools' default."""
+    detector = eiger2_4m()
+    path = frame_file(detector, frames, pool=8, spots=SPOTS, name=name)
+    mask = OUT / "sparsify_mask.edf"
+    fabio.edfimage.EdfImage((pixel_mask(detector) != 0).astype(np.uint8)).save(str(mask))
+    return path, ["-p", str(path.with_suffix(".poni")), "-m", str(mask)]
+
+
+def timed(command: list[str], path: Path, words: list[str], tag: str) -> Cost:
+    """One run over one file; the result is `<stem>_<tag>.h5`."""
+    (OUT / f"{path.stem}_{tag}.h5").unlink(missing_ok=True)
+    return measure([*command, *words, "-o", str(OUT / f"{{basename}}_{tag}.h5"), str(path)])
+
+
+def slope(few: list[Cost], many: list[Cost], frames: int) -> tuple[float, float]:
+    """(seconds, CPU seconds) per frame: what `frames` more frames cost, the quickest runs of each."""
+    wall = min(cost.wall_s for cost in many) - min(cost.wall_s for cost in few)
+    cpu = min(cost.cpu_s for cost in many) - min(cost.cpu_s for cost in few)
+    return wall / frames, cpu / frames
+
+
+def same_pixels(ours: Path, theirs: Path) -> tuple[int, int]:
+    """(pixels in both, pixels in one only) of the frames that both files have."""
+    with h5py.File(ours) as one, h5py.File(theirs) as other:
+        groups = [file["entry_0000/sparse_frames"] for file in (one, other)]
+        pointers = [group["frame_ptr"][()].astype(int) for group in groups]
+        both = differing = 0
+        for number in range(min(len(pointer) for pointer in pointers) - 1):
+            kept = [
+                set(group["index"][pointer[number] : pointer[number + 1]].tolist())
+                for group, pointer in zip(groups, pointers, strict=True)
+            ]
+            both += len(kept[0] & kept[1])
+            differing += len(kept[0] ^ kept[1])
+    return both, differing
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=400, help="frames for inbeam")
+    parser.add_argument("--theirs", type=int, default=20, help="frames for pyFAI")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--peaks", action="store_true", help="with peak finding, for which pyFAI takes seconds on CPUs")
+    options = parser.parse_args()
+    few, words = prepare(FEW, "sparsify_few.h5")
+    words += ["--cutoff-peak", "4"] if options.peaks else []
+    many, _ = prepare(options.frames, "sparsify_many.h5")
+    some, _ = prepare(options.theirs, "sparsify_some.h5")
+    peer = [os.path.join(os.path.dirname(sys.executable), "sparsify-Bragg"), "--device", "0", "0"]
+    measure([*inbeam("sparsify-bragg"), *words, "-o", str(OUT / "{basename}_warm.h5"), str(few)])
+    runs: dict[str, list[Cost]] = {"few": [], "many": [], "their few": [], "some": []}
+    for _ in range(options.repeat):
+        runs["few"].append(timed(inbeam("sparsify-bragg"), few, words, "inbeam"))
+        runs["their few"].append(timed(peer, few, words, "pyfai"))
+        runs["many"].append(timed(inbeam("sparsify-bragg"), many, words, "inbeam"))
+        runs["some"].append(timed(peer, some, words, "pyfai"))
+    one = slope(runs["few"], runs["many"], options.frames - FEW)
+    other = slope(runs["their few"], runs["some"], options.theirs - FEW)
+    ratio = other[0] / one[0]
+    kept, their_result = OUT / "sparsify_many_inbeam.h5", OUT / "sparsify_some_pyfai.h5"
+    both, differing = same_pixels(kept, their_result)
+    with h5py.File(many) as file:
+        packed = file["entry/data/data"].id.get_storage_size() / options.frames
+    size = kept.stat().st_size / options.frames
+    with h5py.File(kept) as file:
+        fixed = sum(file[f"entry/sparse_frames/{name}"].id.get_storage_size() for name in ("mask", "radius"))
+    each = (kept.stat().st_size - fixed) / options.frames
+    kind = ", peak finding" if options.peaks else ""
+    table(
+        f"sparsify an EIGER2 4M ({SPOTS} spots, poisson{kind}), bslz4 file to sparse file, {os.cpu_count()} cores",
+        [
+            ("`inbeam sparsify-bragg`, per frame", f"{1e3 * one[0]:.1f} ms", f"CPU {1e3 * one[1]:.1f} ms"),
+            (
+                "`sparsify-Bragg` (pyFAI, OpenCL 0 0), per frame",
+                f"{1e3 * other[0]:.0f} ms",
+                f"CPU {1e3 * other[1]:.0f} ms",
+            ),
+            ("**ratio**", f"**{ratio:.1f}**", ">= 20"),
+            ("picked pixels in both / in one only", f"{both} / {differing}", "0 but for ties"),
+            (
+                "a frame in bslz4 / in the sparse file",
+                f"{packed / 1e6:.2f} / {each / 1e6:.3f} MB",
+                f"{packed / each:.1f} : 1",
+            ),
+            ("the same with what is written once", f"{size / 1e6:.3f} MB", f"{packed / size:.1f} : 1"),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
