@@ -5,7 +5,7 @@ their names (`series: prefix`), or all files of one folder (`series: folder`). I
 when a file of another series or folder (or an HDF5 file) is taken, or after `scan_idle_s` without a file. An HDF5 scan
 ends when all announced frames are there, when its SWMR writer has closed it, when its writer has closed it and another
 file waits, or after `scan_idle_s` without a frame. A file of a series that has ended is noted and set aside while
-another scan is open, and begins a further part (`name_2`) otherwise.
+another scan is open, and begins a further part (`name_2`) otherwise. Images wait while an HDF5 scan is open.
 """
 
 import fnmatch
@@ -79,7 +79,7 @@ class Watch:
         self._closed = False
         self.folder = Folder(self._root, config.events, config.poll_s)
         settle_s = config.settle_s * (4 if self.folder.native else 1)  # closing is seen natively: only a fallback there
-        self.incoming = Incoming(settle_s, config.give_up_s, is_hdf5_name)
+        self.incoming = Incoming(settle_s, config.give_up_s, config.poll_s, is_hdf5_name)
         self._taken: set[str] = set()
         self._parts: set[str] = set()
         self._ended: dict[str, int] = {}

@@ -15,6 +15,7 @@ class Pending:
     first: float
     changed: float
     looked: float
+    offered: float = float("-inf")
     state: tuple[int, int] | None = None
     """Size and modification time when last looked at."""
     closed: bool = False
@@ -26,16 +27,18 @@ class Incoming:
     """The files that are not taken yet: what is done per look depends on their number alone.
 
     settle_s: a file whose writer nobody has seen closing it counts as whole after this long without change.
-    give_up_s: a file that cannot be read is given up after this long without change. retry: which files may become
-    readable without changing themselves (a master whose data files are awaited).
+    give_up_s: a file that cannot be read is given up after this long without change.
+    grows: which files are taken before they are whole (HDF5, which may never lie still); one that cannot be read yet
+    is tried every `retry_s`, as it may be waiting for another file (a master for its data files).
     """
 
-    def __init__(self, settle_s: float, give_up_s: float, retry: Callable[[str], bool]) -> None:
+    def __init__(self, settle_s: float, give_up_s: float, retry_s: float, grows: Callable[[str], bool]) -> None:
         self.settle_s = settle_s
         self.give_up_s = give_up_s
         self.stats = 0
         """Files looked at so far."""
-        self._retry = retry
+        self._retry_s = retry_s
+        self._grows = grows
         self._pending: dict[str, Pending] = {}
 
     def __len__(self) -> int:
@@ -65,22 +68,25 @@ class Incoming:
         file.closed = change.kind == "closed" or whole
 
     def ready(self, now: float) -> list[str]:
-        """Files that are worth a try: closed, or unchanged for `settle_s`."""
+        """Files that are worth a try: those that grow at once, others when closed or unchanged for `settle_s`."""
         found = []
         for file in list(self._pending.values()):
-            if file.closed:
+            if self._grows(file.path):
+                if now - file.offered >= self._retry_s:
+                    file.offered = now
+                    found.append(file.path)
+            elif file.closed:
                 found.append(file.path)
             elif now - file.looked >= self.settle_s:
                 self._look(file, now)
-                unchanged = file.path in self._pending and now - file.changed >= self.settle_s
-                if unchanged and (not file.tried or self._retry(file.path)):
+                if file.path in self._pending and not file.tried and now - file.changed >= self.settle_s:
                     found.append(file.path)
         return found
 
     def failed(self, path: str, problem: str, now: float) -> None:
         """The file could not be read: wait for its next change."""
         file = self._pending[path]
-        self._look(file, now, quiet=True)
+        self._look(file, now, quiet=not self._grows(path))
         file.closed, file.tried, file.problem = False, True, problem
 
     def done(self, path: str) -> None:
