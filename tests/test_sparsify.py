@@ -12,6 +12,7 @@ from bragg_frames import crystal, frame_of, poni, scan_of, sparsified, two_pass
 from pydantic import ValidationError
 
 from processors import sparsify
+from processors.bragg.judging import Judge
 from processors.bragg.variance import Variance
 from processors.correction import Correction, Corrections
 from stream import InbeamError, Work
@@ -413,6 +414,26 @@ def test_a_geometry_that_does_not_fit_is_told_before_the_first_frame(tmp_path):
         else:
             with pytest.raises((InbeamError, ConfigError), match=text):
                 sparsified(images, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"unit": "r_mm", "radial_range": (2.0, 9.0)}, {"unit": "q_nm^-1", "bins": 17}])
+def test_the_quick_rejection_of_pixels_rejects_no_picked_one(tmp_path, monkeypatch, options):
+    """Steep backgrounds: rings in one or two bins. With and without the bound below which nothing can be picked."""
+    images = crystal(background=80.0)
+    told = {"poni": poni(tmp_path, SHAPE, tilt=0.1), "bins": 60, "cutoff_peak": 4.0, **options}
+    _, quick = sparsified(images, **told)
+    everything = Judge.bounds
+
+    def all_pass(self, mean, deviation):
+        bound = everything(self, mean, deviation)
+        assert (bound[:-1] > 0).mean() > 0.9, "the bound does something"
+        return np.full_like(bound, -np.inf)
+
+    monkeypatch.setattr(Judge, "bounds", all_pass)
+    _, slow = sparsified(images, **told)
+    for one, other in zip(quick, slow, strict=True):
+        for name, array in one.results["sparsify"].items():
+            np.testing.assert_array_equal(array, other.results["sparsify"][name], err_msg=name)
 
 
 def test_one_frame_does_not_leak_into_the_next(tmp_path):

@@ -109,7 +109,8 @@ class OpenclEngine:
         for cycle in range(recipe.cycle + 1):
             self._kernels["clip"](
                 self._queue, (bins * self._group,), (self._group,),
-                self._start, self._value, self._weight, self._spread, np.int32(cycle), np.int32(recipe.cycle), np.int32(self._model), np.float64(recipe.cutoff_clip),
+                self._start, self._value, self._weight, self._spread, np.int32(cycle),
+                np.int32(recipe.cycle), np.int32(self._model), np.float64(recipe.cutoff_clip),
                 np.float32(recipe.empty), self._remaining, self._state, self._mean, self._deviation,
                 cl.LocalMemory(8 * self._group),
             )  # fmt: skip

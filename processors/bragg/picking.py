@@ -13,22 +13,31 @@ from numba import njit
 
 from processors.bragg.clipping import is_bad
 
+REACH = 0.52
+"""Of a pixel from its bin's centre, in bins."""
+
 
 @njit(nogil=True, cache=True)
 def bounds(mean, deviation, noise, cutoff_pick, cutoff_peak, stray, bound):  # type: ignore[no-untyped-def]
     """Below `bound` (bins + 1,) no pixel of a bin can be picked; the last entry is for pixels without a bin.
 
-    A pixel's background lies between those of its own and the adjacent bins. cutoff_peak 0: no peaks. stray: some
-    pixels without a bin may be picked (rounding at the ends of the radial range): test them all.
+    A pixel lies within half a bin of its bin's centre (REACH, with rounding), so its interpolated background is at
+    least the least of the centre's and of both ends'. cutoff_peak 0: no peaks. stray: some pixels without a bin may be
+    picked (rounding at the ends of the radial range): test them all.
     """
     bins = mean.size
     for b in range(bins):
-        low, narrow = np.inf, np.inf
-        for j in range(max(b - 1, 0), min(b + 2, bins)):
-            if not (isfinite(mean[j]) and isfinite(deviation[j])):
-                low, narrow = -np.inf, 0.0
-                break
-            low, narrow = min(low, mean[j]), min(narrow, deviation[j])
+        low, narrow = mean[b], deviation[b]
+        for j in (b - 1, b + 1):
+            if 0 <= j < bins:
+                low = min(low, mean[b] + REACH * (mean[j] - mean[b]))
+                narrow = min(narrow, deviation[b] + REACH * (deviation[j] - deviation[b]))
+            if 0 <= j < bins and not (isfinite(mean[j]) and isfinite(deviation[j])):
+                low = -np.inf
+        if not (isfinite(low) and isfinite(narrow)):
+            bound[b] = -np.inf
+            continue
+        narrow = max(narrow, 0.0)
         sigma = np.sqrt(narrow * narrow + noise * noise)
         reach = max(noise, cutoff_pick * sigma)
         if cutoff_peak > 0:
