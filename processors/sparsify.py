@@ -4,6 +4,7 @@ Each option keeps the name and the meaning it has there. Per frame: mean and dev
 the picked pixels, the peaks if asked for, and counts for the hit rate.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -69,6 +70,7 @@ class Config(Options):
     peak_connected: int = Field(2, ge=1, le=25, description="Intense pixels needed in the patch, its centre included")
     hit_peaks: int = Field(10, ge=1, description="A frame with this many peaks is a hit (with peak finding)")
     hit_pixels: int = Field(1000, ge=1, description="A frame with this many picked pixels is a hit (without)")
+    hit_window: int = Field(200, ge=1, description="Frames over which `hit_rate` is taken, by each worker")
     workgroup: int | None = Field(None, ge=1, description="OpenCL workgroup size: the speed depends on it, no result")
     device: tuple[int, int] | None = Field(None, description="OpenCL platform and device, two numbers as in clinfo")
     device_type: Literal["all", "cpu", "gpu", "acc"] = Field("all", description="Kind of OpenCL device")
@@ -105,6 +107,7 @@ class Sparsify:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._engine: Engine | None = None
+        self._hits: deque[bool] = deque(maxlen=config.hit_window)
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Bins, corrections and kernels for this scan. Raises InbeamError if geometry and frames do not fit."""
@@ -138,6 +141,8 @@ class Sparsify:
             )
         else:
             self._engine = CpuEngine(made.polar, recipe, made.dark, made.norm)
+        self._engine.run(np.zeros(scan.shape, scan.dtype.newbyteorder("=")))  # compiles now, not at the first frame
+        self._hits = deque(maxlen=config.hit_window)
         return (self._product(scan, made),)
 
     def process(self, work: Work) -> None:
@@ -147,6 +152,7 @@ class Sparsify:
         config = self.config
         peaks, picked = len(found.peak_index), len(found.index)
         hit = peaks >= config.hit_peaks if config.cutoff_peak else picked >= config.hit_pixels
+        self._hits.append(hit)
         work.results[config.name] = {
             "background_avg": found.mean,
             "background_std": found.deviation,
@@ -154,6 +160,7 @@ class Sparsify:
             "intensity": found.intensity,
             "picked": np.array(picked, np.uint32),
             "hit": np.array(hit, np.uint8),
+            "hit_rate": np.array(sum(self._hits) / len(self._hits), np.float32),
         }
         if config.cutoff_peak:
             work.results[config.name] |= {
@@ -179,6 +186,7 @@ class Sparsify:
             ("intensity", (None,), stored_dtype(scan.dtype), "counts", "Counts of the picked pixels"),
             ("picked", (), np.dtype(np.uint32), "", "Picked pixels"),
             ("hit", (), np.dtype(np.uint8), "", "Frame is a hit"),
+            ("hit_rate", (), single, "", f"Hits among the last {config.hit_window} frames of this worker"),
         ]
         if config.cutoff_peak:
             fields += [

@@ -12,19 +12,24 @@ from typing import Any
 import fabio
 import h5py
 import hdf5plugin  # noqa: F401  the golden file is compressed
+import karabo_bridge
 import numpy as np
 import pytest
 import sink_examples
-from bragg_frames import crystal, poni, scan_of, sparsified
+from bragg_frames import crystal, frame_of, poni, scan_of, sparsified
 from fabio.sparseimage import SparseImage
 from sink_conformance import SinkConformance
 from sink_examples import BINS, SHAPE, hole, scan
 
-from sinks import sparse
+from processors import sparsify
+from sinks import monitor, sparse
 from sinks.check import check
 from sinks.recover import recover
+from stream.config import RunOptions
 from stream.errors import SinkFailed
 from stream.events import EndStatus, FrameStatus, ScanEnd
+from stream.pipeline.chain import Chain, Step
+from stream.pipeline.pipeline import Pipeline
 from stream.products import Field, Product
 from stream.roles import Counters
 
@@ -378,6 +383,65 @@ def test_a_frame_without_results_is_a_hole_that_may_be_filled(tmp_path):
         np.testing.assert_array_equal(group["frame_ptr"][:], expected)
         assert np.isnan(group["background_avg"][2]).all() and not np.isnan(group["background_avg"][1]).any()
         assert file["/entry/counts/picked"][2] == 2**32 - 1
+
+
+def through_the_pipeline(folder, images, sinks, arrivals, **run):
+    """A scan of these images through workers, order stage and sinks; arrivals are frame numbers as they come."""
+    config = sparsify.Config(poni=poni(folder, images[0].shape), bins=60, cutoff_peak=4.0, hit_peaks=5)
+    chains = [Chain([Step("sparsify", sparsify.create(config))]) for _ in range(2)]
+    pipeline = Pipeline(chains, Chain([]), {name: (sink, True) for name, sink in sinks.items()}, RunOptions(**run))
+    try:
+        pipeline.put(scan_of(images, expected=len(images)))
+        for number in arrivals:
+            pipeline.put(frame_of(images[number], number))
+        pipeline.put(ScanEnd("uid", announced=len(images)))
+    finally:
+        report = pipeline.close()
+    return report
+
+
+def test_lost_late_and_repeated_frames_of_a_live_scan_leave_everything_else_in_place(tmp_path):
+    images = crystal((120, 130), count=3) * 7
+    arrivals = [0, 1, 2, 4, 5, 6, 7, 8, 8, 9, 10, 3, 11, 12, 13, 15, 16, 17, 18, 19]
+    sink = make(tmp_path / "live.h5")
+    report = through_the_pipeline(tmp_path, images, {"sparse": sink}, arrivals, reorder_frames=2)
+    (scanned,) = report.scans
+    assert scanned.counts[FrameStatus.MISSING] == 2, "14 and 20"
+    assert scanned.counts[FrameStatus.LATE] == 1 and scanned.counts[FrameStatus.DUPLICATE] == 1
+    straight = make(tmp_path / "straight.h5")
+    through_the_pipeline(tmp_path, images, {"sparse": straight}, range(21))
+    with h5py.File(tmp_path / "live.h5") as live, h5py.File(tmp_path / "straight.h5") as whole:
+        ours, theirs = (file["entry_0000/sparse_frames"] for file in (live, whole))
+        assert ours["frame_ptr"].shape == (22,)
+        for number in range(21):
+            one, other = (slice(*group["frame_ptr"][number : number + 2]) for group in (ours, theirs))
+            if number in (14, 20):
+                assert one.start == one.stop and np.isnan(ours["background_avg"][number]).all()
+                continue
+            for name in ("index", "intensity"):
+                np.testing.assert_array_equal(ours[name][one], theirs[name][other])
+            np.testing.assert_array_equal(ours["background_avg"][number], theirs["background_avg"][number])
+    assert check(tmp_path / "live.h5").sound
+
+
+def test_picked_pixels_peaks_and_hit_rate_are_live_on_the_monitor(tmp_path):
+    images = crystal((120, 130), count=4)
+    product, frames = sparsified(images, poni=poni(tmp_path, (120, 130)), bins=60, cutoff_peak=4.0, hit_peaks=5)
+    watch = monitor.create(monitor.Config(endpoint="tcp://127.0.0.1:0", pattern="push", rate_hz=100))
+    try:
+        watch.start(scan_of(images), (product,))
+        with karabo_bridge.Client(watch.service.address, sock="PULL", timeout=20) as client:
+            watch.write(frames[2])
+            data, _ = client.next()
+            while "inbeam/sparsify" not in data:
+                data, _ = client.next()
+    finally:
+        watch.close()
+    seen, found = data["inbeam/sparsify"], frames[2].results["sparsify"]
+    assert (seen["picked"], seen["peaks"]) == (len(found["index"]), len(found["peak_index"]))
+    assert (seen["hit"], seen["hit_rate"]) == (1, 1.0)
+    np.testing.assert_array_equal(seen["background_avg"], found["background_avg"])
+    np.testing.assert_array_equal(seen["peak_pos0"], found["peak_pos0"])
 
 
 def test_a_chain_without_sparsify_is_told(tmp_path):

@@ -341,6 +341,9 @@ def test_hits_of_a_grid_scan_are_told_from_empty_frames(shared, tmp_path):
     peaks = [int(frame.results["sparsify"]["peaks"]) for frame in frames]
     hits = [int(frame.results["sparsify"]["hit"]) for frame in frames]
     assert hits == [1, 1, 1, 0, 0], peaks
+    np.testing.assert_allclose(
+        [frame.results["sparsify"]["hit_rate"] for frame in frames], [1, 1, 1, 3 / 4, 3 / 5], rtol=1e-6
+    )
     assert min(peaks[:3]) > 100 and max(peaks[3:]) < 10
     assert all((frame.results["sparsify"]["intensity"] > 0).all() for frame in frames)
 
