@@ -4,9 +4,9 @@
 
 Both read bslz4 frames (2162 x 2068 uint32, rings, 300 spots, Poisson noise) and write their sparse file, with the same
 options, on the same cores, by turns; pyFAI on the OpenCL device 0 0 (on CPUs: PoCL). Start-up, geometry and compilation
-are left out on both sides: ours is from the first frame received to the last on disk, by the ledger in the file; theirs
-is the "total sparsification time" that the program prints, which leaves out its writing too. CPU time: what the frames
-of the long file cost beyond those of a short one, everything included.
+are left out on both sides: ours is from the first frame received to the last on disk, by the ledger in the file, less
+the same for a short file; theirs is the "total sparsification time" that the program prints, which leaves out its
+writing too. CPU time: what the frames of the long file cost beyond those of a short one, everything included.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def prepare(frames: int, name: str) -> tuple[Path, list[str]]:
 
 
 def timed(command: list[str], path: Path, words: list[str], tag: str) -> tuple[float, Cost, Path]:
-    """One run over one file: seconds per frame, the cost of the process, and the result."""
+    """One run over one file: seconds for its frames, the cost of the process, and the result."""
     result = OUT / f"{path.stem}_{tag}.h5"
     result.unlink(missing_ok=True)
     with tempfile.TemporaryFile("w+") as told:
@@ -50,11 +50,10 @@ def timed(command: list[str], path: Path, words: list[str], tag: str) -> tuple[f
         told.seek(0)
         said = re.search(r"Total sparsification time: ([0-9.]+)s", told.read())
     with h5py.File(result) as file:
-        frames = len(file["entry_0000/sparse_frames/frame_ptr"]) - 1
         if said:
-            return float(said[1]) / frames, cost, result
+            return float(said[1]), cost, result
         table = file["entry/ledger"]
-        return float(table["on_disk_time"][:].max() - table["received_time"][:].min()) / frames, cost, result
+        return float(table["on_disk_time"][:].max() - table["received_time"][:].min()), cost, result
 
 
 def same_pixels(ours: Path, theirs: Path) -> tuple[int, int]:
@@ -89,13 +88,13 @@ def main() -> None:
     measure([*inbeam("sparsify-bragg"), *words, "-o", str(OUT / "{basename}_warm.h5"), str(few)])
     ours, theirs, our_cpu, their_cpu = [], [], [], []
     for _ in range(options.repeat):
-        _, little, _ = timed(inbeam("sparsify-bragg"), few, words, "inbeam")
-        each, much, kept = timed(inbeam("sparsify-bragg"), many, words, "inbeam")
-        ours.append(each)
+        begin, little, _ = timed(inbeam("sparsify-bragg"), few, words, "inbeam")
+        whole, much, kept = timed(inbeam("sparsify-bragg"), many, words, "inbeam")
+        ours.append((whole - begin) / (options.frames - FEW))
         our_cpu.append((much.cpu_s - little.cpu_s) / (options.frames - FEW))
         _, little, _ = timed(peer, few, words, "pyfai")
-        each, much, their_result = timed(peer, some, words, "pyfai")
-        theirs.append(each)
+        whole, much, their_result = timed(peer, some, words, "pyfai")
+        theirs.append(whole / options.theirs)
         their_cpu.append((much.cpu_s - little.cpu_s) / (options.theirs - FEW))
     one, other, one_cpu, other_cpu = (statistics.median(values) for values in (ours, theirs, our_cpu, their_cpu))
     both, differing = same_pixels(kept, their_result)

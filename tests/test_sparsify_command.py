@@ -125,6 +125,8 @@ def test_each_input_has_its_own_output_and_patterns_are_filled_in(folder):
     assert main(["sparsify-bragg", "-p", "120x130.poni", "-o", "_s", "????h5", "o*.h5"]) == 2, "one.h5 twice"
     assert main(["sparsify-bragg", "-p", "120x130.poni", "-o", "_s", "*.h5"]) == 0
     assert sorted(name for name in os.listdir() if "_s" in name) == ["one_s.h5", "two_s.h5"]
+    assert main(["sparsify-bragg", "-p", "120x130.poni", "-o", "sub/named", "one.h5"]) == 0
+    assert os.listdir("sub") == ["named.h5"]
     assert len(sparse_frames("one_s.h5")["frame_ptr"]) == 5
     assert len(sparse_frames("two_s.h5")["frame_ptr"]) == 4
 

@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         default="{basename}_sparse.h5",
-        help="name of the output file, in which {basename} is replaced; without it, what is appended to the input's "
-        "name without extension (default: %(default)s)",
+        help="output file, in which {basename} is replaced; what begins with _ is appended to the input's name without "
+        "extension (default: %(default)s)",
     )
     group.add_argument("--save-source", action="store_true", help="link to the datasets of the source files")
     group = parser.add_argument_group("experimental setup")
@@ -115,13 +115,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def output_name(name: str, pattern: str) -> Path:
-    """Where the result of this input goes: pyFAI's rule."""
+    """Where the result of this input goes: {basename} is replaced (pyFAI's pattern); what begins with _, - or . is
+    appended to the input's name without extension (pyFAI's code); any other is the file itself (pyFAI's manual)."""
     name = name.partition("::")[0]
+    stem = os.path.splitext(name)[0]
     if os.path.splitext(pattern)[1].lower() not in (".h5", ".nxs"):
         pattern += ".h5"
     if "{basename}" in pattern:
-        return Path(pattern.replace("{basename}", os.path.basename(os.path.splitext(name)[0])))
-    return Path(os.path.splitext(name)[0] + pattern)
+        return Path(pattern.replace("{basename}", os.path.basename(stem)))
+    if pattern.startswith(("_", "-", ".")) and os.sep not in pattern:
+        return Path(stem + pattern)
+    return Path(pattern)
 
 
 def _expanded(names: list[str]) -> list[str]:
