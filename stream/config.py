@@ -61,9 +61,10 @@ def load(path: Path, overrides: Sequence[str] = (), *, replace: Mapping[str, Any
         raise ConfigError([("", f"{path} is not valid YAML: {error}")]) from error
     if not isinstance(document, dict):
         raise ConfigError([("", f"{path} must be a mapping with the keys stream, processors, sinks and run")])
+    document |= replace or {}
     for override in overrides:
         _override(document, override)
-    return validate({**document, **(replace or {})})
+    return validate(document)
 
 
 def validate(document: Mapping[str, Any]) -> Config:

@@ -29,7 +29,7 @@ class Ledger:
         self.announced = announced
         self.repeats = 0
         """Copies that came again and were not stored: more than the DUPLICATE numbers if one came three times."""
-        self._states: States = np.zeros(max(announced or 0, 256), np.uint8)
+        self._states: States = np.zeros(min(max(announced or 0, 256), 1 << 20), np.uint8)
         self._seen = 0
         if stored is not None:
             self._reserve(len(stored.states))

@@ -28,6 +28,6 @@ def no_leaked_threads() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Matrices that the tests prepare stay out of the user's cache, also those of child processes."""
     os.environ["INBEAM_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -67,9 +67,7 @@ def test_set_reaches_into_lists_and_reads_yaml_values(tmp_path: Path) -> None:
 
 def test_two_processors_of_one_name_are_refused(tmp_path: Path) -> None:
     integrate = {"type": "integrate", "npt": 100}
-    found = problems(
-        {"stream": LIVE, "processors": [integrate, integrate], "sinks": [{"type": "monitor"}]}, tmp_path
-    )
+    found = problems({"stream": LIVE, "processors": [integrate, integrate], "sinks": [{"type": "monitor"}]}, tmp_path)
     assert "taken by an earlier processor" in found["processors[1].name"]
 
 

@@ -68,6 +68,7 @@ def tally(
     one = np.uint64(1) << shift
     zero = np.uint64(0)
     copies = len(sums)
+    nowhere = lost.shape[0] - 1
     sums0, sums1, sums2, sums3 = sums[0], sums[1 % copies], sums[2 % copies], sums[3 % copies]
     full = n // BLOCK * BLOCK
     for start in range(0, full, BLOCK):
@@ -79,7 +80,7 @@ def tally(
             invalid = (count - low) > span
             packed = count + (one if count == zero else zero)
             scratch[j] = zero if invalid else packed
-            bad |= np.uint64(invalid)
+            bad |= np.uint64(invalid and into[j] != nowhere)
         for j in range(0, BLOCK, COPIES):
             sums0[into[j]] += scratch[j]
             sums1[into[j + 1]] += scratch[j + 1]

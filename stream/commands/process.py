@@ -8,6 +8,9 @@ from stream.commands.run import add_config_arguments, execute
 from stream.config import load
 from stream.errors import ConfigError
 
+READ_AHEAD_MB = 64
+"""A disk waits for us, unlike a detector: reading further ahead only fills memory."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `inbeam process`."""
@@ -23,6 +26,10 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError([("", f"cannot read {options.config}: {error}")]) from error
     section = document.get("stream") if isinstance(document, dict) else None
     kept = section if isinstance(section, dict) and section.get("type") == "files" else {}
-    files = {"stream": {**kept, "type": "files", "files": options.files}}
+    given = document.get("run") if isinstance(document, dict) else None
+    files = {
+        "stream": {**kept, "type": "files", "files": options.files},
+        "run": {"inbox_mb": READ_AHEAD_MB, **given} if isinstance(given, dict) else {"inbox_mb": READ_AHEAD_MB},
+    }
     config = load(options.config, options.overrides, replace=files)
     return execute(config, reopen=False, quiet=options.quiet)

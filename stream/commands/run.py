@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stream.commands.progress import show_progress
 from stream.config import Config, load
+from stream.pipeline.memory import keep_freed_memory
 from stream.pipeline.runner import Run, stop_on_signals
 from stream.roles import Counters
 
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
 def execute(config: Config, *, reopen: bool, quiet: bool) -> int:
     """Run a configuration with progress and signals; the exit code, and one line if it is not 0."""
+    keep_freed_memory()
     running = Run(config, reopen=reopen)
     progress: Callable[[Counters], None] = lambda counters: None  # noqa: E731
     with ExitStack() as stack:
