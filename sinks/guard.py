@@ -89,4 +89,4 @@ def _disconnect(connection: socket.socket) -> bool:
     False if it was gone already.
     """
     nowhere = struct.pack("=H14x", socket.AF_UNSPEC)
-    return ctypes.CDLL(None).connect(connection.fileno(), nowhere, len(nowhere)) == 0
+    return bool(ctypes.CDLL(None).connect(connection.fileno(), nowhere, len(nowhere)) == 0)

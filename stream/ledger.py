@@ -1,6 +1,6 @@
 """What became of every frame number of one scan: the single place where the counts come from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stream.events import FrameStatus
 
 States = NDArray[np.uint8]
+_WITH_DATA = [status for status in FrameStatus if status.has_data]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,19 @@ class Stored:
     """What a file holds of a scan that is being resumed. `states[i]` is the FrameStatus of frame number i."""
 
     states: States
+
+    def has(self, index: int) -> bool:
+        """True if that frame need not be processed again."""
+        return index < len(self.states) and FrameStatus(int(self.states[index])).has_data
+
+    @classmethod
+    def in_all(cls, files: Sequence["Stored"]) -> "Stored":
+        """What every file has: a frame that one of them lacks is processed again."""
+        length = min(len(each.states) for each in files)
+        states = files[0].states[:length].copy()
+        for each in files[1:]:
+            states[~np.isin(each.states[:length], _WITH_DATA)] = FrameStatus.MISSING
+        return cls(states)
 
 
 class Ledger:

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from stream.config import RunOptions
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.ledger import Ledger, Stored
@@ -164,7 +162,7 @@ class Pipeline:
         finished: list[tuple[int, Frame | None]] = []
         for ticket in tickets:
             assert isinstance(ticket.item, Frame)
-            stored = self._already_stored(ticket.item.index)
+            stored = self._stored is not None and self._stored.has(ticket.item.index)
             finished.append((ticket.sequence, None if stored else chain.process(ticket.item)))
         with self._ordering:
             if self._order is not None:
@@ -181,7 +179,7 @@ class Pipeline:
         for opening in openings:
             opening.answered.wait()
         stored = [opening.stored for opening in openings if opening.stored is not None]
-        self._stored = _in_all(stored) if stored else None
+        self._stored = Stored.in_all(stored) if stored else None
         with self._ordering:
             self._scan = scan
             self._ledger = Ledger(scan.expected, self._stored)
@@ -214,10 +212,6 @@ class Pipeline:
         self._report_ended()
         self._closings = [outlet.end(end) for outlet in self._outlets]
         self.report.add(ScanReport.of(self._scan, end, highest=self._ledger.highest, repeats=self._ledger.repeats))
-
-    def _already_stored(self, index: int) -> bool:
-        stored = self._stored
-        return stored is not None and index < len(stored.states) and FrameStatus(int(stored.states[index])).has_data
 
     def _emit(self, frames: Sequence[Frame]) -> None:
         """In frame order to the gathering processors and to every sink. The caller holds the ordering lock."""
@@ -275,13 +269,3 @@ class Pipeline:
     def _run_failed(self, error: Exception) -> None:
         self.report.run_failed(error)
         self._failed()
-
-
-def _in_all(stored: Sequence[Stored]) -> Stored:
-    """What every file has: a frame that one of them lacks is processed again."""
-    length = min(len(each.states) for each in stored)
-    states = stored[0].states[:length].copy()
-    for each in stored[1:]:
-        lacking = ~np.isin(each.states[:length], [s for s in FrameStatus if s.has_data])
-        states[lacking] = FrameStatus.MISSING
-    return Stored(states)
