@@ -14,6 +14,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from sinks.densify_layout import lima, master
 from sinks.trouble import failing
 from stream.errors import InbeamError
 from stream.events import Array
@@ -35,7 +36,8 @@ class SparseFile:
             entry = self._file[_text(self._file.attrs["default"])]
             self._group = entry[_text(entry.attrs.get("pyFAI_sparse_frames", entry.attrs.get("default", "")))]
             mask = self._group["mask"][()]
-            radius = self._group["radius"][()]
+            modelled = "radius" in self._group and "background_avg" in self._group
+            radius = self._group["radius"][()] if modelled else np.zeros(1, np.float32)
             self._pointer = self._group["frame_ptr"]
         except (OSError, KeyError, ValueError) as error:
             raise InbeamError(f"{path} is not a file of sparse frames: {error}") from error
@@ -45,7 +47,7 @@ class SparseFile:
         self.masked: Array = ~np.isfinite(mask)
         self.dummy = self._dummy()
         self.cutoff = self._recipe().get("cutoff_pick")
-        self._bins = len(radius)
+        self._bins, self._modelled = len(radius), modelled
         place = np.interp(np.where(self.masked, radius[0], mask), radius, np.arange(self._bins))
         self._below = np.minimum(place.astype(np.int32), self._bins - 1)
         self._share = (place - self._below).astype(np.float32)
@@ -62,11 +64,11 @@ class SparseFile:
         """
         if not 0 <= number < len(self):
             raise IndexError(f"{self.path} has no frame {number}, only 0 to {len(self) - 1}")
-        background = self._group["background_avg"][number]
-        if np.isnan(background).all() and self._bins:
+        background = self._group["background_avg"][number] if self._modelled else np.zeros(1, np.float32)
+        if np.isnan(background).all():
             return np.full(self.shape, self.dummy, self.dtype)
         dense = self._spread(background)
-        if noise:
+        if noise and self._modelled:
             deviation = self._spread(self._group["background_std"][number]) * np.float32(noise)
             draw = (random or np.random.default_rng()).standard_normal(self.shape, dtype=np.float32)
             noisy = np.maximum(dense + draw * deviation, 0)
@@ -159,7 +161,7 @@ def densify(
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(source, target, frames, style, progress)
             if style == "eiger":
-                _master(source, target)
+                master(target, len(source), source.masked, source.geometry())
         return len(source)
     finally:
         source.close()
@@ -173,7 +175,7 @@ def _write(
     rows, columns = source.shape
     try:
         with h5py.File(aside, "w") as file:
-            data = _lima(file, source) if style == "lima" else file.create_group("entry/data")
+            data = lima(file, len(source)) if style == "lima" else file.create_group("entry/data")
             stack = data.create_dataset(
                 "data", (len(source), rows, columns), source.dtype, chunks=(1, rows, columns),
                 **hdf5plugin.Bitshuffle(cname="lz4"),
@@ -188,60 +190,6 @@ def _write(
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _lima(file: Any, source: SparseFile) -> Any:
-    """The groups that fabio's LimaImage looks for; returns the one for the stack."""
-    file.attrs.update({"NX_class": "NXroot", "creator": "LIMA layout, by inbeam", "default": "entry_0000"})
-    entry = file.create_group("entry_0000")
-    entry.attrs.update({"NX_class": "NXentry", "default": "instrument/detector/plot"})
-    entry["title"] = "Frames restored from sparse ones"
-    detector = file.create_group("entry_0000/instrument/detector")
-    detector.attrs["NX_class"] = "NXdetector"
-    file["entry_0000/instrument"].attrs["NX_class"] = "NXinstrument"
-    plot = detector.create_group("plot")
-    plot.attrs.update({"NX_class": "NXdata", "signal": "data"})
-    plot["data"] = h5py.SoftLink("/entry_0000/instrument/detector/data")
-    measurement = entry.create_group("measurement")
-    measurement.attrs["NX_class"] = "NXcollection"
-    measurement["data"] = h5py.SoftLink("/entry_0000/instrument/detector/data")
-    acquisition = detector.create_group("acquisition")
-    acquisition["nb_frames"] = np.int32(len(source))
-    return detector
-
-
-def _master(source: SparseFile, target: Path) -> None:
-    """DECTRIS' master file beside the data file, with what the geometry and the mask say."""
-    stem = target.stem.removesuffix("_000001")
-    master = target.with_name(f"{stem}_master.h5")
-    told = source.geometry()
-    detector_config = told.get("detector_config", {})
-    with h5py.File(master, "w") as file:
-        file.attrs.update({"NX_class": "NXroot", "default": "entry"})
-        entry = file.create_group("entry")
-        entry.attrs.update({"NX_class": "NXentry", "default": "data"})
-        data = entry.create_group("data")
-        data.attrs.update({"NX_class": "NXdata", "signal": "data_000001"})
-        data["data_000001"] = h5py.ExternalLink(target.name, "/entry/data/data")
-        instrument = entry.create_group("instrument")
-        instrument.attrs["NX_class"] = "NXinstrument"
-        detector = instrument.create_group("detector")
-        detector.attrs["NX_class"] = "NXdetector"
-        specific = detector.create_group("detectorSpecific")
-        specific["pixel_mask"] = source.masked.astype(np.uint32)
-        specific["nimages"] = np.uint32(len(source))
-        specific["x_pixels_in_detector"], specific["y_pixels_in_detector"] = (np.uint32(n) for n in source.shape[::-1])
-        detector["pixel_mask_applied"] = np.int32(1)
-        for key, name in (("pixel2", "x_pixel_size"), ("pixel1", "y_pixel_size")):
-            if key in detector_config:
-                detector[name] = np.float32(detector_config[key])
-                detector[name].attrs["units"] = "m"
-        if "dist" in told:
-            detector["detector_distance"] = np.float32(told["dist"])
-            detector["detector_distance"].attrs["units"] = "m"
-        if told.get("wavelength"):
-            instrument["beam/incident_wavelength"] = np.float32(1e10 * told["wavelength"])
-            instrument["beam/incident_wavelength"].attrs["units"] = "angstrom"
 
 
 def _opened(path: Path) -> Any:

@@ -278,6 +278,35 @@ def test_densify_opens_pyfais_own_files_and_masks_with_the_dummy(shared, tmp_pat
         assert abs(difference).max() < 40 and abs(difference.mean()) < 0.5
 
 
+def test_densify_takes_a_file_without_a_background(shared, tmp_path):
+    """fabio looks for the shape of a radius that is not there (`radius.shape`) and crashes."""
+    stripped = tmp_path / "stripped.h5"
+    with h5py.File(shared / "golden" / "stack_sparse.h5") as source, h5py.File(stripped, "w") as target:
+        target.attrs.update(source.attrs)
+        source.copy("entry_0000", target)
+        for name in ("radius", "background_avg", "background_std", "errors"):
+            del target[f"entry_0000/sparse_frames/{name}"]
+        group = source["entry_0000/sparse_frames"]
+        start, stop = group["frame_ptr"][4:6]
+        index, counts = group["index"][start:stop], group["intensity"][start:stop]
+    assert main(["densify", str(stripped)]) == 0
+    with h5py.File(tmp_path / "stripped_dense.h5") as dense:
+        frame = dense["entry_0000/measurement/data"][4]
+    np.testing.assert_array_equal(frame.ravel()[index], counts)
+    assert frame.sum() == counts.sum(dtype=np.int64)
+
+
+def test_the_help_says_what_the_options_do(capsys):
+    """pyFAI's says "precision for dummy value" of --cycle, pixels of --radial-range, and 3 of --peak-connected (2)."""
+    with pytest.raises(SystemExit):
+        main(["sparsify-bragg", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "most cycles of clipping (5)" in told
+    assert "radii considered, in UNIT" in told
+    assert "intense pixels needed in the patch (2)" in told
+    assert "each gives its own output file" in told
+
+
 def test_densify_lists_tries_and_refuses(folder, capsys):
     assert main(["densify", "-l"]) == 0
     assert "lima, eiger" in capsys.readouterr().out
