@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: the recorded data beside the checkout, and a guard against leaks."""
 
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,3 +32,17 @@ def no_leaked_threads() -> Iterator[None]:
 def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Matrices that the tests prepare stay out of the user's cache, also those of child processes."""
     os.environ["INBEAM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount a small file system here; the limit on the file size is tested instead")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

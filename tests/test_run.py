@@ -19,6 +19,7 @@ import pyFAI
 import pytest
 import silx.io
 import yaml
+from karabo_bridge import Client
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 from sinks.check import check
@@ -230,18 +231,20 @@ def small_pipeline(tmp_path: Path, recorded: Path, **run: Any) -> Path:
     config = tmp_path / "small.yaml"
     document = pipeline(tmp_path / "out", {"type": "files", "files": [str(recorded)]}, integrate, **run)
     for sink in document["sinks"]:
-        sink["flush_ms"] = 20
+        sink.update(flush_ms=20, flush_frames=20)
     config.write_text(yaml.safe_dump(document))
     return config
 
 
 def committed(path: Path) -> int:
-    """Frames that a file says it holds safely, read as a live reader does; 0 while it cannot be opened."""
-    try:
-        with h5py.File(path, "r", swmr=True) as file:
-            return int(np.isin(file["entry/ledger/status"][()], (1, 2, 3)).sum())
-    except (OSError, KeyError):
-        return 0
+    """Frames that a file says it holds safely, as any reader sees it; 0 while it cannot be opened."""
+    for swmr in (True, False):
+        try:
+            with h5py.File(path, "r", swmr=swmr) as file:
+                return int(np.isin(file["entry/ledger/status"][()], (1, 2, 3)).sum())
+        except (OSError, KeyError):
+            continue
+    return 0
 
 
 def test_a_process_that_is_killed_goes_on_where_its_ledger_ends(tmp_path: Path) -> None:
@@ -270,6 +273,52 @@ def test_a_process_that_is_killed_goes_on_where_its_ledger_ends(tmp_path: Path) 
     again = results.stat().st_mtime_ns
     assert main(["process", "--quiet", str(config), str(recorded)]) == 0
     assert results.stat().st_mtime_ns == again, "a finished scan is left alone"
+
+
+def test_a_full_disk_stops_the_run_with_a_clear_error_and_the_scan_is_completed_later(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    recorded = simulated_file(tmp_path, 600)
+    config = small_pipeline(tmp_path, recorded)
+    archive = small_disk / "frames.h5"
+    command = inbeam("process", "--quiet", str(config), str(recorded), "--set", f"sinks.0.path={archive}")
+    stopped = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert stopped.returncode == 1
+    assert "frames.h5" in stopped.stdout
+    assert "room" in stopped.stdout or "full" in stopped.stdout
+    before = committed(archive)
+    assert 0 < before < 600
+    with h5py.File(tmp_path / "out/recorded.h5") as file:
+        assert 0 < np.count_nonzero(file["entry/ledger/status"][()]) <= 600
+    subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
+    assert subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
+    assert committed(archive) == 600
+    assert check(archive).sound
+    assert check(tmp_path / "out/recorded.h5").sound
+
+
+def test_a_full_disk_of_an_optional_file_leaves_the_other_files_and_the_monitor_alive(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    endpoint, port = f"tcp://127.0.0.1:{free_port()}", free_port()
+    document = pipeline(tmp_path / "out", {"type": "stream2", "endpoint": endpoint})
+    archive = {"type": "archive", "path": str(small_disk / "frames.h5"), "required": False, "flush_frames": 20}
+    monitor = {"type": "monitor", "endpoint": f"tcp://127.0.0.1:{port}", "rate_hz": 50}
+    document["sinks"] = [archive, {"type": "archive", "path": str(tmp_path / "kept.h5")}, monitor]
+    running = Run(validate(document), reopen=True)
+    with background(running) as reports:
+        sending = ["simulate", "--detector", "small", "--frames", "1500", "--rate", "500", "--bind", endpoint]
+        with detector(*sending), Client(f"tcp://127.0.0.1:{port}", sock="SUB", timeout=60) as client:
+            wait_for(lambda: "frames.h5" in running.report().summary(), "the disk to be full")
+            reached = running.counters().finished
+            shown = 0
+            while shown <= reached:
+                shown = client.next()[0]["inbeam/counters"]["finished"]
+            wait_for(lambda: reports, "the end of the run")
+    assert reports[0].exit_code == 1
+    assert reports[0].scans[0].counts[FrameStatus.RECEIVED] == 1500
+    assert check(tmp_path / "kept.h5").sound
+    assert 0 < committed(small_disk / "frames.h5") < 1500
 
 
 def test_a_live_run_that_is_killed_takes_up_the_scan_without_its_start_message(tmp_path: Path) -> None:

@@ -48,6 +48,10 @@ class Run:
         """A snapshot of the running pipeline."""
         return self._pipeline.counters() if self._pipeline is not None else Counters()
 
+    def report(self) -> Report:
+        """What has gone wrong so far."""
+        return self._pipeline.report if self._pipeline is not None else Report()
+
     def execute(self, progress: Callable[[Counters], None] = lambda counters: None) -> Report:
         """Run to the end, calling `progress` about four times a second.
 
