@@ -80,9 +80,11 @@ class SparseFile:
             limits = np.iinfo(self.dtype)
             dense = np.clip(np.trunc(dense + np.copysign(0.5, dense)), limits.min, limits.max)
         frame: Array = dense.astype(np.float64).astype(self.dtype)
-        frame.reshape(-1)[self._group["index"][int(start) : int(stop)]] = self._group["intensity"][
-            int(start) : int(stop)
-        ]
+        index = self._group["index"][int(start) : int(stop)]
+        counts = self._group["intensity"][int(start) : int(stop)]
+        if len(index) != int(stop) - int(start) or len(counts) != len(index) or (index >= frame.size).any():
+            raise InbeamError(f"{self.path} is damaged: frame {number} has pixels outside the image or the file")
+        frame.reshape(-1)[index] = counts
         frame[self.masked] = self.dummy
         return frame
 

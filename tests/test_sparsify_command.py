@@ -296,6 +296,16 @@ def test_densify_takes_a_file_without_a_background(shared, tmp_path):
     assert frame.sum() == counts.sum(dtype=np.int64)
 
 
+def test_densify_tells_of_a_damaged_file(shared, tmp_path, capsys):
+    damaged = tmp_path / "damaged.h5"
+    damaged.write_bytes((shared / "golden" / "stack_sparse.h5").read_bytes())
+    with h5py.File(damaged, "r+") as file:
+        file["entry_0000/sparse_frames/index"][2000] = 400 * 500
+    assert main(["densify", str(damaged)]) == 1
+    assert "damaged.h5 is damaged: frame 1 has pixels outside the image" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["damaged.h5"]
+
+
 def test_the_help_says_what_the_options_do(capsys):
     """pyFAI's says "precision for dummy value" of --cycle, pixels of --radial-range, and 3 of --peak-connected (2)."""
     with pytest.raises(SystemExit):
