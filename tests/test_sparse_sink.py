@@ -465,7 +465,7 @@ def test_another_recipe_makes_another_file(tmp_path):
 
 
 def test_a_frame_costs_little(tmp_path):
-    """Measured: half a millisecond of CPU per frame; the bound leaves room for a busy machine."""
+    """Measured: a quarter of a millisecond of CPU per frame; the bound leaves room for a busy machine."""
     sink = make(tmp_path / "a.h5")
     sink.start(scan(), (PRODUCT,))
     frames = [frame(index) for index in range(200)]
