@@ -2,10 +2,10 @@
 
 from typing import Any, Literal
 
-import numba
 import numpy as np
 
 from stream.events import Array
+from stream.wire.compiler import kernel
 
 MEAN, MAXIMUM = 0, 1
 
@@ -33,7 +33,7 @@ def _pool(image: Any, step: int, flagged: Any, signed: bool, mode: int, out: Any
                 out[r, c] = total / count if mode == MEAN else total
 
 
-_compiled = numba.njit(nogil=True, cache=True)(_pool)
+_compiled = kernel(_pool)
 
 
 def preview(image: Array, size: int, kind: Literal["mean", "max"]) -> tuple[Array, int]:

@@ -13,7 +13,8 @@ csr_sigma_clip4), so that the same pixels come out.
 from math import isfinite, log, pi, sqrt
 
 import numpy as np
-from numba import njit
+
+from stream.wire.compiler import kernel
 
 POISSON, AZIMUTHAL, HYBRID = 0, 1, 2
 """How the deviation is found: from the variance of each pixel (poisson, formula), from the scatter, or both in turn."""
@@ -24,20 +25,20 @@ CAP = 256
 """Counts below this are histogrammed: 800 bins of 256 uint32 fit into 1 MB of second-level cache."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def chauvenet(cutoff: float, members: int) -> np.float32:
     """The larger of `cutoff` and Chauvenet's criterion sqrt(2 ln(n / sqrt(2 pi))), members >= 3."""
     return np.float32(max(cutoff, sqrt(2.0 * log(members / sqrt(2.0 * pi)))))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def is_bad(raw: float, limits: tuple[float, float, float, float]) -> bool:
     """True unless low <= raw <= high and raw is not in [dummy_low, dummy_high]; `limits` in this order, float64."""
     low, high, dummy_low, dummy_high = limits
     return not (low <= raw <= high) or dummy_low <= raw <= dummy_high
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count(image, bin_of, hist, tail_index):  # type: ignore[no-untyped-def]
     """Fill `hist` (bins + 1, CAP) from the flat image; flat indices of other valid pixels go to `tail_index`.
 
@@ -56,7 +57,7 @@ def count(image, bin_of, hist, tail_index):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sort_tail(image, bin_of, tail_index, found, limits, start, tail_value):  # type: ignore[no-untyped-def]
     """Sort the pixels beyond the histogram by bin: bin b owns tail_value[start[b]:start[b + 1]] (float32).
 
@@ -79,7 +80,7 @@ def sort_tail(image, bin_of, tail_index, found, limits, start, tail_value):  # t
     start[0] = 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _scatter(hist, low, high, tail, kept, mean):  # type: ignore[no-untyped-def]
     """Sum of squared distances from the mean: the two-pass formula."""
     total = 0.0
@@ -92,7 +93,7 @@ def _scatter(hist, low, high, tail, kept, mean):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _clip_bin(hist, bad, variance, tail, tail_variance, members, model, cutoff, cycles, empty):  # type: ignore[no-untyped-def]
     """Clip one bin; returns (mean, deviation) in float32. `tail` and `tail_variance` are reordered."""
     low, high, kept = 0, hist.size - 1, tail.size
@@ -161,7 +162,7 @@ def _clip_bin(hist, bad, variance, tail, tail_variance, members, model, cutoff, 
     return mean, deviation
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def clip(  # type: ignore[no-untyped-def]
     hist, bad, variance, start, tail, tail_variance, members, model, cutoff, cycles, empty, mean, deviation
 ):

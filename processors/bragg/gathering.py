@@ -9,15 +9,15 @@ update is off by 0.3 % where w varies.
 from math import isfinite
 
 import numpy as np
-from numba import njit
 
 from processors.bragg.clipping import AZIMUTHAL, HYBRID, chauvenet, is_bad
+from stream.wire.compiler import kernel
 
 SUMS = {"reassoc", "contract", "nsz"}
 """fastmath flags that let sums be vectorised; NaN and infinity keep their meaning."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def gather(  # type: ignore[no-untyped-def]
     image, dark, norm, variance, bin_of, start, limits, fill, corrected, value, weight, spread
 ):
@@ -48,7 +48,7 @@ def gather(  # type: ignore[no-untyped-def]
             fill[b] += 1
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@kernel(fastmath=SUMS)
 def _sums(value, weight, spread, size):  # type: ignore[no-untyped-def]
     """Sums of w x, w, w^2 and the variances."""
     total, norm, square, variance = 0.0, 0.0, 0.0, 0.0
@@ -61,7 +61,7 @@ def _sums(value, weight, spread, size):  # type: ignore[no-untyped-def]
     return total, norm, square, variance
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@kernel(fastmath=SUMS)
 def _scatter(value, weight, size, mean):  # type: ignore[no-untyped-def]
     """Sum of w^2 (x - mean)^2: the second pass."""
     total = 0.0
@@ -71,7 +71,7 @@ def _scatter(value, weight, size, mean):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _discard(value, weight, spread, size, mean, reach):  # type: ignore[no-untyped-def]
     """Close the gaps of the pixels further than `reach` from the mean; returns how many are left."""
     left = 0
@@ -82,7 +82,7 @@ def _discard(value, weight, spread, size, mean, reach):  # type: ignore[no-untyp
     return left
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _clip_bin(value, weight, spread, members, model, cutoff, cycles, empty):  # type: ignore[no-untyped-def]
     """Clip one bin; returns (mean, deviation) in float32."""
     size = value.size
@@ -117,7 +117,7 @@ def _clip_bin(value, weight, spread, members, model, cutoff, cycles, empty):  # 
     return mean, deviation
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def clip(  # type: ignore[no-untyped-def]
     start, fill, value, weight, spread, members, model, cutoff, cycles, empty, mean, deviation
 ):

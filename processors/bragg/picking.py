@@ -9,15 +9,15 @@ Formulas: pyFAI's sparsify.cl (find_intense) and peakfinder.cl, in float32 as th
 from math import isfinite
 
 import numpy as np
-from numba import njit
 
 from processors.bragg.clipping import is_bad
+from stream.wire.compiler import kernel
 
 REACH = 0.52
 """Of a pixel from its bin's centre, in bins."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bounds(mean, deviation, noise, cutoff_pick, cutoff_peak, stray, bound):  # type: ignore[no-untyped-def]
     """Below `bound` (bins + 1,) no pixel of a bin can be picked; the last entry is for pixels without a bin.
 
@@ -46,7 +46,7 @@ def bounds(mean, deviation, noise, cutoff_pick, cutoff_peak, stray, bound):  # t
     bound[bins] = -np.inf if stray else np.inf
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def candidates(image, bin_of, bound, found):  # type: ignore[no-untyped-def]
     """Flat indices of the pixels above their bin's bound go to `found`; returns their number."""
     number = 0
@@ -57,7 +57,7 @@ def candidates(image, bin_of, bound, found):  # type: ignore[no-untyped-def]
     return number
 
 
-@njit(nogil=True, cache=True, inline="always")
+@kernel(inline="always")
 def _excess(image, i, position, mean, deviation, noise, limits):  # type: ignore[no-untyped-def]
     """(x - background, sigma) of one pixel; (0, 0) where it is masked, dummy or outside the radial range."""
     nothing = np.float32(0.0)
@@ -76,7 +76,7 @@ def _excess(image, i, position, mean, deviation, noise, limits):  # type: ignore
     return x - background, np.sqrt(sigma * sigma + noise * noise)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pick(image, found, number, position, mean, deviation, noise, cutoff, limits, picked):  # type: ignore[no-untyped-def]
     """Keep the candidates with x - background > max(noise, cutoff sigma) in `picked`; returns their number."""
     kept = 0
@@ -89,7 +89,7 @@ def pick(image, found, number, position, mean, deviation, noise, cutoff, limits,
     return kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def peaks(  # type: ignore[no-untyped-def]
     image, columns, found, number, position, mean, deviation, noise, cutoff, half, connected, limits, rows
 ):

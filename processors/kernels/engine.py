@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from processors.kernels.announce import announce
 from processors.kernels.finish import finish
-from processors.kernels.jit import announce
 from processors.kernels.recurrence import finish_recurrence, follow
 from processors.kernels.scatter import BLOCK, COLUMNS, COPIES, add, tally, totals_scatter, unpack
 from processors.kernels.split import add_split, totals_split

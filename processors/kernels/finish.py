@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from processors.kernels.jit import kernel
 from stream.events import Array
+from stream.wire.compiler import kernel
 
 
 @kernel

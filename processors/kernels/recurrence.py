@@ -9,8 +9,8 @@ single bins with it. It is here to give the numbers that pyFAI gives; `azimuthal
 
 import numpy as np
 
-from processors.kernels.jit import kernel
 from stream.events import Array
+from stream.wire.compiler import kernel
 
 
 @kernel

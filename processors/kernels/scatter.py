@@ -10,8 +10,8 @@ which are the same for every frame: columns as in `totals`.
 
 import numpy as np
 
-from processors.kernels.jit import kernel
 from stream.events import Array
+from stream.wire.compiler import kernel
 
 BLOCK = 512
 """Pixels prepared at a time in `scratch`, with SIMD, before they are scattered: 4 kB of the first-level cache."""

@@ -7,8 +7,8 @@ operations around such calls, which cost more than the work.
 
 import numpy as np
 
-from processors.kernels.jit import kernel
 from stream.events import Array
+from stream.wire.compiler import kernel
 
 
 @kernel

@@ -21,7 +21,7 @@ def decode(payload: Payload, out: Array | None = None) -> Array:
 
     Raises CorruptPayload if the bytes do not decode to exactly shape and dtype. An error may leave `out` half written.
     """
-    source = _bytes(payload)
+    source = encoded(payload)
     expected = math.prod(payload.shape) * payload.dtype.itemsize
     native_type = payload.dtype.newbyteorder("=")
     encoding = payload.encoding
@@ -65,7 +65,7 @@ def check(payload: Payload) -> None:
     block_bytes = check_header(payload, expected)
     if payload.encoding is Encoding.LZ4_BLOCK:
         return
-    source = _bytes(payload)[0 if payload.encoding is Encoding.BSLZ4_BARE else 12 :]
+    source = encoded(payload)[0 if payload.encoding is Encoding.BSLZ4_BARE else 12 :]
     eight = 8 * payload.dtype.itemsize if payload.encoding is not Encoding.LZ4_HDF5 else 1
     if not blocks.lengths_add_up(source, expected, block_bytes, eight):
         raise CorruptPayload(complain(payload, blocks.TRUNCATED))
@@ -103,7 +103,7 @@ def default_block_bytes(itemsize: int) -> int:
     return max(8192 // itemsize // 8 * 8, 128) * itemsize
 
 
-def _bytes(payload: Payload) -> Array:
+def encoded(payload: Payload) -> Array:
     """The encoded bytes, read-only: a kernel called with writable ones too would be compiled twice."""
     source = np.frombuffer(payload.data, np.uint8)
     source.flags.writeable = False
