@@ -10,10 +10,11 @@ import pytest
 
 from processors import cache
 from processors.geometry import UNITS, Geometry, check_wavelength, files_of, from_header, from_poni
-from processors.kernels.announce import announce, kernel
+from processors.kernels.announce import announce
 from processors.matrix import Matrix, Request, edges, matrix_for
 from stream.errors import ConfigError
 from stream.events import Detector
+from stream.wire.compiler import kernel
 
 SHAPE = (40, 50)
 HEADER = Detector(
