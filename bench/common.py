@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import hdf5plugin
 
-from stream.simulate.eiger import Simulated, frames, poni
+from stream.simulate.eiger import Simulated, frames, pixel_mask, poni
 from stream.wire.native import bslz4_compress
 
 HERE = Path(__file__).parent
@@ -28,13 +28,14 @@ class Cost:
 
 
 def frame_file(detector: Simulated, count: int, *, pool: int = 16, spots: int = 0, name: str = "frames.h5") -> Path:
-    """A recorded scan of `count` bslz4 frames, `pool` different ones by turns, and its geometry beside it."""
+    """A recorded scan of `count` bslz4 frames, `pool` different ones by turns, with mask and geometry."""
     OUT.mkdir(exist_ok=True)
     path = OUT / name
     path.with_suffix(".poni").write_text(poni(detector))
     packed = [bslz4_compress(next(iter(frame.values()))) for frame in frames(detector, pool, spots=spots)]
     rows, columns = detector.shape
     with h5py.File(path, "w", libver="latest") as file:
+        file["entry/instrument/detector/pixel_mask"] = pixel_mask(detector)
         entry = file.create_group("entry/data")
         data = entry.create_dataset(
             "data", (count, rows, columns), detector.dtype, chunks=(1, rows, columns), **hdf5plugin.Bitshuffle()
