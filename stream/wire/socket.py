@@ -154,6 +154,7 @@ class Receiver:
         options = self._options
         socket = context.socket(zmq.PULL if options.socket == "pull" else zmq.SUB)
         socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RCVTIMEO, POLL_MS)
         socket.setsockopt(zmq.RCVHWM, options.high_water_mark)
         socket.setsockopt(zmq.MAXMSGSIZE, options.limits.message_bytes)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
@@ -189,11 +190,10 @@ class Receiver:
         allowed = self._options.limits.parts
         while not self._closed.is_set():
             try:
-                frame = socket.recv(zmq.NOBLOCK, copy=False)
+                frame = socket.recv(copy=False)
             except zmq.Again:
-                if not socket.poll(POLL_MS):
-                    yield from self._connection(socket, monitor)
-                    yield None
+                yield from self._connection(socket, monitor)
+                yield None
                 continue
             received = time.time()
             parts = [frame.buffer]
