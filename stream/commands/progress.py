@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from stream.roles import Counters
 
-LINE_EVERY_S = 5.0
+LINE_EVERY_S = 2.0
 LATENCY_OF_RECORDINGS_MS = 1e6
 """A capture keeps its arrival times: how long ago that was is no latency."""
 
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[Counters], None]]:
-    """On a terminal a line that is kept up to date, below the messages; elsewhere a line every five seconds."""
+    """On a terminal a line that is kept up to date, below the messages; elsewhere a line every two seconds."""
     if not sys.stderr.isatty():
         yield _lines()
         return
