@@ -15,7 +15,7 @@ from processors.images import mean_image, same_shape
 from stream.errors import ConfigError
 from stream.events import Array, ScanEnd, ScanStart
 from stream.products import Product
-from stream.registry import Options
+from stream.registry import READS, Options
 from stream.work import Work
 
 Files = str | tuple[str, ...] | None
@@ -26,9 +26,15 @@ class Config(Options):
 
     type: Literal["correct"] = "correct"
     channel: str | None = Field(None, description="Correct this channel (threshold) only; null: every channel")
-    dark: Files = Field(None, description="File(s) with raw counts to subtract; several files or frames are averaged")
-    flat: Files = Field(None, description="File(s) with the pixel response to divide by; several are averaged")
-    mask: Files = Field(None, description="File(s), nonzero = bad pixel; several are combined")
+    dark: Files = Field(
+        None,
+        description="File(s) with raw counts to subtract; several files or frames are averaged",
+        json_schema_extra=READS,
+    )
+    flat: Files = Field(
+        None, description="File(s) with the pixel response to divide by; several are averaged", json_schema_extra=READS
+    )
+    mask: Files = Field(None, description="File(s), nonzero = bad pixel; several are combined", json_schema_extra=READS)
     use_detector_mask: bool = Field(True, description="Take the pixel mask of the stream's own header")
     use_detector_flat: bool = Field(
         True, description="Take the flat field of the stream's header, if the detector has not applied it already"

@@ -26,7 +26,7 @@ from stream.errors import ConfigError
 from stream.events import Frame, ScanEnd, ScanStart
 from stream.products import Axis, Product
 from stream.products import Field as Result
-from stream.registry import Options
+from stream.registry import READS, Options
 from stream.work import Work
 
 log = logging.getLogger("inbeam")
@@ -38,7 +38,9 @@ class Config(Options):
     type: Literal["integrate"] = "integrate"
     name: str = Field("integrate", description="Name of the result in the file")
     channel: str | None = Field(None, description="Integrate this channel (threshold); null: the first")
-    poni: Path | None = Field(None, description="Geometry, a .poni file of pyFAI; null: from the stream's header")
+    poni: Path | None = Field(
+        None, description="Geometry, a .poni file of pyFAI; null: from the stream's header", json_schema_extra=READS
+    )
     distance_m: float | None = Field(None, gt=0, description="Sample to detector, m; null: from the header")
     wavelength_angstrom: float | None = Field(None, gt=0, description="Wavelength, angstrom; null: from poni or header")
     pixel_size_m: tuple[float, float] | None = Field(None, description="Pixel size (rows, columns), m; null: header")

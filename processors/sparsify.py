@@ -21,7 +21,7 @@ from stream.errors import InbeamError
 from stream.events import ScanEnd, ScanStart
 from stream.products import Axis, Product
 from stream.products import Field as ProductField
-from stream.registry import Options
+from stream.registry import READS, Options
 from stream.work import Work
 
 
@@ -32,10 +32,14 @@ class Config(Options):
     name: str = Field("sparsify", description="Key of the results, to tell several apart")
     channel: str | None = Field(None, description="Channel (threshold) to sparsify; null: the first")
     engine: Literal["cpu", "opencl"] = Field("cpu", description="cpu: kernels that need no device; opencl: a GPU")
-    poni: str = Field(description="Geometry description file (PONI)")
-    mask: Files = Field(None, description="File, nonzero = invalid pixel; null: the mask of the PONI's detector")
-    dark: Files = Field(None, description="File(s) with raw counts to subtract")
-    flat: Files = Field(None, description="File(s) with the pixel response to divide by")
+    poni: str = Field(description="Geometry description file (PONI)", json_schema_extra=READS)
+    mask: Files = Field(
+        None,
+        description="File, nonzero = invalid pixel; null: the mask of the PONI's detector",
+        json_schema_extra=READS,
+    )
+    dark: Files = Field(None, description="File(s) with raw counts to subtract", json_schema_extra=READS)
+    flat: Files = Field(None, description="File(s) with the pixel response to divide by", json_schema_extra=READS)
     dummy: float | None = Field(None, description="Raw counts of this value are invalid in that frame")
     delta_dummy: float | None = Field(None, ge=0, description="Raw counts this near to `dummy` are invalid too")
     flags: bool = Field(

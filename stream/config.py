@@ -86,6 +86,17 @@ def validate(document: Mapping[str, Any]) -> Config:
     return Config(stream, tuple(processors), tuple(sinks), cast(RunOptions, run), document)
 
 
+def check_files(config: Config) -> None:
+    """Raise ConfigError for every file that the processors shall read and that is not there, all at once."""
+    problems = [
+        (f"processors[{index}].{option}", text)
+        for index, options in enumerate(config.processors)
+        for option, text in registry.missing_files(options)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def _entries(section: Section, items: Any, problems: list[tuple[str, str]]) -> list[Options]:
     if not isinstance(items, list):
         problems.append((section, "must be a list: begin each entry with '- type: ...'"))

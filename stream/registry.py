@@ -6,6 +6,7 @@ theirs by an entry point in the group `inbeam.stream`, `inbeam.processors` or `i
 
 import difflib
 import importlib
+import os
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
@@ -21,10 +22,30 @@ BUILT_IN: dict[Section, tuple[str, ...]] = {
 }
 
 
+READS: dict[str, Any] = {"x-reads-file": True}
+"""`json_schema_extra` of an option that names files to be read: they must be there before the start."""
+
+
 class Options(BaseModel):
     """Base of every configuration model: frozen, and a misspelled key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def missing_files(options: Options) -> list[tuple[str, str]]:
+    """(option, what to do) for every file that the options name and that cannot be read. `file::part` names a file."""
+    found = []
+    for name, field in type(options).model_fields.items():
+        extra, value = field.json_schema_extra, getattr(options, name)
+        if not isinstance(extra, dict) or "x-reads-file" not in extra or value is None:
+            continue
+        for each in value if isinstance(value, tuple | list) else (value,):
+            path = str(each).split("::")[0]
+            if not os.path.isfile(path):
+                found.append((name, f"{path} is not there (looked from {os.getcwd()}): correct the path"))
+            elif not os.access(path, os.R_OK):
+                found.append((name, f"{path} may not be read: change its permissions"))
+    return found
 
 
 def names(section: Section) -> tuple[str, ...]:

@@ -86,3 +86,22 @@ def test_every_ready_configuration_is_valid_and_known_to_the_schema(path: Path) 
 def test_the_committed_schema_is_the_current_one() -> None:
     committed = json.loads((CONFIGS / "inbeam.schema.json").read_text())
     assert committed == schema(), "run: inbeam schema > configs/inbeam.schema.json"
+
+
+def test_files_that_are_not_there_are_told_at_once_before_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "pipeline.yaml"
+    processors = [
+        {"type": "correct", "mask": ["no_mask.edf"], "dark": "dark.h5::/entry/data"},
+        {"type": "integrate", "poni": str(tmp_path / "no.poni")},
+    ]
+    sinks = [{"type": "archive", "path": str(tmp_path / "out/{scan}.h5")}]
+    config.write_text(yaml.safe_dump({"stream": LIVE, "processors": processors, "sinks": sinks}))
+    for command in ("validate", "run"):
+        assert main([command, str(config)]) == 2
+        said = capsys.readouterr().err
+        assert "processors[0].mask: no_mask.edf is not there" in said
+        assert "processors[0].dark: dark.h5 is not there" in said
+        assert "processors[1].poni: " in said
+    assert not (tmp_path / "out").exists()

@@ -4,7 +4,7 @@ import argparse
 
 from stream import registry
 from stream.commands.run import add_config_arguments
-from stream.config import load
+from stream.config import check_files, load
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Load, and make every processor and sink, so that missing files are found too; nothing is opened or written."""
     config = load(options.config, options.overrides)
+    check_files(config)
     for each in config.processors:
         registry.create("processors", each)
     print(f"{options.config}: valid ({config.stream.type}, ", end="")  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from stream import registry
-from stream.config import Config
+from stream.config import Config, check_files
 from stream.errors import SourceLost
 from stream.events import EndStatus, ScanEnd, ScanStart
 from stream.pipeline.chain import Chain, Step
@@ -58,6 +58,7 @@ class Run:
         Raises ConfigError before anything is opened if the configuration cannot be used.
         """
         config = self._config
+        check_files(config)
         names = [_name(options) for options in config.processors]
         chains = [
             [
@@ -92,6 +93,17 @@ class Run:
         finally:
             pipeline.close()
 
+    def _note_start(self, scan: ScanStart) -> None:
+        """Keep what a restart needs. Without it the run goes on; the sinks say what is wrong with the folder."""
+        try:
+            self._journal.begin(scan)
+        except OSError as error:
+            log.warning(
+                "%s cannot be written (%s): a restart in mid-scan will not know this scan",
+                self._journal.path,
+                error.strerror,
+            )
+
     def _ended(self, end: ScanEnd) -> None:
         """Every sink has completed the scan. One that we stopped ourselves can be resumed: its journal stays."""
         if end.status is not EndStatus.STOPPED:
@@ -112,7 +124,7 @@ class Run:
                 for event in source.events():
                     pause = 0.5
                     if isinstance(event, ScanStart):
-                        self._journal.begin(event)
+                        self._note_start(event)
                     elif isinstance(event, ScanEnd):
                         event = self._stopped(event)
                     pipeline.put(event)
