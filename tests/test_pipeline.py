@@ -56,6 +56,8 @@ class Mean:
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         if scan.uid == "refused":
             raise InbeamError("no wavelength")
+        if scan.uid == "broken":
+            raise IndexError("no wavelength")
         return (Product("mean", (Field("value", (), np.dtype("f8")),), signal="value"),)
 
     def process(self, work: Work) -> None:
@@ -234,9 +236,10 @@ def test_a_frame_that_fails_in_a_processor_is_marked_and_its_bytes_are_kept() ->
     assert pipeline.report.exit_code == 1
 
 
-def test_a_processor_that_refuses_the_scan_costs_no_frame() -> None:
+@pytest.mark.parametrize("uid", ["refused", "broken"])
+def test_a_processor_that_cannot_take_the_scan_costs_no_frame(uid: str) -> None:
     sink = Kept()
-    events = [scan("refused"), *(frame(index, "refused") for index in range(3)), ScanEnd("refused")]
+    events = [scan(uid), *(frame(index, uid) for index in range(3)), ScanEnd(uid)]
     pipeline = play(events, sink, processors=[Mean()])
     assert [kept.status for kept in sink.frames] == [FrameStatus.FAILED] * 3
     assert all(kept.payloads for kept in sink.frames)

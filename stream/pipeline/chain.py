@@ -40,8 +40,9 @@ class Chain:
         for step in self._steps:
             try:
                 products += step.processor.start(scan, self._work)
-            except InbeamError as error:
-                self._refusal = f"{step.name}: {error}"
+            except Exception as error:
+                words = str(error) if isinstance(error, InbeamError) else f"{type(error).__name__}: {error}"
+                self._refusal = f"{step.name}: {words}"
                 break
             self._active.append(step)
         return tuple(products)

@@ -10,6 +10,8 @@ from stream.events import EMPTY, Frame, FrameStatus, ScanEnd, ScanStart
 NUDGE_SECONDS = 0.002
 """How long small frames may gather before a sleeping thread looks at them. Waking a thread for each of 3000 frames a
 second cost 70 µs of CPU per frame in the workers alone; looking 500 times a second costs next to nothing."""
+LONGEST_PAUSE_S = 0.05
+"""A thread that finds nothing looks less and less often: a slow detector shall not keep the machine awake."""
 NUDGE_BYTES = 250_000
 BATCH_BYTES = 1_000_000
 """A worker takes several small frames at once, but only one of a megapixel detector."""
@@ -80,6 +82,7 @@ class Inbox:
     def take(self) -> list[Ticket]:
         """The next boundary, or some frames; empty once the inbox is closed and empty. Give them back to `done`."""
         with self._filled:
+            pause = NUDGE_SECONDS
             while True:
                 if self._items and not self._boundary_in_hand:
                     boundary = self._items[0].boundary
@@ -87,7 +90,8 @@ class Inbox:
                         break
                 elif self._closed and not self._items and not self._boundary_in_hand:
                     return []
-                self._filled.wait(NUDGE_SECONDS if self._scan_open else None)
+                self._filled.wait(pause if self._scan_open else None)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
             if boundary:
                 tickets = [self._items.popleft()]
                 self._boundary_in_hand = True

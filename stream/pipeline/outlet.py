@@ -10,7 +10,7 @@ from typing import TypeAlias
 from stream.errors import InbeamError
 from stream.events import Frame, ScanEnd, ScanStart
 from stream.ledger import Stored
-from stream.pipeline.inbox import NUDGE_BYTES, NUDGE_SECONDS
+from stream.pipeline.inbox import LONGEST_PAUSE_S, NUDGE_BYTES, NUDGE_SECONDS
 from stream.products import Product
 from stream.roles import Counters, Sink
 
@@ -110,17 +110,21 @@ class Outlet:
             self._items.append(item)
             self._filled.notify()
 
-    def _take(self) -> list[Item]:
+    def _take(self, pause: float) -> deque[Item]:
         """Everything that is there; waits a little if that is nothing. The room is free again once it is written."""
         with self._filled:
             if not self._items and not self._closed:
-                self._filled.wait(NUDGE_SECONDS if self._scan_open else TICK_SECONDS)
-            items, self._items = list(self._items), deque()
+                self._filled.wait(pause if self._scan_open else TICK_SECONDS)
+            items, self._items = self._items, deque()
             return items
 
     def _run(self) -> None:
+        pause = NUDGE_SECONDS
         while not (self._closed and not self._items):
-            for item in self._take():
+            items = self._take(pause)
+            pause = NUDGE_SECONDS if items else min(2 * pause, LONGEST_PAUSE_S)
+            while items:
+                item = items.popleft()
                 try:
                     if self.error is None:
                         self._handle(item)

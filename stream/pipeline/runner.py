@@ -90,8 +90,15 @@ class Run:
             self._feed(pipeline)
         except Exception as error:
             pipeline.report.run_failed(error)
+            self._end_open_scan(pipeline)
         finally:
             pipeline.close()
+
+    def _end_open_scan(self, pipeline: Pipeline) -> None:
+        """The source is gone in mid-scan: what has come is completed."""
+        if pipeline.open_scan is not None:
+            status = EndStatus.STOPPED if self._stop.is_set() else EndStatus.ABORTED
+            pipeline.put(ScanEnd(pipeline.open_scan, status))
 
     def _note_start(self, scan: ScanStart) -> None:
         """Keep what a restart needs. Without it the run goes on; the sinks say what is wrong with the folder."""
@@ -138,9 +145,7 @@ class Run:
                 ended = False
             finally:
                 source.close()
-            if pipeline.open_scan is not None:
-                status = EndStatus.STOPPED if self._stop.is_set() else EndStatus.ABORTED
-                pipeline.put(ScanEnd(pipeline.open_scan, status))
+            self._end_open_scan(pipeline)
             if ended:
                 return
             self._stop.wait(pause)
