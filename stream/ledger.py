@@ -24,11 +24,13 @@ class Stored:
 
     @classmethod
     def in_all(cls, files: Sequence["Stored"]) -> "Stored":
-        """What every file has: a frame that one of them lacks is processed again."""
+        """What every file has: a frame that one of them lacks is processed again. A hole of which all say the same
+        stays that: a corrupt frame does not become a missing one because inbeam was started again."""
         length = min(len(each.states) for each in files)
         states = files[0].states[:length].copy()
         for each in files[1:]:
-            states[~np.isin(each.states[:length], _WITH_DATA)] = FrameStatus.MISSING
+            other = each.states[:length]
+            states[~np.isin(other, _WITH_DATA) & (other != states)] = FrameStatus.MISSING
         return cls(states)
 
 
@@ -45,11 +47,14 @@ class Ledger:
         """Copies that came again and were not stored: more than the DUPLICATE numbers if one came three times."""
         self._states: States = np.zeros(min(max(announced or 0, 256), 1 << 20), np.uint8)
         self._seen = 0
+        self._counts = [0] * len(FrameStatus)
+        """Numbers of each status, MISSING aside: asked for ten times a second, however long the scan."""
         if stored is not None:
             self._reserve(len(stored.states))
             self._states[: len(stored.states)] = stored.states
             filled = np.flatnonzero(stored.states)
             self._seen = int(filled[-1]) + 1 if len(filled) else 0
+            self._counts = [int(np.count_nonzero(stored.states == status)) for status in FrameStatus]
 
     @property
     def expected(self) -> int:
@@ -68,14 +73,16 @@ class Ledger:
     def record(self, index: int, status: FrameStatus) -> None:
         """Set the status of a frame number that has arrived."""
         self._reserve(index + 1)
+        self._counts[self._states[index]] -= 1
+        self._counts[status] += 1
         self._states[index] = status
         self._seen = max(self._seen, index + 1)
 
     def counts(self) -> Mapping[FrameStatus, int]:
         """Status -> number of frame numbers; sums to `expected`."""
-        found = np.bincount(self._states[: self._seen], minlength=len(FrameStatus))
-        counts = {status: int(found[status]) for status in FrameStatus}
-        counts[FrameStatus.MISSING] += self.expected - self._seen
+        counts = {status: self._counts[status] for status in FrameStatus}
+        counts[FrameStatus.MISSING] = 0
+        counts[FrameStatus.MISSING] = self.expected - sum(counts.values())
         return counts
 
     def states(self) -> States:

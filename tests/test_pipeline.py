@@ -1,6 +1,7 @@
 """The machinery between source and sinks, on a source and sinks made of lists."""
 
 import threading
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -27,6 +28,7 @@ from stream import (
     Work,
 )
 from stream.config import RunOptions
+from stream.ledger import Ledger
 from stream.pipeline.chain import Chain, Step
 from stream.pipeline.pipeline import Pipeline
 from stream.wire.native import bslz4_compress
@@ -315,3 +317,82 @@ def test_notes_are_counted_and_reach_the_file() -> None:
     assert pipeline.report.exit_code == 1
     assert sink.ends[0].notes == ("two datasets", "an unreadable message")
     assert play([scan(), told, frame(0), ScanEnd("one")], Kept()).report.exit_code == 0
+
+
+class Gathering(Mean):
+    """A gathering processor that refuses one frame, or the end of the scan."""
+
+    gathers = True
+
+    def __init__(self, bad: int | None = None, ends: bool = True) -> None:
+        super().__init__(bad=bad)
+        self.ends = ends
+
+    def finish(self, end: ScanEnd) -> None:
+        if not self.ends:
+            raise ZeroDivisionError("nothing to divide by")
+
+
+def gathered(sink: Kept, gathering: Gathering, *events: Event) -> Pipeline:
+    pipeline = Pipeline(
+        [Chain([])], Chain([Step("map", gathering)]), {"sink": (sink, True)}, RunOptions(reorder_ms=60_000)
+    )
+    for event in events:
+        pipeline.put(event)
+    pipeline.close()
+    return pipeline
+
+
+def test_a_frame_that_fails_in_a_gathering_processor_is_counted_as_failed() -> None:
+    sink = Kept()
+    pipeline = gathered(sink, Gathering(bad=1), scan(), *map(frame, range(3)), ScanEnd("one"))
+    assert [kept.status for kept in sink.frames] == [1, FrameStatus.FAILED, 1]
+    assert sink.ends[0].counts[FrameStatus.FAILED] == 1
+    assert sink.ends[0].counts[FrameStatus.RECEIVED] == 2
+    assert pipeline.report.exit_code == 1
+
+
+def test_a_processor_that_breaks_at_the_end_leaves_complete_files() -> None:
+    sink = Kept()
+    events = [scan(), frame(0), ScanEnd("one"), scan("two"), frame(0, "two"), ScanEnd("two")]
+    pipeline = gathered(sink, Gathering(ends=False), *events)
+    assert [end.scan for end in sink.ends] == ["one", "two"]
+    assert "map: ZeroDivisionError: nothing to divide by" in sink.ends[0].notes[0]
+    assert pipeline.report.exit_code == 1
+
+
+def test_a_good_copy_of_a_frame_that_failed_is_patched_in() -> None:
+    failed = np.array([1, FrameStatus.FAILED, FrameStatus.FAILED], np.uint8)
+    sink = Kept(Stored(failed))
+    pipeline = play(
+        [scan(), *map(frame, range(3)), ScanEnd("one", announced=3)], sink, processors=[Mean(bad=2)], workers=1
+    )
+    assert [(kept.index, kept.status) for kept in sink.frames] == [(1, FrameStatus.LATE)]
+    assert sink.ends[0].counts[FrameStatus.LATE] == sink.ends[0].counts[FrameStatus.FAILED] == 1
+    assert pipeline.report.scans[0].repeats == 0
+
+
+def test_what_an_earlier_process_noted_of_a_hole_is_kept_if_all_files_say_so() -> None:
+    states = np.array([1, FrameStatus.CORRUPT, 1, FrameStatus.DROPPED, 1, FrameStatus.FAILED], np.uint8)
+    other = states.copy()
+    other[3] = FrameStatus.MISSING
+    sinks = Kept(Stored(states)), Kept(Stored(other))
+    play([scan(), frame(6), ScanEnd("one", announced=7)], *sinks)
+    counts = sinks[0].ends[0].counts
+    assert counts[FrameStatus.CORRUPT] == counts[FrameStatus.FAILED] == counts[FrameStatus.MISSING] == 1
+    assert counts[FrameStatus.DROPPED] == 0
+    assert counts[FrameStatus.RECEIVED] == 4
+
+
+def test_counting_a_long_scan_costs_no_memory_of_its_length() -> None:
+    ledger = Ledger(50_000_000)
+    ledger.record(49_999_999, FrameStatus.RECEIVED)
+    ledger.record(5, FrameStatus.CORRUPT)
+    ledger.record(5, FrameStatus.LATE)
+    tracemalloc.start()
+    counts = ledger.counts()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (counts[FrameStatus.RECEIVED], counts[FrameStatus.LATE], counts[FrameStatus.CORRUPT]) == (1, 1, 0)
+    assert sum(counts.values()) == ledger.expected == 50_000_000
+    assert peak < 1_000_000

@@ -41,8 +41,7 @@ class Chain:
             try:
                 products += step.processor.start(scan, self._work)
             except Exception as error:
-                words = str(error) if isinstance(error, InbeamError) else f"{type(error).__name__}: {error}"
-                self._refusal = f"{step.name}: {words}"
+                self._refusal = f"{step.name}: {_words(error)}"
                 break
             self._active.append(step)
         return tuple(products)
@@ -85,8 +84,17 @@ class Chain:
         results = work.results if not frame.results else {**frame.results, **work.results}
         return replace(frame, results=results, checksums=checksums, status=status, problem=problem)
 
-    def finish(self, end: ScanEnd) -> None:
-        """The scan is over for every processor."""
+    def finish(self, end: ScanEnd) -> list[str]:
+        """The scan is over for every processor. What went wrong, in words: the files must be completed all the same."""
+        problems: list[str] = []
         for step in self._active:
-            step.processor.finish(end)
+            try:
+                step.processor.finish(end)
+            except Exception as error:
+                problems.append(f"{step.name}: {_words(error)} (at the end of the scan)")
         self._active = []
+        return problems
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, InbeamError) else f"{type(error).__name__}: {error}"

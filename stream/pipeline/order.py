@@ -66,7 +66,7 @@ class Order:
         if index in self._held or before in _STORED:
             self._repeat(frame, before, ready)
         elif before is not FrameStatus.MISSING:
-            # A hole so far (corrupt or dropped): a good copy fills it, a bad one changes nothing.
+            # A hole so far (corrupt, dropped or failed): a good copy fills it, a bad one changes nothing.
             if frame.status.has_data:
                 self._release(replace(frame, status=FrameStatus.LATE), ready)
         elif index < self._next_index:
@@ -131,4 +131,4 @@ class Order:
             ready.append(self._duplicate(frame))
 
 
-_STORED = (FrameStatus.RECEIVED, FrameStatus.DUPLICATE, FrameStatus.LATE, FrameStatus.FAILED)
+_STORED = (FrameStatus.RECEIVED, FrameStatus.DUPLICATE, FrameStatus.LATE)

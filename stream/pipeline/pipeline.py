@@ -200,15 +200,11 @@ class Pipeline:
             self._order = None
         if end.announced is not None:
             self._ledger.announced = max(end.announced, self._ledger.announced or 0)
-        end = replace(
-            end,
-            expected=self._ledger.expected,
-            counts=self._ledger.counts(),
-            notes=(*end.notes, *self._notes)[:MOST_NOTES],
-        )
+        end = replace(end, expected=self._ledger.expected, counts=self._ledger.counts())
+        for problem in dict.fromkeys(each for chain in (*self._chains, self._gather) for each in chain.finish(end)):
+            self._note(problem)
+        end = replace(end, notes=(*end.notes, *self._notes)[:MOST_NOTES])
         self._notes = []
-        for chain in (*self._chains, self._gather):
-            chain.finish(end)
         self._report_ended()
         self._closings = [outlet.end(end) for outlet in self._outlets]
         self.report.add(ScanReport.of(self._scan, end, highest=self._ledger.highest, repeats=self._ledger.repeats))
@@ -218,13 +214,20 @@ class Pipeline:
         if not frames:
             return
         if not self._gather.empty:
-            frames = [self._gather.process(frame) for frame in frames]
+            frames = [self._gathered(frame) for frame in frames]
         self._meter.finish(frames)
         for frame in frames:
             if frame.status in (FrameStatus.FAILED, FrameStatus.CORRUPT):
                 self.report.first_problem(frame)
         for outlet in self._outlets:
             outlet.put(frames)
+
+    def _gathered(self, frame: Frame) -> Frame:
+        """Behind the gathering processors, which may fail on a frame that the order stage has let through."""
+        found = self._gather.process(frame)
+        if found.status is not frame.status:
+            self._ledger.record(found.index, found.status)
+        return found
 
     def _tick(self) -> None:
         while not self._stopping.wait(0.1):
