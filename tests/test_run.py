@@ -355,6 +355,41 @@ def test_a_live_run_that_is_killed_takes_up_the_scan_without_its_start_message(t
     assert len(list((tmp_path / "out").glob("*.h5"))) == 1
 
 
+def test_a_recorded_stream_that_is_sent_again_after_a_kill_completes_the_same_file(
+    shared: Path, tmp_path: Path
+) -> None:
+    recording = str(shared / RECORDED / "derived_dectris_stream2_plain.cborseq.gz")
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    document = pipeline(tmp_path / "out", {"type": "stream2", "endpoint": endpoint}, {**INTEGRATE, **GEOMETRY})
+    for sink in document["sinks"]:
+        sink["flush_ms"] = 0
+    document["run"]["scans"] = None
+    config = tmp_path / "live.yaml"
+    config.write_text(yaml.safe_dump(document))
+    archive, results = tmp_path / "out/16_frames.h5", tmp_path / "out/16.h5"
+    with detector("replay", recording, "--bind", endpoint, "--rate", "4"):
+        first = subprocess.Popen(inbeam("run", "--quiet", str(config)))
+        wait_for(lambda: committed(results) >= 2, "frames on disk")
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    before = committed(results)
+    assert 2 <= before < 10
+    second = subprocess.Popen(inbeam("run", "--quiet", str(config)))
+    try:
+        with detector("replay", recording, "--bind", endpoint, "--rate", "max") as sender:
+            sender.wait(60)
+            wait_for(lambda: committed(archive) == 10 and committed(results) == 10, "all frames on disk")
+    finally:
+        second.send_signal(signal.SIGTERM)
+        second.wait(30)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.h5")) == ["16.h5", "16_frames.h5"]
+    for path in (archive, results):
+        assert check(path).sound, check(path).problems
+    images = images_of({"type": "capture", "file": recording})
+    with h5py.File(archive) as file:
+        assert np.array_equal(file["entry/data/data"][()], images)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_frames_in_hand_and_exits_with_zero(tmp_path: Path, number: int) -> None:
     endpoint = f"tcp://127.0.0.1:{free_port()}"
