@@ -114,6 +114,11 @@ class Archive:
         self._monitor = Rows(root["/entry/monitor/data"])
         self._end_time = Cell(root["/entry/end_time"])
 
+    @property
+    def length(self) -> int:
+        """Frame numbers that have a place."""
+        return max([self._monitor.length, *(rows.length for rows, _ in self._channels.values())])
+
     def present(self, indices: Array) -> Array:
         """bool (n,): at least one channel of these frame numbers is in the file."""
         found = indices < 0

@@ -51,6 +51,11 @@ class Content(Protocol):
         """Take up the datasets of a file that is there already."""
         ...
 
+    @property
+    def length(self) -> int:
+        """How many frame numbers have a row, filled or not."""
+        ...
+
     def present(self, indices: Array) -> Array:
         """bool (n,): the data of these frame numbers are in the file."""
         ...
@@ -170,8 +175,13 @@ class FileSink:
                 self._content.settle(None)
                 file.start(overwrite=self.options.if_exists == "overwrite")
             self._flush(file)
-            self._content.finish(end, self._ledger.expected(end))
-            self.counts = self._ledger.finish(end)
+            expected, length = self._ledger.expected(end), self._content.length
+            if length > expected:
+                note = f"a kill kept frames {expected} to {length - 1} from the ledger, and they did not come again"
+                end = replace(end, notes=(*end.notes, note))
+                expected = length
+            self._content.finish(end, expected)
+            self.counts = self._ledger.finish(end, expected)
             file.check_place()
             file.close()
         except Exception as error:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sinks.chunks import rows_present
 from stream.events import Array
 from stream.wire.native import bslz4_compress
 
@@ -48,6 +49,14 @@ class Rows:
         self.extend(index + 1)
         self._id.write_direct_chunk((index, *self._corner), packed, filter_mask)
         self._dirty = True
+
+    def clear(self, first: int) -> None:
+        """Rows from frame number `first` on read as the fill value again. SWMR does not allow to cut them off."""
+        self._write_block()
+        indices = np.arange(first, self.length)
+        for index in indices[rows_present(self.dataset, indices)].tolist():
+            self.put(index, self.dataset.fillvalue)
+        self.flush()
 
     def extend(self, length: int) -> None:
         """Make the dataset at least that long; new rows read as the fill value."""

@@ -95,6 +95,11 @@ class Results:
         self._monitor = Rows(root["/entry/monitor/data"])
         self._end_time = Cell(root["/entry/end_time"])
 
+    @property
+    def length(self) -> int:
+        """Frame numbers that have a row."""
+        return max([self._monitor.length, *(rows.length for rows in self._rows.values())])
+
     def present(self, indices: Array) -> Array:
         """bool (n,): all results of these frame numbers are in the file."""
         found = indices >= 0

@@ -178,9 +178,8 @@ class LedgerTable:
         """The scan goes on: it is not finished any more."""
         self._end["finished"].set(0)
 
-    def finish(self, end: ScanEnd) -> dict[FrameStatus, int]:
+    def finish(self, end: ScanEnd, expected: int) -> dict[FrameStatus, int]:
         """Reconcile and close the ledger: every number below `expected` has one state, the counts sum to it."""
-        expected = self.expected(end)
         found = np.bincount(self.states[: self._length], minlength=len(FrameStatus))
         found[FrameStatus.MISSING] += expected - self._length
         self._extend(expected)

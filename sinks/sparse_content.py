@@ -54,6 +54,8 @@ class SparseContent:
         self._next = 0
         self._total = 0
         self._written = np.zeros(0, bool)
+        self._tail = False
+        """True until what a killed run wrote behind the ledger's last frame is cleared."""
 
     def identity(self) -> Any:
         """Another geometry or recipe makes another file."""
@@ -105,22 +107,25 @@ class SparseContent:
         self._take(file, 0)
 
     def reopen(self, file: SwmrFile) -> None:
-        """Take up the file behind its last frame that the ledger vouches for; what lies behind it comes again."""
+        """Take up the file behind its last frame that the ledger vouches for; what lies behind it comes again.
+
+        Nothing is written yet: a kill before the file is SWMR again would leave it half-written.
+        """
         group = file.layout[layout.FRAMES]
         pointer = group["frame_ptr"][:].astype(np.int64)
         status = file.layout[f"{GROUP}/status"][:]
         held = np.flatnonzero(HAS_DATA[status])
         frames = min(int(held[-1]) + 1 if len(held) else 0, len(pointer) - 1)
         room = min(group["index"].shape[0], group["intensity"].shape[0])
-        frames = min(frames, int(np.searchsorted(pointer, room, side="right")) - 1)
-        group["frame_ptr"].resize((frames + 1,))
-        for name in ("background_avg", "background_std"):
-            group[name].resize(frames, axis=0)
-        for path in (layout.COUNTS, layout.PEAKS):
-            for dataset in file.layout[path].values() if path in file.layout else ():
-                dataset.resize(frames, axis=0)
+        frames = min(frames, int(np.searchsorted(pointer[: frames + 1], room, side="right")) - 1)
         self._total = int(pointer[frames])
+        self._tail = True
         self._take(file, frames)
+
+    @property
+    def length(self) -> int:
+        """Frame numbers that have a row."""
+        return max(self._average.length, self._picked.length, self._frame_ptr.length - 1)
 
     def present(self, indices: Array) -> Array:
         """A frame is there if its background is."""
@@ -137,6 +142,7 @@ class SparseContent:
         index = frame.index
         if not found or (index < self._next and self._written[index]):
             return ""
+        self._clear_tail()
         pixels, counts = found["index"], found["intensity"]
         if index < self._next:
             self._late_index.append(pixels)
@@ -163,6 +169,7 @@ class SparseContent:
 
     def flush(self) -> None:
         """Pixels first: whatever frame_ptr points at is there."""
+        self._clear_tail()
         for flat in (self._index, self._intensity, self._late_index, self._late_intensity):
             flat.flush()
         self._late_end.flush()
@@ -176,13 +183,14 @@ class SparseContent:
 
     def finish(self, end: ScanEnd, expected: int) -> None:
         """Frames at the end that never came get their rows too; absurdly many of them are in the ledger alone."""
-        if self._next < expected <= self._next + MOST_MISSING_AT_THE_END:
-            self._skip_to(expected)
-            self._next = expected
-            self._reserve(expected)
+        reached = expected if expected <= self._next + MOST_MISSING_AT_THE_END else self._frame_ptr.length - 1
+        if self._next < reached:
+            self._skip_to(reached)
+            self._next = reached
+            self._reserve(reached)
         if self._peaks is not None:
             self._peaks.extend(expected)
-        for rows in (self._picked, self._hit):
+        for rows in (self._average, self._deviation, self._picked, self._hit):
             rows.extend(expected)
         self.flush()
         self._end_time.set(layout.now_text().encode())
@@ -207,6 +215,20 @@ class SparseContent:
         self._end_time = file.reopened_cell(f"{layout.ENTRY}/end_time")
         self._next = frames
         self._written = self._picked.dataset[:frames] != np.iinfo(np.uint32).max
+
+    def _clear_tail(self) -> None:
+        """Behind the frames taken up, everything reads as if no frame had come; frame_ptr first, for the readers."""
+        if not self._tail:
+            return
+        self._tail = False
+        stale = np.flatnonzero(self._frame_ptr.dataset[self._next + 1 :] != self._total) + self._next + 1
+        for index in stale.tolist():
+            self._frame_ptr.put(index, self._total)
+        self._frame_ptr.flush()
+        for rows in (self._average, self._deviation, self._picked, self._hit):
+            rows.clear(self._next)
+        if self._peaks is not None:
+            self._peaks.clear(self._next)
 
     def _skip_to(self, index: int) -> None:
         """Frames that have not come: no pixels."""

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from sinks.chunks import rows_present
 from sinks.growing import Rows
 from sinks.swmr import BITSHUFFLE, SwmrFile
 from stream.events import Array
@@ -44,6 +47,14 @@ class PeakTable:
         for name, source in PEAK_COLUMNS.items():
             values = found[source] if source else found["peak_intensity"] / found["peak_sigma"]
             self._columns[name][index, : max(1, number)] = values if number else 0
+
+    def clear(self, first: int) -> None:
+        """Frame number `first` and those behind it have no peaks."""
+        self._number.clear(first)
+        indices = np.arange(first, self._frames)
+        for column in self._columns.values():
+            for index in indices[rows_present(column, indices)].tolist():
+                column[index] = 0
 
     def extend(self, frames: int, width: int = 0) -> None:
         """Make room; new places read 0."""

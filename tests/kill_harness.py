@@ -1,6 +1,6 @@
 """Kill a writing process at random instants, again and again, and look at what is in its files.
 
-    python tests/kill_harness.py --kills 200 --sinks archive,hdf5
+    python tests/kill_harness.py --kills 200 --sinks archive,hdf5,sparse
 
 A child writes a scan through a sink and tells through a pipe which frames it has flushed; it is killed by SIGKILL, the
 next child goes on with the same file. After each kill every frame that was flushed must be in the file, with the right
@@ -25,7 +25,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from sink_examples import PRODUCT, frame, image, make, pattern, scan
+import sink_examples
+import test_sparse_sink
+from sink_examples import image, pattern, scan
 
 from sinks import ledger, superblock
 from sinks.check import check
@@ -54,10 +56,21 @@ class Tally:
     unsound: int = 0
 
 
+def examples(kind: str) -> Any:
+    """The module that makes sinks, frames and products of this kind."""
+    return test_sparse_sink if kind == "sparse" else sink_examples
+
+
+def make(kind: str, path: Path, **options: Any) -> Any:
+    """A sink of this kind."""
+    return test_sparse_sink.make(path, **options) if kind == "sparse" else sink_examples.make(kind, path, **options)
+
+
 def write(kind: str, path: Path, report: int, flush_frames: int) -> None:
     """The child: write the whole scan, or what is left of it; report the number of frames that are safe."""
     sink = make(kind, path, flush_frames=flush_frames, flush_ms=20)
-    stored = sink.start(scan(expected=FRAMES), (PRODUCT,))
+    file_sink = getattr(sink, "file", sink)
+    stored = sink.start(scan(expected=FRAMES), (examples(kind).PRODUCT,))
     held = {} if stored is None else {i for i, state in enumerate(stored.states) if state == 1}
     os.write(report, f"{READY}\n".encode())
     mine: list[int] = []
@@ -65,9 +78,9 @@ def write(kind: str, path: Path, report: int, flush_frames: int) -> None:
     order = sorted(range(FRAMES), key=lambda index: index + (5.5 if index % 50 == 7 else 0))
     for index in order:
         if index not in held:
-            sink.write(frame(index))
+            sink.write(examples(kind).frame(index))
             mine.append(index)
-            if not sink.at_risk:
+            if not file_sink.at_risk:
                 os.write(report, "".join(f"{done}\n" for done in mine).encode())
                 mine.clear()
     sink.finish(ScanEnd("01-first", announced=FRAMES, expected=FRAMES))
@@ -86,9 +99,7 @@ def verify(kind: str, path: Path, flushed: set[int], complete: bool) -> dict[str
         record = read(file)
         numbers = file["/entry/ledger/frame_number"][:]
         held = np.flatnonzero(ledger.HAS_DATA[record.states]).tolist()
-        rows = file["/entry/data/data" if kind == "archive" else "/entry/data/I"]
-        expected = image if kind == "archive" else pattern
-        right = {index for index in held if np.array_equal(rows[index], expected(index))}
+        right = {index for index in held if is_right(kind, file, index)}
     return {
         "repaired": int(repaired),
         "present": len(flushed & right),
@@ -97,6 +108,27 @@ def verify(kind: str, path: Path, flushed: set[int], complete: bool) -> dict[str
         "duplicates": len(numbers) - len(set(numbers.tolist())) + max(0, len(numbers) - FRAMES) + record.repeats,
         "unsound": int(complete and not check(path).sound),
     }
+
+
+def is_right(kind: str, file: Any, index: int) -> bool:
+    """True if a frame that the ledger has is in the file with its own values."""
+    if kind != "sparse":
+        row = file["/entry/data/data" if kind == "archive" else "/entry/data/I"][index]
+        return np.array_equal(row, image(index) if kind == "archive" else pattern(index))
+    group, late = file["/entry/sparse_frames"], file["/entry/late"]
+    start, stop = group["frame_ptr"][index : index + 2]
+    (waits,) = np.nonzero(late["frame"][: len(late["end"])] == index)
+    if len(waits):  # until the end of the scan
+        group, place = late, int(waits[-1])
+        start, stop = late["end"][place - 1] if place else 0, late["end"][place]
+    found = test_sparse_sink.frame(index).results["sparsify"]
+    return (
+        np.array_equal(group["index"][start:stop], found["index"])
+        and np.array_equal(group["intensity"][start:stop], found["intensity"])
+        and np.array_equal(file["/entry/sparse_frames/background_avg"][index], found["background_avg"])
+        and file["/entry/counts/picked"][index] == found["picked"]
+        and file["/entry/peaks/nPeaks"][index] == found["peaks"]
+    )
 
 
 def harass(kind: str, kills: int, seed: int, folder: Path) -> Tally:
@@ -200,7 +232,7 @@ def main() -> int:
     """Run and print the table (or JSON)."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, help="for all sinks together")
-    parser.add_argument("--sinks", default="archive,hdf5")
+    parser.add_argument("--sinks", default="archive,hdf5,sparse")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

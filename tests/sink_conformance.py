@@ -4,6 +4,7 @@ class TestArchiveConforms(SinkConformance):
     kind = "archive"
 """
 
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from sink_examples import PRODUCT, frame, hole, image, make, open_files, pattern
 
 from sinks.check import check
 from sinks.record import read
+from sinks.swmr import SwmrFile
 from stream.errors import SinkFailed
 from stream.events import EndStatus, FrameStatus, ScanEnd
 from stream.roles import Counters, Sink
@@ -318,3 +320,60 @@ class SinkConformance:
         sink.close()
         with h5py.File(path.parent.parent / "moved.h5", "r") as file:
             np.testing.assert_array_equal(self.row(file, 0), self.expected_row(0))
+
+    def killed_before_the_ledger(self, path: Path) -> None:
+        """Ten frames flushed, and ten more whose data were, when a kill kept the ledger from it."""
+        original = path.with_name("original.h5")
+        sink = self.make(original, flush_ms=1e9)
+        sink.start(scan(), self.products())
+        file_sink: Any = getattr(sink, "file", sink)
+        for index in range(10):
+            sink.write(self.frame(index))
+        file_sink._flush(file_sink._file)
+        for index in range(10, 20):
+            sink.write(self.frame(index))
+        file_sink._content.flush()
+        shutil.copyfile(original, path)
+        sink.close()
+
+    def test_nothing_is_written_to_a_killed_file_before_it_is_swmr_again(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A second kill in between would leave it half-written, where no repair helps."""
+        self.killed_before_the_ledger(path)
+        before, seen = path.read_bytes(), []
+        start = SwmrFile.start
+
+        def look_and_start(file: SwmrFile, **options: Any) -> None:
+            file.layout.flush()
+            seen.append(path.read_bytes())
+            start(file, **options)
+
+        monkeypatch.setattr(SwmrFile, "start", look_and_start)
+        sink = self.make(path)
+        stored = sink.start(scan(), self.products())
+        assert stored is not None and np.count_nonzero(stored.states) == 10
+        assert [found[48:] == before[48:] for found in seen] == [True]
+        for index in range(10, 25):
+            sink.write(self.frame(index))
+        sink.finish(ScanEnd("01-first", announced=25, expected=25))
+        assert check(path).sound, check(path).line()
+        with h5py.File(path, "r") as file:
+            for index in range(25):
+                np.testing.assert_array_equal(self.row(file, index), self.expected_row(index))
+
+    def test_frames_that_a_kill_kept_from_the_ledger_and_that_never_come_again_are_told(self, path: Path) -> None:
+        self.killed_before_the_ledger(path)
+        sink: Any = self.make(path)
+        stored = sink.start(scan(), self.products())
+        assert stored is not None
+        sink.finish(ScanEnd("01-first", EndStatus.ABORTED, expected=10))
+        assert check(path).sound, check(path).problems
+        with h5py.File(path, "r") as file:
+            table = file["/entry/ledger"]
+            assert table["status"][:10].tolist() == [1] * 10
+            assert not table["status"][10:].any()
+            assert table["counts"][:].sum() == table["expected"][0] == len(table["status"])
+            for name in ("data/data", "data/I", "sparse_frames/background_avg"):
+                if f"/entry/{name}" in file:
+                    assert len(file[f"/entry/{name}"]) == len(table["status"])

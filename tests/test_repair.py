@@ -42,11 +42,12 @@ def kill_after_twelve(kind: str, path: Path) -> None:
 
 
 def test_killed_writers_lose_nothing_that_was_flushed() -> None:
-    command = [sys.executable, str(TESTS / "kill_harness.py"), "--kills", "16", "--seed", "20261120", "--json"]
+    command = [sys.executable, str(TESTS / "kill_harness.py"), "--kills", "24", "--seed", "20261120", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    archive, hdf5 = json.loads(done.stdout)
-    for tally in (archive, hdf5):
+    tallies = json.loads(done.stdout)
+    assert [tally["sink"] for tally in tallies] == ["archive", "hdf5", "sparse"]
+    for tally in tallies:
         assert tally["kills"] == 8
         assert tally["repaired"] > 0
         assert tally["flushed"] == tally["present"] > 0

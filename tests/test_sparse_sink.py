@@ -108,6 +108,19 @@ class TestSparseConforms(SinkConformance):
     def is_fill(self, row: Any) -> bool:
         return len(row) == BINS and bool(np.isnan(row).all())
 
+    def test_what_a_kill_kept_from_the_ledger_reads_as_if_it_had_not_come(self, path):
+        self.killed_before_the_ledger(path)
+        sink = make(path)
+        sink.start(scan(), (PRODUCT,))
+        sink.write(frame(12))
+        sink.finish(ScanEnd("01-first", EndStatus.ABORTED, expected=13))
+        found, straight = contents(path), contents(written(path.with_name("b.h5"), [*range(10), 12], expected=20))
+        for name, array in straight.items():
+            if name in ("index", "intensity"):
+                found[name] = found[name][: found["frame_ptr"][-1]]
+            np.testing.assert_array_equal(array, found[name], err_msg=name)
+        assert check(path).sound, check(path).problems
+
 
 def written(path, indices, *, statuses=None, expected=None, **options):
     """A finished file with these frames in this order."""
