@@ -3,10 +3,11 @@
 A detector says only once what a scan is. Without its start message the frames that follow a restart mean nothing.
 """
 
-import contextlib
 import hashlib
 import json
+import logging
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import cbor2
 
 from stream.config import Config
 from stream.events import ScanStart
+
+log = logging.getLogger("inbeam")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._changing = threading.Lock()
+        """A scan may begin, in the source's thread, just when the one before it is found completed."""
 
     @classmethod
     def of(cls, config: Config) -> "Journal":
@@ -47,27 +52,42 @@ class Journal:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(".new")
-        with fresh.open("wb") as file:
-            cbor2.dump({"uid": scan.uid, "header": [list(parts) for parts in scan.header]}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path)
+        with self._changing:
+            with fresh.open("wb") as file:
+                cbor2.dump({"uid": scan.uid, "header": [list(parts) for parts in scan.header]}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
 
     def end(self, uid: str) -> None:
         """That scan has been completed: nothing of it to resume."""
-        entry = self.read()
-        if entry is not None and entry.uid == uid:
-            with contextlib.suppress(FileNotFoundError):
-                self.path.unlink()
+        with self._changing:
+            entry = self.read()
+            if entry is None or entry.uid != uid:
+                return
+            try:
+                self.path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning(
+                    "%s cannot be removed (%s): remove it, or the next start goes on with a scan that has ended",
+                    self.path,
+                    error.strerror,
+                )
 
     def read(self) -> Entry | None:
-        """The scan to go on with, or None. A journal that cannot be read is set aside."""
+        """The scan to go on with, or None. A journal that cannot be read is set aside, or said to be unreadable."""
         try:
             content = cbor2.loads(self.path.read_bytes())
             header = tuple(tuple(bytes(part) for part in parts) for parts in content["header"])
             return Entry(str(content["uid"]), header)
         except FileNotFoundError:
             return None
-        except (cbor2.CBORError, KeyError, TypeError, ValueError):
-            self.path.replace(self.path.with_suffix(".unreadable"))
+        except OSError as error:
+            log.warning("%s cannot be read (%s): no scan is gone on with", self.path, error.strerror)
+            return None
+        except Exception:  # whatever the decoder raises on damaged bytes: it must not keep inbeam from starting
+            try:
+                self.path.replace(self.path.with_suffix(".unreadable"))
+            except OSError as error:
+                log.warning("%s is damaged, and cannot be set aside (%s)", self.path, error.strerror)
             return None

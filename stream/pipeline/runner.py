@@ -119,17 +119,17 @@ class Run:
     def _feed(self, pipeline: Pipeline) -> None:
         pause = 0.5
         entry = self._journal.read()
+        if entry is not None:
+            log.info("going on with scan %s, which was open when inbeam last ended", entry.uid)
         while not self._stop.is_set():
             source = self._source = registry.create("stream", self._config.stream)
             if self._stop.is_set():
                 source.close()
             if entry is not None:
-                log.info("going on with scan %s, which was open when inbeam last ended", entry.uid)
                 source.restore(entry.uid, entry.header)
-                entry = None
             try:
                 for event in source.events():
-                    pause = 0.5
+                    pause, entry = 0.5, None
                     if isinstance(event, ScanStart):
                         self._note_start(event)
                     elif isinstance(event, ScanEnd):
@@ -146,7 +146,7 @@ class Run:
             finally:
                 source.close()
             self._end_open_scan(pipeline)
-            if ended:
+            if ended or self._count():
                 return
             self._stop.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -154,7 +154,8 @@ class Run:
     def _count(self) -> bool:
         """Stop when the last scan that was asked for has ended."""
         assert self._pipeline is not None
-        last = self._pipeline.scans == self._config.run.scans
+        wanted = self._config.run.scans
+        last = wanted is not None and self._pipeline.scans >= wanted
         if last:
             self.stop()
         return last

@@ -40,9 +40,13 @@ class SocketSource:
         self._restored: list[Event] = []
 
     def events(self) -> Iterator[Event]:
-        """See `stream.roles.Source`. The scan that is open when the source is closed ends as STOPPED."""
-        yield from self._restored
+        """See `stream.roles.Source`. The scan that is open when the source is closed ends as STOPPED.
+
+        A restored scan begins when the socket is open: one that cannot be opened yet must not end it as lost.
+        """
         for message in self.receiver:
+            yield from self._restored
+            self._restored = []
             if isinstance(message, Message):
                 yield from self._decoder.feed(message.parts, message.received)
             elif message is not None:
@@ -50,7 +54,8 @@ class SocketSource:
                 log.log(logging.WARNING if message.refused or scan is not None else logging.INFO, message.text)
                 if scan is not None:
                     yield Note(message.text, scan.uid, harmless=True)  # what it cost is in the ledger
-        yield from self._decoder.finish(EndStatus.STOPPED)
+        if not self._restored:
+            yield from self._decoder.finish(EndStatus.STOPPED)
 
     def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
         """See `stream.roles.Source`."""

@@ -1,0 +1,141 @@
+"""A run whose source is lost, and the journal that it leaves: on sources made of lists and on real sockets."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+from dectris_messages import stream2_end, stream2_image, stream2_start
+
+from stream import Detector, EndStatus, Event, ScanStart, SourceLost, registry
+from stream.config import Config, validate
+from stream.pipeline.journal import Journal
+from stream.pipeline.runner import Run
+
+LIMIT_S = 60.0
+
+
+def scan(uid: str, header: tuple[tuple[bytes, ...], ...] = ()) -> ScanStart:
+    return ScanStart(uid, uid, (4, 8), np.dtype("u2"), ("data",), None, Detector(), 0.0, header=header)
+
+
+def configuration(folder: Path, stream: dict[str, Any], **run: Any) -> Config:
+    sinks = [{"type": "archive", "path": str(folder / "{scan}.h5")}]
+    return validate({"stream": stream, "sinks": sinks, "run": {"workers": 1, "journal": str(folder), **run}})
+
+
+def closed_port() -> "tuple[zmq.Socket[bytes], int]":
+    """A port that somebody else has."""
+    other = zmq.Context.instance().socket(zmq.PULL)
+    return other, other.bind_to_random_port("tcp://127.0.0.1")
+
+
+class Losing:
+    """Loses its scan in the middle each time."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+
+    def events(self) -> Iterator[Event]:
+        self.opened += 1
+        yield scan(f"scan{self.opened}")
+        raise SourceLost("the folder is gone")
+
+    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
+        raise AssertionError("nothing to restore")
+
+    def close(self) -> None:
+        pass
+
+
+def finished(running: Run, meanwhile: Callable[[], object] = lambda: None) -> Any:
+    """The report of a run that has to end by itself."""
+    reports: list[Any] = []
+    thread = threading.Thread(target=lambda: reports.append(running.execute()), name="inbeam-test-run")
+    thread.start()
+    try:
+        meanwhile()
+        thread.join(LIMIT_S)
+        assert reports, f"the run has not ended within {LIMIT_S} s"
+    finally:
+        running.stop()
+        thread.join(LIMIT_S)
+    return reports[0]
+
+
+def test_a_scan_that_was_lost_counts_towards_the_scans_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, create = Losing(), registry.create
+    monkeypatch.setattr(
+        registry, "create", lambda section, options: source if section == "stream" else create(section, options)
+    )
+    monkeypatch.setattr("test_runner.LIMIT_S", 10.0)
+    stream = {"type": "stream2", "endpoint": "tcp://127.0.0.1:31001"}
+    report = finished(Run(configuration(tmp_path, stream, scans=1), reopen=True))
+    assert [ended.status for ended in report.scans] == [EndStatus.ABORTED]
+    assert source.opened == 1
+
+
+def test_a_scan_is_gone_on_with_although_the_port_was_taken_at_first(tmp_path: Path) -> None:
+    other, port = closed_port()
+    config = configuration(tmp_path, {"type": "stream2", "endpoint": f"tcp://127.0.0.1:{port}", "bind": True}, scans=1)
+    Journal.of(config).begin(scan("uid of the journal", ((stream2_start(),),)))
+    running = Run(config, reopen=True)
+    refused = threading.Event()
+    wait, detector = running._stop.wait, zmq.Context.instance().socket(zmq.PUSH)
+
+    def refuse(seconds: float) -> bool:
+        other.close(0)
+        refused.set()
+        return wait(seconds)
+
+    running._stop.wait = refuse  # type: ignore[method-assign]
+
+    def send() -> None:
+        assert refused.wait(LIMIT_S)
+        detector.setsockopt(zmq.SNDTIMEO, int(LIMIT_S * 1000))
+        detector.connect(f"tcp://127.0.0.1:{port}")
+        for message in (stream2_image(3), stream2_image(4), stream2_end()):
+            detector.send(message)
+
+    try:
+        report = finished(running, send)
+    finally:
+        detector.close(0)
+        other.close(0)
+    assert [ended.status for ended in report.scans] == [EndStatus.COMPLETE]
+    assert "no start message" not in report.summary()
+    assert Journal.of(config).read() is None
+
+
+def test_a_scan_that_begins_while_the_last_one_is_completed_stays_in_the_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a.journal")
+    journal.begin(scan("first", ((b"1",),)))
+    beginning = threading.Thread(target=journal.begin, args=(scan("second", ((b"2",),)),), name="inbeam-test-begin")
+    read = journal.read
+
+    def read_and_lose_the_race() -> Any:
+        found = read()
+        beginning.start()
+        beginning.join(0.2)
+        return found
+
+    journal.read = read_and_lose_the_race  # type: ignore[method-assign]
+    journal.end("first")
+    beginning.join(LIMIT_S)
+    left = read()
+    assert left is not None and left.uid == "second"
+
+
+def test_a_journal_that_may_not_be_touched_costs_nothing_but_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(tmp_path / "a.journal")
+    journal.path.mkdir()
+    assert journal.read() is None
+    journal.end("first")
+    assert str(journal.path) in caplog.text
