@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from sinks import provenance, recover
 from sinks.growing import FlushPolicy, Rows
-from sinks.ledger import GROUP, LedgerTable
+from sinks.ledger import GROUP, LedgerTable, identity_of
 from sinks.reserve import layout_bytes
 from sinks.swmr import Moved, SwmrFile
 from sinks.target import FileOptions as FileOptions
@@ -121,7 +121,7 @@ class FileSink:
         try:
             with failing(self.path, "create"):
                 self._ledger = LedgerTable(self._file, scan.channels)
-                self._file.layout[GROUP].attrs.update({"scan_uid": scan.uid, "layout": identity})
+                self._file.layout[GROUP].attrs.update({"scan_uid": identity_of(scan), "layout": identity})
                 self._ledger.announce(scan.expected)
                 content.declare(self._file)
                 self._file.rows(provenance.RESUMED, (), "S40")

@@ -21,7 +21,7 @@ import numpy as np
 
 from sinks.growing import Cell
 from sinks.swmr import SwmrFile
-from stream.events import Array, Frame, FrameStatus, ScanEnd
+from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
 from stream.ledger import States, Stored
 
 GROUP = "/entry/ledger"
@@ -213,6 +213,11 @@ class LedgerTable:
             grown = np.zeros(max(size, 2 * len(self.states)), np.uint8)
             grown[: len(self.states)] = self.states
             self.states = grown
+
+
+def identity_of(scan: ScanStart) -> str:
+    """The scan's uid as an attribute can hold it: NUL and lone surrogates, which HDF5 refuses, are spelt out."""
+    return scan.uid.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _declare(file: SwmrFile, channels: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ class _Text(str):
 
     def __format__(self, spec: str) -> str:
         return (
-            format(int(self), spec) if spec.endswith("d") and self.isdigit() else super().__format__(spec.rstrip("d"))
+            format(int(self), spec) if spec.endswith("d") and self.isdecimal() else super().__format__(spec.rstrip("d"))
         )
 
 

@@ -132,7 +132,10 @@ def _detector(made: Any, detector: Detector, channels: tuple[str, ...]) -> Any:
     _per_pixel(made, detector, channels[0] if channels else "")
     if len(channels) > 1:
         for channel in channels:
-            inner = group(made, f"{safe_name(channel)}_channel", "NXdetector_channel")
+            name = f"{safe_name(channel)}_channel"
+            while name in made:
+                name = f"_{name}"
+            inner = group(made, name, "NXdetector_channel")
             if channel in detector.threshold_energy_ev:
                 number(inner, "threshold_energy", detector.threshold_energy_ev[channel], "eV")
             _per_pixel(inner, detector, channel)

@@ -51,7 +51,7 @@ for number, background in enumerate(background_avg):
 
 def text(value: str) -> Any:
     """Fixed-length bytes: readers of a growing file cannot follow variable-length strings."""
-    return np.bytes_(value.encode("utf-8") or b" ")
+    return np.bytes_(value.encode("utf-8", "replace") or b" ")
 
 
 def now_text() -> str:
@@ -95,7 +95,7 @@ def link_source(layout: Any, source: str, target: str, datasets: list[tuple[str,
     folder = os.path.dirname(os.path.abspath(target))
     for number, (name, dataset) in enumerate(datasets, 1):
         group[f"data_{number:04d}"] = h5py.ExternalLink(os.path.relpath(os.path.abspath(name), folder), dataset)
-    layout[f"{ENTRY}/sparsify/source"] = np.array([source.encode()])
+    layout[f"{ENTRY}/sparsify/source"] = np.array([source.encode("utf-8", "replace")])
 
 
 def _frames(group: Any, scan: ScanStart, product: Product) -> None:
@@ -137,7 +137,7 @@ def _process(group: Any, product: Product, configuration: Mapping[str, Any] | No
     group["sequence_index"] = 1
     group["version"] = text(version())
     group["date"] = text(now_text())
-    group["argv"] = np.array([word.encode() or b" " for word in sys.argv])
+    group["argv"] = np.array([word.encode("utf-8", "replace") or b" " for word in sys.argv])
     group["argv"].attrs["help"] = "Command line arguments"
     group["cwd"] = text(os.getcwd())
     group["cwd"].attrs["help"] = "Working directory"

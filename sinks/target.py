@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from sinks import naming, recover
+from sinks.ledger import identity_of
 from stream.errors import SinkFailed
 from stream.events import ScanStart
 from stream.registry import Options
@@ -59,6 +60,6 @@ def look(pattern: str, scan: ScanStart, layout: str | None = None) -> tuple[Path
     taken = list(itertools.takewhile(os.path.lexists, naming.numbered(naming.file_name(pattern, scan))))
     for path in (*naming.earlier(pattern, scan), *taken[: -LOOKED_AT - 1 : -1]):
         found = recover.find(path)
-        if found is not None and found.uid == scan.uid and layout in (None, found.layout):
+        if found is not None and found.uid == identity_of(scan) and layout in (None, found.layout):
             return path, found
     return next(itertools.islice(naming.numbered(naming.file_name(pattern, scan)), len(taken), None)), None

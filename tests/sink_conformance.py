@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -377,3 +378,33 @@ class SinkConformance:
             for name in ("data/data", "data/I", "sparse_frames/background_avg"):
                 if f"/entry/{name}" in file:
                     assert len(file[f"/entry/{name}"]) == len(table["status"])
+
+    @pytest.mark.parametrize("identity", ["a\0b", "file:/data/scan_\udcff.edf"])
+    def test_a_scan_whose_identity_hdf5_cannot_hold_is_kept_and_found_again(self, path: Path, identity: str) -> None:
+        """NUL comes from a hostile detector, half a character from a file name that is not UTF-8."""
+        odd = scan(identity, 4, name=identity, source=identity)
+        sink = self.make(path)
+        for indices in ((0, 1), (2, 3)):
+            sink.start(odd, self.products())
+            for index in indices:
+                sink.write(self.frame(index))
+            sink.close()
+        assert sink.path == path
+        with h5py.File(path, "r") as file:
+            assert file["/entry/ledger/status"][:].tolist() == [1] * 4
+        other = self.make(path)
+        assert other.start(scan(identity.replace("\udcff", "\udcfe"), 4), self.products()) is None or "\0" in identity
+        other.close()
+
+    def test_channels_with_almost_the_same_name_are_kept_apart(self, path: Path) -> None:
+        """NeXus names are shorter than theirs and have fewer letters; a header that has such must not end the run."""
+        names = ("low-energy", "low_energy", "x" * 63 + "1", "x" * 63 + "2")
+        energies = {name: 1000.0 * number for number, name in enumerate(names, 1)}
+        both = scan(channels=names)
+        sink = self.make(path)
+        sink.start(replace(both, detector=replace(both.detector, threshold_energy_ev=energies)), self.products())
+        sink.finish(ScanEnd("01-first", expected=0))
+        with h5py.File(path, "r") as file:
+            detector = file.get("/entry/instrument/detector", {})
+            told = [detector[name]["threshold_energy"][()] for name in detector if name.endswith("_channel")]
+            assert sorted(told) == [] if self.kind == "sparse" else sorted(energies.values())

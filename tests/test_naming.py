@@ -30,6 +30,7 @@ def test_a_pattern_is_filled_in(pattern: str, name: str) -> None:
 def test_a_number_can_be_padded() -> None:
     assert file_name("run_{scan:05d}.h5", scan(name="37")) == Path("run_00037.h5")
     assert file_name("run_{scan:05d}.h5", scan(name="calibration")) == Path("run_calibration.h5")
+    assert "²" in file_name("run_{scan:05d}.h5", scan(name="²")).name, "a digit, but no number"
 
 
 @pytest.mark.parametrize("hostile", ["../../etc/passwd", "/etc/passwd", "a/b", "..", ".", "", "\0", "x" * 5000, "a\nb"])
