@@ -12,6 +12,7 @@ import xxhash
 
 from sinks import ledger, recover, superblock
 from sinks.archive import DATA, dataset_paths
+from sinks.check_sparse import pointers
 from sinks.chunks import rows_present
 from sinks.framing import NO_FILTER, came_as
 from sinks.record import Record, read
@@ -156,17 +157,7 @@ def _results(file: Any, held: Any, length: int) -> Iterator[str]:
             if "encoding" not in dataset.attrs and field not in NOT_ROWS:
                 yield from _rows(f"{name}/{field}", dataset, held, length, field == group.attrs["signal"])
         if "frame_ptr" in group:
-            yield from _pointers(name, group)
-
-
-def _pointers(name: str, group: Any) -> Iterator[str]:
-    """Sparse frames: the pixels of frame i are frame_ptr[i] to frame_ptr[i + 1] of `index` and `intensity`."""
-    pointer = group["frame_ptr"][:].astype(np.int64)
-    for frame in np.flatnonzero(np.diff(pointer) < 0).tolist():
-        yield f"frame {frame}: {name}/frame_ptr goes back"
-    for field in ("index", "intensity"):
-        if len(pointer) and pointer.max() > group[field].shape[0]:
-            yield f"{name}/frame_ptr reaches {pointer.max()}, {field} has only {group[field].shape[0]} elements"
+            yield from pointers(file, name, group, held)
 
 
 def _rows(name: str, dataset: Any, held: Any, length: int, plotted: bool) -> Iterator[str]:
@@ -175,15 +166,27 @@ def _rows(name: str, dataset: Any, held: Any, length: int, plotted: bool) -> Ite
     there = rows_present(dataset, held)
     for index in held[~there].tolist():
         yield f"frame {index}: {name} is not in the file, though the frame was received"
-    if dataset.dtype.kind != "f" or not plotted:
-        return
-    step = max(1, 4_194_304 // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
-    for first in range(0, dataset.shape[0], step):
-        wanted = held[there & (held >= first) & (held < first + step)]
-        if len(wanted):
-            values = dataset[first : first + step].reshape(-1, int(np.prod(dataset.shape[1:])) or 1)
-            for index in wanted[np.isnan(values[wanted - first]).all(axis=1)].tolist():
+    row_bytes = max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:])))
+    step = max(1, 4_194_304 // row_bytes)
+    wanted = held[there]
+    for first in (np.unique(wanted // step) * step).tolist():
+        here = wanted[slice(*np.searchsorted(wanted, (first, first + step)))]
+        try:
+            values = dataset[first : first + step]
+        except OSError:
+            yield from _undecodable(name, dataset, here)
+            continue
+        if dataset.dtype.kind == "f" and plotted:
+            for index in here[np.isnan(values[here - first]).reshape(len(here), -1).all(axis=1)].tolist():
                 yield f"frame {index}: {name} is all NaN, though the frame was received"
+
+
+def _undecodable(name: str, dataset: Any, indices: Any) -> Iterator[str]:
+    for index in indices.tolist():
+        try:
+            dataset[index]
+        except OSError as error:
+            yield f"frame {index}: {name} does not decode: {' '.join(str(error).split())}"
 
 
 def _link(file: Any, path: Path) -> Iterator[str]:

@@ -160,6 +160,20 @@ def test_verbose_tells_every_problem(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert f"frame {index}: azint/I is all NaN" in told
 
 
+@pytest.mark.parametrize("field", ["I", "I_errors"])
+def test_results_that_do_not_decode_are_told_by_frame(field: str, tmp_path: Path) -> None:
+    path = written("hdf5", tmp_path / "scan.h5")
+    with h5py.File(path, "r") as file:
+        info = file[f"/entry/azint/{field}"].id.get_chunk_info_by_coord((4, 0))
+    with path.open("r+b") as raw:
+        raw.seek(info.byte_offset)
+        raw.write(b"\xff" * info.size)
+    verdict = check(path)
+    assert not verdict.sound
+    assert [problem for problem in verdict.problems if f"frame 4: azint/{field} does not decode" in problem]
+    assert verdict.total == 1
+
+
 def test_a_link_to_the_frames_of_another_scan_is_found(tmp_path: Path) -> None:
     raw = tmp_path / "raw.h5"
     sink = make("hdf5", tmp_path / "results.h5", link=str(raw))

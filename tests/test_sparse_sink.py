@@ -301,6 +301,65 @@ def real(tmp_path):
     return path, images, product, frames
 
 
+def _lower(file):
+    file["/entry/sparse_frames/frame_ptr"][4] = 0
+
+
+def _lose_pixels(file):
+    file["/entry/sparse_frames/index"].resize((300,))
+
+
+def _lose_pointers(file):
+    file["/entry/sparse_frames/frame_ptr"].resize((5,))
+
+
+def _shift(file):
+    pointer = file["/entry/sparse_frames/frame_ptr"]
+    pointer[4] = pointer[4] - 1
+
+
+def _leave_the_image(file):
+    file["/entry/sparse_frames/index"][200] = SHAPE[0] * SHAPE[1]
+
+
+def _lose_a_background(file):
+    file["/entry/sparse_frames/background_avg"][3] = np.nan
+
+
+def _garble(file):
+    dataset = file["/entry/sparse_frames/intensity"]
+    dataset.id.write_direct_chunk((0,), b"\xff" * 100, 0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_lower, "frame 3: sparse_frames/frame_ptr goes back"),
+        (_lose_pixels, "frame_ptr reaches 370, index has only 300 elements"),
+        (_lose_pointers, "frame 4: sparse_frames/frame_ptr does not reach it, though the frame was received"),
+        (_shift, "frame 3: sparse_frames/frame_ptr gives it 110 pixels, counts/picked 111"),
+        (_leave_the_image, "frame 3: sparse_frames/index has a pixel outside of the image"),
+        (_lose_a_background, "frame 3: sparse_frames/background_avg is all NaN"),
+        (_garble, "sparse_frames/intensity does not decode"),
+    ],
+)
+def test_check_finds_what_is_wrong_with_the_pixels(tmp_path, spoil, words):
+    path = written(tmp_path / "a.h5", range(5), expected=6)
+    assert check(path).sound, check(path).line()
+    with h5py.File(path, "r+") as file:
+        spoil(file)
+    verdict = check(path)
+    assert any(words in problem for problem in verdict.problems), verdict.problems
+
+
+def test_check_finds_sound_a_scan_with_few_of_absurdly_many_frames(tmp_path):
+    sink = make(tmp_path / "a.h5")
+    sink.start(scan(expected=10**8), (PRODUCT,))
+    sink.write(frame(3))
+    sink.finish(ScanEnd("01-first", EndStatus.ABORTED, announced=10**8, expected=10**8))
+    assert check(tmp_path / "a.h5").sound, check(tmp_path / "a.h5").problems
+
+
 def test_fabio_opens_the_file_and_restores_the_frames_within_the_noise(real):
     path, images, _, frames = real
     with fabio.open(str(path)) as stack:
