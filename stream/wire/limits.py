@@ -26,6 +26,8 @@ class Limits:
     """One JSON part: real ones have up to 2 kB, an appendix is the beamline's own."""
     pixels: int = 2**27
     """Of one image, one channel."""
+    table_bytes: int = 1024 * 10**6
+    """All flat fields and masks of one header together, decoded: compressed, they may be 200 times smaller."""
     channels: int = 64
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from stream.wire.cbor import Tag
+from stream.wire.limits import DEFAULT
 
 Json: TypeAlias = Any
 """None, bool, int, float, str, list, dict with str keys."""
@@ -74,7 +75,7 @@ def appendix(value: Any) -> Json:
     """User data as JSON-like values; text that holds a JSON object or array is read."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
-            value = json.loads(value)
+            value = _parsed(value)
         except (ValueError, RecursionError):
             return text(value)
     return plain(value)
@@ -84,7 +85,7 @@ def dig(value: Any, path: tuple[str, ...]) -> float:
     """The number at a dotted path of a JSON-like tree (or of the text that holds one), NaN where there is none."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = _parsed(value)
         except (ValueError, RecursionError):
             return math.nan
     for key in path:
@@ -93,3 +94,10 @@ def dig(value: Any, path: tuple[str, ...]) -> float:
         value = value.get(key)
     found = number(value)
     return math.nan if found is None else found
+
+
+def _parsed(value: str) -> Json:
+    """A JSON document within the limit. Raises ValueError, RecursionError."""
+    if len(value) > DEFAULT.json_bytes:
+        raise ValueError(f"{len(value)} characters: {DEFAULT.json_bytes} are allowed")
+    return json.loads(value)

@@ -177,6 +177,7 @@ def detector(message: Map, shape: tuple[int, int] | None, limits: Limits, proble
             problems.append(f"{key} cannot be read")
         return found
 
+    room = [limits.table_bytes]
     translation = message.get("detector_translation")
     distance = translation[2] if type(translation) is list and len(translation) == 3 else None
     thresholds = message.get("threshold_energy")
@@ -201,8 +202,8 @@ def detector(message: Map, shape: tuple[int, int] | None, limits: Limits, proble
         frame_time_s=value("frame_time", metadata.positive),
         saturation_value=value("saturation_value", metadata.count),
         threshold_energy_ev=energies,
-        pixel_mask=_images(message, "pixel_mask", np.uint32, shape, limits, problems),
-        flatfield=_images(message, "flatfield", np.float32, shape, limits, problems),
+        pixel_mask=_images(message, "pixel_mask", np.uint32, shape, limits, problems, room),
+        flatfield=_images(message, "flatfield", np.float32, shape, limits, problems, room),
         flatfield_applied=message.get("flatfield_enabled") is not False,
         metadata={
             key: metadata.appendix(item) if key == "user_data" else typed.describe(item) or metadata.plain(item)
@@ -223,9 +224,18 @@ def _channels(value: Any, limits: Limits, problems: list[str]) -> tuple[str, ...
 
 
 def _images(
-    message: Map, key: str, kind: type[Any], shape: tuple[int, int] | None, limits: Limits, problems: list[str]
+    message: Map,
+    key: str,
+    kind: type[Any],
+    shape: tuple[int, int] | None,
+    limits: Limits,
+    problems: list[str],
+    room: list[int],
 ) -> dict[str, Array]:
-    """The 2-D arrays of a map from channel to array; those that cannot be read are left out, with the reason."""
+    """The 2-D arrays of a map from channel to array; those that cannot be read are left out, with the reason.
+
+    room: bytes that the tables of this header may still take; nothing is decoded before it is known to be wanted.
+    """
     value = message.get(key)
     found: dict[str, Array] = {}
     if value is not None and type(value) is not dict:
@@ -233,15 +243,25 @@ def _images(
         return found
     for channel, item in list((value or {}).items())[: limits.channels]:
         try:
-            array = typed.array(item, limits)
+            packed = typed.image(item, limits)
+            left_out = _unwanted(packed, kind, shape)
+            room[0] -= 0 if left_out else packed.shape[0] * packed.shape[1] * max(packed.dtype.itemsize, 4)
+            if not left_out and room[0] < 0:
+                left_out = f"with it the tables of this header have more than {limits.table_bytes} bytes"
+            array = None if left_out else typed.array(packed)
         except BadMessage as error:
-            problems.append(f"{key} of {str(channel)[:40]} is left out: {error}")
-            continue
-        if array.dtype.kind not in ("iu" if kind is np.uint32 else "iuf"):
-            problems.append(f"{key} of {str(channel)[:40]} is left out: it is {array.dtype.name}")
-        elif shape is not None and array.shape != shape:
-            problems.append(f"{key} of {str(channel)[:40]} is left out: its shape is {array.shape}, not {shape}")
+            array, left_out = None, str(error)
+        if array is None:
+            problems.append(f"{key} of {str(channel)[:40]} is left out: {left_out}")
         else:
             with np.errstate(all="ignore"):
                 found[str(channel)] = array.astype(kind, copy=False)
     return found
+
+
+def _unwanted(packed: Payload, kind: type[Any], shape: tuple[int, int] | None) -> str:
+    if packed.dtype.kind not in ("iu" if kind is np.uint32 else "iuf"):
+        return f"it is {packed.dtype.name}"
+    if shape is not None and packed.shape != shape:
+        return f"its shape is {packed.shape}, not {shape}"
+    return ""

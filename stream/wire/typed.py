@@ -56,9 +56,8 @@ def image(value: Value, limits: Limits) -> Payload:
     return Payload(turned.tobytes(), encoding, (rows, columns), dtype)
 
 
-def array(value: Value, limits: Limits) -> Array:
+def array(found: Payload) -> Array:
     """A 2-D array of a header (mask, flat field), decoded, native byte order. Raises BadMessage."""
-    found = image(value, limits)
     if found.encoding is Encoding.RAW:
         decoded = np.frombuffer(found.data, found.dtype).reshape(found.shape)
     else:
