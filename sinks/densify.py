@@ -14,7 +14,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from sinks.densify_layout import lima, master
+from sinks.densify_layout import lima, master, master_name
 from sinks.trouble import failing
 from stream.errors import InbeamError
 from stream.events import Array
@@ -151,6 +151,9 @@ def densify(
     """Restore every frame of a sparse file into `target`. Returns the number of frames. Raises InbeamError."""
     source = SparseFile(Path(name))
     try:
+        for written in (target, master_name(target)) if style == "eiger" else (target,):
+            if written.exists() and written.samefile(source.path):
+                raise InbeamError(f"{written} is what is to be restored: choose another --output")
         if dummy is not None:
             source.dummy = source.dtype.type(dummy) if source.dtype.kind == "f" else fitting(dummy, source.dtype)
         random = np.random.default_rng()

@@ -29,10 +29,14 @@ def lima(file: Any, frames: int) -> Any:
     return detector
 
 
+def master_name(target: Path) -> Path:
+    """The master file that goes with a data file."""
+    return target.with_name(f"{target.stem.removesuffix('_000001')}_master.h5")
+
+
 def master(target: Path, frames: int, masked: Array, told: dict[str, Any]) -> None:
     """DECTRIS' master file beside the data file, with what the geometry and the mask say."""
-    stem = target.stem.removesuffix("_000001")
-    path = target.with_name(f"{stem}_master.h5")
+    path = master_name(target)
     detector_config = told.get("detector_config", {})
     with h5py.File(path, "w") as file:
         file.attrs.update({"NX_class": "NXroot", "default": "entry"})

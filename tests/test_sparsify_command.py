@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import fabio
 import h5py
@@ -249,6 +250,16 @@ def test_densify_puts_the_noise_of_the_background_back(folder):
     assert (added / deviation)[strong].std() == pytest.approx(1, abs=0.05)
     assert (added <= 3 * deviation + 1).all()
     assert (added[deviation > 2] > 2.5 * deviation[deviation > 2]).any()
+
+
+@pytest.mark.parametrize(("source", "more"), [("one_sparse.h5", []), ("one_master.h5", ["-O", "eiger"])])
+def test_densify_never_replaces_what_it_reads(folder, capsys, source, more):
+    assert main(["sparsify-bragg", "-p", "120x130.poni", "-o", source, "one.h5"]) == 0
+    before = Path(source).read_bytes()
+    target = "one_000001.h5" if more else source
+    assert main(["densify", "-o", target, *more, source]) == 1
+    assert f"{source} is what is to be restored" in capsys.readouterr().err
+    assert Path(source).read_bytes() == before
 
 
 def test_densify_writes_eiger_files_with_a_master(folder):
