@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stream import registry
 from stream.errors import BadMessage, ConfigError
@@ -17,8 +17,9 @@ from stream.events import EndStatus, Event, Note, ScanEnd, ScanStart
 from stream.formats import hdf5
 from stream.formats.image_series import events as image_events
 from stream.formats.images import frame_number, is_image
-from stream.formats.natural import natural, stem
+from stream.formats.natural import check_pattern, natural, stem
 from stream.roles import Source
+from stream.wire.limits import NUMBER_AHEAD, NUMBER_MAX
 
 CAPTURES = (".cbor", ".cbors", ".cborseq", ".zip", ".capture")
 
@@ -43,6 +44,8 @@ class Config(registry.Options):
     )
     first_number: int | None = Field(None, description="Number in the name of frame 0; null: the lowest there is")
     name: str | None = Field(None, description="Name of the scan; null: the stem of the file, or the folder's name")
+
+    _pattern = field_validator("pattern")(check_pattern)
 
 
 def create(config: Config) -> Source:
@@ -124,7 +127,13 @@ class Files:
                 else:
                     numbers[number] = path
             first = min(numbers, default=0) if config.first_number is None else config.first_number
-            placed = [(number - first, numbers[number]) for number in sorted(numbers) if number >= first]
+            placed = []
+            for number in sorted(number for number in numbers if number >= first):
+                place = number - first
+                if place >= NUMBER_MAX or (placed and place > placed[-1][0] + NUMBER_AHEAD):
+                    yield Note(f"{numbers[number]} has a number far beyond its scan: left out, correct `pattern`")
+                else:
+                    placed.append((place, numbers[number]))
         monitor = None
         if config.monitor:
             try:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stream.errors import BadMessage, ConfigError, SourceLost
 from stream.events import EndStatus, Event, Note
@@ -24,7 +24,7 @@ from stream.formats.growing import UNREADY, Growing
 from stream.formats.images import ImageFile, is_image
 from stream.formats.incoming import Incoming
 from stream.formats.names import is_hdf5_name, is_master, master_of
-from stream.formats.natural import LAST_NUMBER, natural_key
+from stream.formats.natural import LAST_NUMBER, check_pattern, natural_key
 from stream.formats.watched import GrowingScan, ImageSeries, series_of
 from stream.registry import Options
 
@@ -60,6 +60,8 @@ class Config(Options):
         None, description="Number in the name of frame 0; null: the lowest there is when the scan begins"
     )
     dataset: str | None = Field(None, description="Path of the frames inside the HDF5 files; null: found by itself")
+
+    _pattern = field_validator("pattern")(check_pattern)
 
 
 def create(config: Config) -> "Watch":

@@ -21,6 +21,7 @@ from stream.formats.locate import DATA_FILE, Located, locate
 from stream.formats.natural import natural
 from stream.formats.nexus import some
 from stream.formats.segments import Segment, data_file, opened_link
+from stream.wire.limits import NUMBER_MAX
 
 LOOK_AHEAD = 64
 """Frames looked for beyond one that is not there yet: detectors write from several threads."""
@@ -75,6 +76,8 @@ class Growing:
         """Frames given so far."""
         told = self.start.detector.metadata
         self._told = int(told.get("detectorSpecific/nimages", 0)) or int(told.get("acquisition/nb_frames", 0))
+        if self._told >= NUMBER_MAX:  # until stopped
+            self._told = 0
         self.announced = self.start.expected or 0
         if self._extensible and not self._data_files:
             self.announced = max(self.announced, self._told)

@@ -30,4 +30,21 @@ def stem(name: str) -> str:
 def number_in(name: str, pattern: str = LAST_NUMBER) -> int | None:
     """The number that the first group of `pattern` finds in the stem of a file name, None where there is none."""
     found = re.search(pattern, stem(name))
-    return int(found.group(1)) if found else None
+    return whole_number(found.group(1)) if found else None
+
+
+def whole_number(text: str | None) -> int | None:
+    """The number that a group of a pattern has found; None if it has found something else."""
+    return int(text) if text is not None and text.isdecimal() else None
+
+
+def check_pattern(pattern: str | None) -> str | None:
+    """The pattern, if it can find a number. Raises ValueError."""
+    if pattern is not None:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        if not groups:
+            raise ValueError(f"{pattern!r} has no group: put the digits into parentheses, such as scan_(\\d+)")
+    return pattern

@@ -10,6 +10,7 @@ from stream.events import EMPTY, Array, Detector
 from stream.formats.locate import Located
 from stream.formats.nexus import nx_class, text
 from stream.formats.units import PER_UNIT
+from stream.wire.limits import NUMBER_MAX
 
 MOST_ITEMS, LONGEST = 1000, 64
 """Bounds of what is copied into `Detector.metadata`: entries, and elements of an array."""
@@ -106,7 +107,8 @@ def announced(file: h5py.File, located: Located) -> int:
     """How many frames the scan was to have.
 
     A master says it in `nimages` times `ntrigger`. A Lima file has room for a fixed number of frames per file, of
-    which the last file of a scan, or a short scan, uses only some: then `nb_frames` counts.
+    which the last file of a scan, or a short scan, uses only some: then `nb_frames` counts. A detector that was to run
+    until stopped announces nothing.
     """
     lima = told_frames(file, located)
     if lima:
@@ -116,7 +118,8 @@ def announced(file: h5py.File, located: Located) -> int:
         return located.declared
     images = _number([group], ("detectorSpecific/nimages",), "")
     triggers = _number([group], ("detectorSpecific/ntrigger",), "") or 1
-    return max(located.declared, int(images * triggers)) if images else located.declared
+    told = images * triggers if images else 0
+    return max(located.declared, int(told)) if told < NUMBER_MAX else located.declared
 
 
 def told_frames(file: h5py.File, located: Located) -> int | None:

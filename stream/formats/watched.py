@@ -10,7 +10,8 @@ from stream.formats.folder import Change
 from stream.formats.growing import Growing
 from stream.formats.image_series import ImageScan
 from stream.formats.images import ImageFile
-from stream.formats.natural import stem
+from stream.formats.natural import stem, whole_number
+from stream.wire.limits import NUMBER_AHEAD
 
 
 def series_of(path: str, root: str, series: Literal["prefix", "folder"], pattern: str) -> tuple[str, int | None]:
@@ -18,10 +19,10 @@ def series_of(path: str, root: str, series: Literal["prefix", "folder"], pattern
     folder = os.path.relpath(os.path.dirname(path), root)
     name = stem(path)
     found = re.search(pattern, name)
-    number = int(found.group(1)) if found else None
+    number = whole_number(found.group(1)) if found else None
     if series == "folder":
         return folder, number
-    rest = name[: found.start(1)] + name[found.end(1) :] if found else ""
+    rest = name[: found.start(1)] + name[found.end(1) :] if found and number is not None else ""
     return os.path.normpath(os.path.join(folder, rest.rstrip("_-. ") or ".")), number
 
 
@@ -63,6 +64,11 @@ class ImageSeries:
         if place < 0:
             file.close()
             yield Note(f"{file.path} comes before the first file of its scan: set `first_number` to {number}", self.uid)
+            return
+        if place > max((self._scan.highest + 1) // self._scan.frames_per_file, self._files or 0) + NUMBER_AHEAD:
+            file.close()
+            text = f"{file.path} has a number far beyond its scan: set aside, correct `pattern` or `first_number`"
+            yield Note(text, self.uid)
             return
         self._taken += 1
         yield from self._scan.take(file, place)
