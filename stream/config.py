@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
 from stream import registry
 from stream.errors import ConfigError
@@ -20,7 +20,9 @@ class RunOptions(Options):
     """How the pipeline runs."""
 
     scans: int | None = Field(None, ge=1, description="Stop after this many scans; null: until stopped")
-    workers: int | Literal["auto"] = Field("auto", description="Worker threads; auto: one per usable core, at most 8")
+    workers: PositiveInt | Literal["auto"] = Field(
+        "auto", description="Worker threads; auto: one per usable core, at most 8"
+    )
     inbox_mb: float = Field(512.0, gt=0, description="Encoded frames held before the workers, MB (10^6 bytes)")
     sink_mb: float = Field(256.0, gt=0, description="Frames held before each sink, MB (10^6 bytes)")
     when_full: Literal["block", "drop_oldest"] = Field(

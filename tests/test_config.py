@@ -105,3 +105,14 @@ def test_files_that_are_not_there_are_told_at_once_before_the_start(
         assert "processors[0].dark: dark.h5 is not there" in said
         assert "processors[1].poni: " in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("workers", [0, -3, "many"])
+def test_a_run_without_workers_is_refused(workers: object) -> None:
+    document = {
+        "stream": {"type": "stream2", "endpoint": "tcp://127.0.0.1:31001"},
+        "sinks": [{"type": "archive", "path": "a.h5"}],
+        "run": {"workers": workers},
+    }
+    with pytest.raises(ConfigError, match=r"run\.workers"):
+        validate(document)

@@ -80,7 +80,7 @@ class Journal:
             content = cbor2.loads(self.path.read_bytes())
             header = tuple(tuple(bytes(part) for part in parts) for parts in content["header"])
             return Entry(str(content["uid"]), header)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             log.warning("%s cannot be read (%s): no scan is gone on with", self.path, error.strerror)
