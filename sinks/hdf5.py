@@ -68,7 +68,8 @@ class Results:
         names = results.group_names(self._products)
         made = nexus.entry(file, self._scan, "data" if names else "ledger")
         # the archive that is linked has the masks
-        nexus.instrument(made, self._scan.detector, self._scan.channels, per_pixel=self._config.link is None)
+        detector = results.as_used(self._scan.detector, self._products)
+        nexus.instrument(made, detector, self._scan.channels, per_pixel=self._config.link is None)
         for product in self._products:
             self._rows.update(results.declare(file, product, names[product.name]))
         if self._products:

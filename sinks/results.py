@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -13,13 +15,26 @@ from sinks import nexus, provenance
 from sinks.growing import Rows
 from sinks.swmr import SwmrFile
 from sinks.target import look
-from stream.events import ScanStart
+from stream.events import Detector, ScanStart
 from stream.products import Axis, Product
 
 TAKEN = ("instrument", "sample", "ledger", "provenance", "monitor", "reduction", "definition", "frames")
 VOLATILE = ("device",)
 """Parameters that may change between two runs without changing what is computed."""
 FLAGS = ("solid_angle_applied", "polarization_applied", "normalization_applied")
+NXAZINT: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "I": {"long_name": "intensity", "units": "arbitrary units"},
+        "I_errors": {"long_name": "estimated intensity error", "units": "arbitrary units"},
+        "norm": {
+            "long_name": "number of pixels contributing to the corresponding bin",
+            "units": "arbitrary units",
+        },
+        "azimuthal_axis": {"long_name": "azimuthal bin center"},
+        "azimuthal_axis_edges": {"long_name": "azimuthal bin edges"},
+    }
+)
+"""Attributes with the only values that NXazint1d.nxdl.xml and NXazint2d.nxdl.xml allow."""
 REFERENCE = "G. Ashiotis et al., J. Appl. Cryst. 48 (2015) 510-519, doi:10.1107/S1600576715004306"
 
 
@@ -77,11 +92,24 @@ def declare(file: SwmrFile, product: Product, name: str) -> dict[tuple[str, str]
     for constant, values in product.constants.items():
         if constant not in made:
             nexus.array(made, constant, values)
+    if product.definition.startswith("NXazint"):
+        made.attrs["interpretation"] = "image" if len(plotted.shape) == 2 else "spectrum"
+        for known, words in NXAZINT.items():
+            if known in made:
+                made[known].attrs.update(words)
     left_out = [field.name for field in product.fields if field.ragged]
     if left_out:
         made.attrs["not_stored"] = left_out
     _process(root["entry"], product, "reduction" if "reduction" not in root["entry"] else f"reduction_{name}")
     return rows
+
+
+def as_used(detector: Detector, products: Sequence[Product]) -> Detector:
+    """The detector with the wavelength that the results were computed with, which may not be the header's."""
+    wavelength = products[0].parameters.get("wavelength_angstrom") if products else None
+    if not wavelength or wavelength == detector.wavelength_angstrom:
+        return detector
+    return replace(detector, wavelength_angstrom=float(wavelength), energy_ev=None)
 
 
 def describe_entry(entry: Any, product: Product) -> None:
@@ -107,7 +135,8 @@ def link_archive(entry: Any, pattern: str, scan: ScanStart, here: Path) -> None:
 def _axis(made: Any, axis: Axis) -> None:
     nexus.array(made, axis.name, axis.values, axis.unit, long_name=axis.long_name)
     if axis.edges is not None:
-        nexus.array(made, f"{axis.name}_edges", axis.edges, axis.unit)
+        edges = f"{axis.long_name or axis.name} bin edges"
+        nexus.array(made, f"{axis.name}_edges", axis.edges, axis.unit, long_name=edges)
 
 
 def _process(entry: Any, product: Product, name: str) -> None:

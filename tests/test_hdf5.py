@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,47 @@ def test_a_pattern_is_an_nxazint1d_with_axes_errors_and_units(tmp_path: Path) ->
         np.testing.assert_array_equal(data["I"][3], pattern(3))
         assert data["total"][3] == pattern(3).sum(dtype=np.float64)
         assert entry["monitor/data"][:].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("product", [PRODUCT, CAKE], ids=lambda product: product.definition)
+def test_what_the_application_definition_requires_is_said_in_its_words(product: Product, tmp_path: Path) -> None:
+    """The enumerations of NXazint1d.nxdl.xml and NXazint2d.nxdl.xml."""
+    constants = {"norm": np.ones(product.fields[0].shape, np.float32)}
+    path = written(tmp_path / "scan.h5", (replace(product, constants=constants),), [])
+    with h5py.File(path, "r") as file:
+        data = file["/entry/data"]
+        assert data.attrs["interpretation"] == ("spectrum" if product is PRODUCT else "image")
+        told = {name: item.attrs["long_name"] for name, item in data.items()}
+        assert all(item.attrs["units"] for item in (data["I"], data["I_errors"], data["radial_axis"], data["norm"]))
+    radial = product.axes[-1].long_name
+    azimuthal = {"azimuthal_axis": "azimuthal bin center", "azimuthal_axis_edges": "azimuthal bin edges"}
+    wanted = {
+        "I": "intensity",
+        "I_errors": "estimated intensity error",
+        "radial_axis": radial,
+        "radial_axis_edges": f"{radial} bin edges",
+        "norm": "number of pixels contributing to the corresponding bin",
+        **(azimuthal if product is CAKE else {}),
+    }
+    assert {name: told[name] for name in wanted if name in told} == {
+        name: wanted[name] for name in wanted if name in told
+    }
+    assert {"I", "I_errors", "radial_axis", "norm"} <= set(told)
+
+
+@pytest.mark.parametrize("header", [None, 0.7])
+def test_the_wavelength_is_the_one_that_was_integrated_with(header: float | None, tmp_path: Path) -> None:
+    """That of the poni or the configuration, where it overrides the header's or the header has none."""
+    used = replace(PRODUCT, parameters={**PRODUCT.parameters, "wavelength_angstrom": 1.0})
+    begin = scan()
+    begin = replace(begin, detector=replace(begin.detector, wavelength_angstrom=header, energy_ev=None))
+    sink = make("hdf5", tmp_path / "scan.h5")
+    sink.start(begin, (used,))
+    sink.finish(ScanEnd("01-first", expected=0))
+    with h5py.File(tmp_path / "scan.h5", "r") as file:
+        told = file["/entry/instrument/monochromator"]
+        assert told["wavelength"][()] == 1.0
+        assert told["energy"][()] == pytest.approx(12.398419843)
 
 
 def test_several_products_of_any_shape_have_groups_of_their_own(tmp_path: Path) -> None:
