@@ -51,10 +51,13 @@ class Geometry:
     origin: Mapping[str, str]
 
     def value(self, key: str) -> float | None:
-        """A number of the .poni ("Distance", "Wavelength", ... SI units), or None if it is not there."""
-        found = re.search(rf"^\s*{key}\s*:\s*(\S+)\s*$", self.poni, re.MULTILINE | re.IGNORECASE)
+        """A number of the .poni ("Distance", "Wavelength", ... SI units), or None if it is not there.
+
+        Of several calibrations in one file (pyFAI appends) the last counts, line by line, as pyFAI reads them.
+        """
+        found = re.findall(rf"^\s*{key}\s*:\s*(\S+)\s*$", self.poni, re.MULTILINE | re.IGNORECASE)
         try:
-            return float(found.group(1)) if found else None
+            return float(found[-1]) if found else None
         except ValueError:
             return None
 
@@ -67,11 +70,16 @@ class Geometry:
 
 def files_of(geometry: Geometry) -> Mapping[str, tuple[int, int]]:
     """The files that a .poni's detector names (a NeXus detector, a spline): path -> (size, time of change in ns)."""
-    found = re.search(r"^\s*Detector_config\s*:\s*(\{.*\})\s*$", geometry.poni, re.MULTILINE | re.IGNORECASE)
+    found = re.findall(r"^\s*Detector_config\s*:\s*(\{.*\})\s*$", geometry.poni, re.MULTILINE | re.IGNORECASE)
     try:
-        config = json.loads(found.group(1)) if found else {}
+        config = json.loads(found[-1]) if found else {}
     except json.JSONDecodeError:
         return {}
+    return files_in(config)
+
+
+def files_in(config: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
+    """The files that a detector's configuration names: path -> (size, time of change in ns)."""
     paths = [Path(value) for value in config.values() if isinstance(value, str) and value]
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()}
 
@@ -93,7 +101,7 @@ def from_poni(path: Path, wavelength_angstrom: float | None, detector: Detector)
         source: float | None = wavelength_angstrom
         origin = "configuration"
     elif geometry.value("Wavelength") is None:
-        source, origin = detector.wavelength_angstrom, "header"
+        source, origin = _wavelength(detector), "header"
     else:
         return geometry
     if source is None:
@@ -124,10 +132,7 @@ def from_header(options: Mapping[str, Any], detector: Detector, shape: tuple[int
     pixel2 = take("pixel_size_x", "pixel_size_m", 1, detector.pixel_size_x_m)
     center_x = take("beam_center_x", "beam_center_px", 0, detector.beam_center_x_px)
     center_y = take("beam_center_y", "beam_center_px", 1, detector.beam_center_y_px)
-    wavelength = take("wavelength", "wavelength_angstrom", None, detector.wavelength_angstrom)
-    if wavelength is None and detector.energy_ev:
-        wavelength = 12398.419843320026 / detector.energy_ev  # hc in eV angstrom, exact SI constants of 2019
-        origin["wavelength"] = "header"
+    wavelength = take("wavelength", "wavelength_angstrom", None, _wavelength(detector))
     named = {
         "distance_m": distance,
         "pixel_size_m": None if pixel1 is None or pixel2 is None else pixel1 * pixel2,
@@ -160,6 +165,13 @@ def from_header(options: Mapping[str, Any], detector: Detector, shape: tuple[int
     if wavelength:
         lines.append(f"Wavelength: {wavelength * 1e-10!r}")
     return Geometry("\n".join(lines) + "\n", origin)
+
+
+def _wavelength(detector: Detector) -> float | None:
+    """What the header says of the wavelength, angstrom: itself, or by the photon energy."""
+    if detector.wavelength_angstrom is None and detector.energy_ev:
+        return 12398.419843320026 / detector.energy_ev  # hc in eV angstrom, exact SI constants of 2019
+    return detector.wavelength_angstrom
 
 
 def check_wavelength(geometry: Geometry, unit: str) -> None:

@@ -117,6 +117,8 @@ class Integrate:
         matrix = matrix_for(request, bad)
         plan = make_plan(matrix, correction, config.error_model, config.empty)
         cpu = CpuEngine(plan, scan.dtype.newbyteorder("="))
+        if not cpu.count.any():
+            log.warning("%s: no pixel is left: check radial_range, azimuth_range, unit, mask and geometry", config.name)
         self._engine, where = cpu, "cpu"
         device = choose(config.device)
         if device is not None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 Range = tuple[float, float]
-FORMAT = 2
+FORMAT = 3
 """Counted up when the kept arrays change their meaning."""
 
 
@@ -112,7 +112,7 @@ def _make(request: Request, mask: Mask) -> dict[str, Array]:
     if own is not None and own.shape == request.shape:
         everything |= (own != 0).astype(np.int8)
     radial_range = None if request.radial_range is None else tuple(end / unit.scale for end in request.radial_range)
-    azimuth_range = integrator.normalize_azimuth_range(request.azimuth_range)
+    azimuth_range = _azimuth_range(integrator, request.azimuth_range)
     try:
         if request.npt_azimuthal and request.splitting == "full":
             sparse, indices, data, indptr = _full_cake(integrator, request, everything, radial_range, azimuth_range)
@@ -169,6 +169,17 @@ def _integrator(request: Request) -> "AzimuthalIntegrator":
             ]
         )
     return integrator
+
+
+def _azimuth_range(integrator: "AzimuthalIntegrator", degrees: Range | None) -> tuple[float, ...] | None:
+    """In radians. A range across 180 degrees would be cut there, where pyFAI's azimuth jumps: let it jump at 0."""
+    if degrees is None:
+        return None
+    low = degrees[0] % 360
+    high = low + degrees[1] - degrees[0]
+    if low <= 180 < high <= 360:
+        integrator.setChiDiscAtZero()
+    return tuple(integrator.normalize_azimuth_range(degrees))
 
 
 def _full_cake(

@@ -88,6 +88,30 @@ def test_the_wavelength_follows_from_the_photon_energy() -> None:
     assert from_header({}, detector, SHAPE).value("Wavelength") == pytest.approx(1e-10, rel=1e-6)
 
 
+def test_the_wavelength_that_a_poni_lacks_follows_from_the_photon_energy_too(tmp_path: Path) -> None:
+    path = tmp_path / "without.poni"
+    path.write_text("Distance: 1\n")
+    found = from_poni(path, None, Detector(energy_ev=12398.419843320026))
+    assert found.value("Wavelength") == pytest.approx(1e-10, rel=1e-12)
+    assert found.origin["wavelength"] == "header"
+
+
+def test_of_several_calibrations_in_one_poni_the_last_counts(tmp_path: Path) -> None:
+    """pyFAI appends to a .poni that is already there, and reads what stands last."""
+    import pyFAI
+
+    old, new = (from_header({"wavelength_angstrom": length, "distance_m": length}, HEADER, SHAPE) for length in (1, 2))
+    (tmp_path / "old.h5").write_bytes(b"")
+    (tmp_path / "new.h5").write_bytes(b"")
+    path = tmp_path / "appended.poni"
+    path.write_text(old.poni + "# calibrated again\n" + new.poni)
+    read, found = pyFAI.load(str(path)), from_poni(path, None, Detector())
+    assert (found.value("Distance"), found.value("Wavelength")) == (read.dist, read.wavelength) == (2.0, 2e-10)
+    line = 'Detector_config: {{"filename": "{}"}}\n'
+    named = Geometry(line.format(tmp_path / "old.h5") + line.format(tmp_path / "new.h5"), {})
+    assert list(files_of(named)) == [str(tmp_path / "new.h5")]
+
+
 def test_comments_and_blank_lines_of_a_poni_do_not_count() -> None:
     assert Geometry("# one\nDistance: 1\n\n", {}).essence == Geometry("Distance: 1\n# two\n", {}).essence
 

@@ -213,6 +213,39 @@ def test_dark_flat_and_ranges_enter_as_in_pyfai(poni: Path, tmp_path: Path, spli
     assert_agrees(result, by_pyfai(poni, image, options, mask=mask, dark=dark, flat=flat))
 
 
+@pytest.mark.parametrize("npt_azimuthal", [None, 6])
+@pytest.mark.parametrize("splitting", ["no", "bbox"])
+@pytest.mark.parametrize("azimuth_range", [(150.0, 210.0), (180.0, 270.0), (-200.0, -160.0), (0.0, 360.0)])
+def test_an_azimuthal_range_across_180_degrees_is_whole(
+    poni: Path, azimuth_range: tuple[float, float], splitting: str, npt_azimuthal: int | None
+) -> None:
+    """pyFAI leaves out what lies behind its discontinuity at 180 degrees, unless it is moved to 0."""
+    import pyFAI
+
+    options = {"poni": poni, "npt": 20, "unit": "r_mm", "splitting": splitting, "npt_azimuthal": npt_azimuthal}
+    image = rings()
+    product, result = run(image, {**options, "azimuth_range": azimuth_range, "error_model": "poisson"})
+    integrator = pyFAI.load(str(poni))
+    integrator.setChiDiscAtZero()
+    bins = (20, npt_azimuthal) if npt_azimuthal else (20,)
+    integrate_ = integrator.integrate2d if npt_azimuthal else integrator.integrate1d
+    reference = integrate_(
+        image,
+        *bins,
+        unit="r_mm",
+        azimuth_range=azimuth_range,
+        error_model="poisson",
+        method=(splitting, "csr", "cython"),
+    )
+    filled = np.asarray(reference.sum_normalization) != 0
+    np.testing.assert_array_equal(np.isfinite(result["I"]), filled)
+    np.testing.assert_allclose(result["I"][filled], reference.intensity[filled], rtol=1e-5)
+    np.testing.assert_allclose(result["I_errors"][filled], reference.sigma[filled], rtol=1e-5)
+    if npt_azimuthal:
+        np.testing.assert_allclose(product.axes[0].values, reference.azimuthal, rtol=1e-12)
+        assert filled[0].any() and filled[-1].any(), "on both sides"
+
+
 @pytest.mark.parametrize("splitting", ["no", "bbox"])
 @pytest.mark.parametrize("unit", list(geometry.UNITS))
 def test_every_unit_has_the_bins_of_pyfai(poni: Path, unit: str, splitting: str) -> None:
@@ -373,6 +406,14 @@ def test_bins_without_a_valid_pixel_hold_the_value_for_empty_ones(poni: Path) ->
         np.testing.assert_array_equal(result["I"], np.float32(empty))
         np.testing.assert_array_equal(result["I_errors"], np.float32(empty))
     assert product.constants["count"].sum() == image.size
+
+
+def test_ranges_that_leave_no_pixel_are_told_at_the_start(poni: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):  # the second time the matrix comes from the cache
+        caplog.clear()
+        _, result = run(rings(), {"poni": poni, "npt": 20, "unit": "q_A^-1", "radial_range": (100.0, 200.0)})
+        assert np.isnan(result["I"]).all()
+        assert "integrate: no pixel is left" in caplog.text and "radial_range" in caplog.text
 
 
 def test_the_geometry_can_come_from_the_header_alone(tmp_path: Path) -> None:
