@@ -180,7 +180,9 @@ def _limits(config: Config, scan: ScanStart, origin: dict[str, str]) -> tuple[fl
     if scan.dtype.kind in "iu":
         info = np.iinfo(scan.dtype)
         low = 0.0 if config.flag_negative else float(info.min)
-        high = float(info.max - 1) if config.flag_maximum else float(info.max)
+        high = float(info.max)
+        if config.flag_maximum:  # of 64 bits no float holds the maximum less one: the next float below it
+            high = min(float(info.max - 1), float(np.nextafter(high, 0.0)))
     if config.saturation == "header":
         if scan.detector.saturation_value is not None:
             high = min(high, float(scan.detector.saturation_value))

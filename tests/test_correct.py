@@ -104,6 +104,14 @@ def test_which_counts_are_valid_follows_from_type_header_and_options(
     assert (found.low, found.high) == expected
 
 
+@pytest.mark.parametrize("dtype", ["uint64", "int64"])
+def test_the_flag_of_a_64_bit_type_is_bad_although_no_float_holds_it(dtype: str) -> None:
+    image = np.full(SHAPE, 2**40, dtype)
+    image[1, 2] = np.iinfo(dtype).max
+    assert np.argwhere(corrected({}, scan_of(dtype)).bad(image)).tolist() == [[1, 2]]
+    assert not corrected({"flag_maximum": False}, scan_of(dtype)).bad(image).any()
+
+
 def test_apply_corrects_and_tells_the_bad_pixels(tmp_path: Path) -> None:
     mask = np.zeros(SHAPE, np.uint8)
     mask[0] = 1

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from processors import integrate
+from processors import correct, integrate
 from processors.correction import Correction
 from processors.geometry import from_header
 from processors.kernels.engine import CpuEngine
@@ -143,6 +143,17 @@ class TestOnADevice:
         image[:] = 2**32 - 1
         found, _ = OpenClEngine(plan, image.dtype, device).integrate(image, 1.0)
         assert np.isnan(found).all()
+
+    @pytest.mark.parametrize("dtype", ["uint64", "int64"])
+    def test_the_flag_of_a_64_bit_type_is_left_out_although_it_comes_as_a_float(
+        self, device: Device, dtype: str
+    ) -> None:
+        table, _ = matrix("no")
+        scan = ScanStart("uid", "1", SHAPE, np.dtype(dtype), ("a",), None, Detector(), 0.0)
+        plan = make_plan(table, correct.make_correction(correct.Config(), scan, "a"), "poisson", float("nan"))
+        image = np.full(SHAPE, 12, dtype)
+        image[::3] = np.iinfo(dtype).max
+        assert_same(plan, image, device)
 
     def test_integrate_runs_on_the_device_that_is_asked_for(self) -> None:
         image = frame("uint16")

@@ -15,6 +15,7 @@ from stream.events import Array
 
 C_TYPES = {"u1": "uchar", "i1": "char", "u2": "ushort", "i2": "short", "u4": "uint", "i4": "int", "f4": "float"}
 GROUP = 64
+_LARGEST = float(np.finfo(np.float32).max)
 BUILDING = threading.Lock()
 """Warnings are silenced while a kernel is built, which Python can only do for all threads at once."""
 
@@ -115,6 +116,7 @@ class OpenClEngine:
             bound = 2**40
             whole = [np.ceil(plan.low), np.floor(plan.high), np.ceil(plan.dummy_low), np.floor(plan.dummy_high)]
             return tuple(np.int64(np.clip(limit, -bound, bound)) for limit in whole)
-        largest = np.finfo(np.float32).max
-        low, high = np.float32(max(plan.low, -float(largest))), np.float32(min(plan.high, float(largest)))
+        low, high = np.float32(max(plan.low, -_LARGEST)), np.float32(min(plan.high, _LARGEST))
+        if float(high) > plan.high:  # 64-bit counts come rounded to floats: the flag must not fall onto the limit
+            high = np.nextafter(high, np.float32(-np.inf))
         return low, high, np.float32(plan.dummy_low), np.float32(plan.dummy_high)
