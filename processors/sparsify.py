@@ -4,6 +4,7 @@ Each option keeps the name and the meaning it has there. Per frame: mean and dev
 the picked pixels, the peaks if asked for, and counts for the hit rate.
 """
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -23,6 +24,8 @@ from stream.products import Axis, Product
 from stream.products import Field as ProductField
 from stream.registry import READS, Options
 from stream.work import Work
+
+log = logging.getLogger("inbeam")
 
 
 class Config(Options):
@@ -111,12 +114,16 @@ class Sparsify:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._engine: Engine | None = None
+        self._frames: tuple[tuple[int, int], np.dtype[Any]] = ((0, 0), np.dtype(np.uint8))
         self._hits: deque[bool] = deque(maxlen=config.hit_window)
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Bins, corrections and kernels for this scan. Raises InbeamError if geometry and frames do not fit."""
         config = self.config
         made = setting.make(config, scan, work)
+        self._frames = (scan.shape, scan.dtype.newbyteorder("="))
+        if not made.polar.members.any():
+            log.warning("%s: no pixel is left: check radial_range, unit, mask and geometry", config.name)
         empty = 0.0 if config.dummy is None else config.dummy
         recipe = Recipe(
             error_model=config.error_model,
@@ -152,8 +159,14 @@ class Sparsify:
     def process(self, work: Work) -> None:
         """Sparsify the frame in hand."""
         assert self._engine is not None, "process before start"
-        found = self._engine.run(work.image(self.config.channel))
-        config = self.config
+        config, image = self.config, work.image(self.config.channel)
+        shape, dtype = self._frames
+        if image.shape != shape or image.dtype != dtype:
+            raise ValueError(
+                f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {dtype} {shape}: "
+                "check the detector's settings"
+            )
+        found = self._engine.run(image)
         peaks, picked = len(found.peak_index), len(found.index)
         hit = peaks >= config.hit_peaks if config.cutoff_peak else picked >= config.hit_pixels
         self._hits.append(hit)

@@ -1,5 +1,6 @@
 """The processor `sparsify` against pyFAI's golden file and against the plain formulas in float64."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import fabio
@@ -7,15 +8,16 @@ import h5py
 import hdf5plugin  # noqa: F401  the golden files are compressed
 import numpy as np
 import pyFAI
+import pyFAI.detectors
 import pytest
 from bragg_frames import crystal, frame_of, poni, scan_of, sparsified, two_pass
 from pydantic import ValidationError
 
-from processors import sparsify
+from processors import correct, sparsify
 from processors.bragg.judging import Judge
 from processors.bragg.variance import Variance
 from processors.correction import Correction, Corrections
-from stream import InbeamError, Work
+from stream import Detector, InbeamError, Work
 from stream.errors import ConfigError
 
 SHAPE = (200, 220)
@@ -456,3 +458,88 @@ def test_one_frame_does_not_leak_into_the_next(tmp_path):
             np.testing.assert_array_equal(array, copy[name])
     np.testing.assert_array_equal(kept[0]["index"], kept[3]["index"])
     assert not np.array_equal(kept[0]["index"], kept[1]["index"])
+
+
+def test_frames_of_a_binned_detector_are_taken(tmp_path, caplog):
+    """A CCD's geometry knows the unbinned shape too, which is not that of its frames."""
+    images = [np.kron(image, np.ones((8, 8), np.uint16)) for image in crystal((120, 120))]
+    geometry = tmp_path / "ccd.poni"
+    for config in ('{"pixel1": 8.85417e-05, "pixel2": 8.85417e-05}', "{}"):
+        geometry.write_text(
+            f"poni_version: 2.1\nDetector: RayonixMx340hs\nDetector_config: {config}\nDistance: 0.1\n"
+            "Poni1: 0.04\nPoni2: 0.04\nRot1: 0\nRot2: 0\nRot3: 0\nWavelength: 1e-10\n"
+        )
+        detector = pyFAI.load(str(geometry)).detector
+        assert detector.max_shape != images[0].shape
+        product, frames = sparsified(images, poni=str(geometry), bins=50)
+        assert product.constants["mask"].shape == images[0].shape
+        assert product.parameters["instrument"]["x_pixel_size"] == pytest.approx(0.340 / 960, rel=1e-3)
+        assert all(frame.results["sparsify"]["picked"] > 0 for frame in frames)
+
+
+def test_another_detector_file_of_the_same_name_is_another_geometry(tmp_path):
+    """A calibrated detector keeps its pixel positions in a file of its own: the cache must see it change."""
+    file, geometry, images = tmp_path / "detector.h5", tmp_path / "nexus.poni", crystal()
+    geometry.write_text(
+        f'poni_version: 2.1\nDetector: NexusDetector\nDetector_config: {{"filename": "{file}"}}\n'
+        "Distance: 0.1\nPoni1: 0.01\nPoni2: 0.01\nRot1: 0\nRot2: 0\nRot3: 0\nWavelength: 1e-10\n"
+    )
+    radii = []
+    for stretch in (1.0, 1.5):
+        detector = pyFAI.detectors.Detector(1e-4, 1e-4, max_shape=SHAPE)
+        corners = detector.get_pixel_corners().copy()
+        corners[..., 1] *= stretch
+        detector.set_pixel_corners(corners)
+        detector.uniform_pixel, detector.IS_FLAT = False, True
+        file.unlink(missing_ok=True)
+        detector.save(str(file))
+        product, _ = sparsified(images, poni=str(geometry), bins=50)
+        radii.append(product.constants["mask"])
+    assert radii[1].max() > 1.2 * radii[0].max()
+
+
+@pytest.mark.parametrize("formula", ["I/(I-3)", "I**40"])
+def test_pixels_whose_variance_is_no_number_take_no_part_in_the_background(tmp_path, formula):
+    """As in pyFAI, which leaves them out one by one; counts and corrected intensities in the same way."""
+    images = crystal()
+    told = {"poni": poni(tmp_path, SHAPE), "bins": 60, "error_model": formula}
+    fabio.edfimage.EdfImage(np.ones(SHAPE, np.float32)).save(str(tmp_path / "ones.edf"))
+    _, counted = sparsified(images, **told)
+    _, corrected = sparsified(images, flat=str(tmp_path / "ones.edf"), **told)
+    for one, other in zip(counted, corrected, strict=True):
+        for name, array in one.results["sparsify"].items():
+            np.testing.assert_allclose(array, other.results["sparsify"][name], rtol=2e-6, err_msg=name)
+        assert np.isfinite(one.results["sparsify"]["background_std"]).any()
+
+
+@pytest.mark.parametrize("odd", [np.ones((300, 400), np.uint16), np.ones(SHAPE, np.uint32)])
+def test_a_frame_unlike_its_scan_fails_with_both_named(tmp_path, odd):
+    """The kernels go by the bins of the scan's shape: any other would have them read and write beyond their arrays."""
+    processor = sparsify.create(sparsify.Config(poni=poni(tmp_path, SHAPE), bins=60))
+    work = Work()
+    processor.start(scan_of(crystal()), work)
+    work.take(frame_of(odd, 5))
+    with pytest.raises(ValueError, match=rf"frame 5 is {odd.dtype} \({odd.shape[0]}, .*began as uint16 \(200, 220\)"):
+        processor.process(work)
+
+
+def test_a_mask_of_the_header_that_correct_leaves_out_stays_out(tmp_path):
+    images = crystal()
+    mask = np.zeros(SHAPE, np.uint32)
+    mask[60:120] = 1
+    scan = replace(scan_of(images), detector=Detector(pixel_mask={"default": mask}))
+    masked = []
+    for use in (True, False):
+        work = Work()
+        correct.create(correct.Config(use_detector_mask=use)).start(scan, work)
+        (product,) = sparsify.create(sparsify.Config(poni=poni(tmp_path, SHAPE), bins=60)).start(scan, work)
+        masked.append(int(np.isnan(product.constants["mask"]).sum()))
+    assert masked == [60 * 220, 0]
+
+
+def test_a_radial_range_that_leaves_no_pixel_is_told_at_the_start(tmp_path, caplog):
+    for _ in range(2):  # the second time the bins come from the cache
+        caplog.clear()
+        _, frames = sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60, radial_range=(10.0, 20.0))
+        assert all(len(frame.results["sparsify"]["index"]) == 0 for frame in frames)
+        assert "sparsify: no pixel is left" in caplog.text and "radial_range" in caplog.text

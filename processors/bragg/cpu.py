@@ -32,7 +32,9 @@ class CpuEngine:
         counts = np.arange(clipping.CAP)
         low, high, dummy_low, dummy_high = recipe.limits
         self._bad = (counts < low) | (counts > high) | ((counts >= dummy_low) & (counts <= dummy_high))
-        self._table = self._variance(counts.astype(np.float32)).astype(np.float64)
+        table = self._variance(counts.astype(np.float32)).astype(np.float64)
+        self._bad |= ~np.isfinite(table)
+        self._table = np.where(np.isfinite(table), table, 0.0)
         self._scratch: tuple[Array, ...] = ()
 
     def run(self, image: Array) -> Sparse:
@@ -65,8 +67,13 @@ class CpuEngine:
         found = clipping.count(flat, polar.bin_of, hist, self._found)
         clipping.sort_tail(flat, polar.bin_of, self._found, found, recipe.limits, start, tail)
         tail = tail[: start[-1]]
+        spread = self._variance(tail)
+        known = np.isfinite(spread)
+        if not known.all():
+            start = np.concatenate(([0], np.cumsum(known)))[start]
+            tail, spread = tail[known], spread[known]
         clipping.clip(
-            hist, self._bad, self._table, start, tail, self._variance(tail), polar.members,
+            hist, self._bad, self._table, start, tail, spread, polar.members,
             self._model, recipe.cutoff_clip, recipe.cycle, np.float32(recipe.empty), self._mean, self._deviation,
         )  # fmt: skip
 

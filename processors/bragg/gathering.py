@@ -38,11 +38,11 @@ def gather(  # type: ignore[no-untyped-def]
             w = norm[i]
             x = x / w if w != 0 else np.float32(np.nan)
         v = variance[i] if variance.size else max(raw, np.float32(1.0))
-        if is_bad(np.float64(image[i]), limits) or not (isfinite(x) and isfinite(v)):
+        if is_bad(np.float64(image[i]), limits) or not isfinite(x):
             x = np.float32(np.nan)
         corrected[i] = x
         b = bin_of[i]
-        if b < bins and x == x:
+        if b < bins and x == x and isfinite(v):
             k = start[b] + fill[b]
             value[k], weight[k], spread[k] = x, w, v
             fill[b] += 1

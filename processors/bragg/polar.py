@@ -11,6 +11,7 @@ import pyFAI
 from pyFAI.units import RADIAL_UNITS, to_unit
 
 from processors.cache import key_of, prepared
+from processors.geometry import files_in
 from stream.errors import InbeamError
 from stream.events import Array
 
@@ -88,6 +89,7 @@ def set_up(
         "what": "polar bins 1",
         "pyFAI": pyFAI.version,
         "geometry": geometry.get_config(),
+        "files": files_in(geometry.detector.get_config()),
         "shape": shape,
         "bins": bins,
         "unit": str(units),

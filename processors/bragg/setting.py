@@ -35,8 +35,9 @@ class Setting:
 def make(config: "Config", scan: ScanStart, work: Work) -> Setting:
     """Raises InbeamError if the files cannot be read or do not fit the scan."""
     geometry = polar.load_geometry(config.poni)
-    size = getattr(geometry.detector, "max_shape", None)
-    if size and tuple(size) != tuple(scan.shape):
+    detector = geometry.detector
+    size = detector.shape or detector.max_shape
+    if size and tuple(size) != scan.shape and not detector.guess_binning(np.empty(scan.shape, np.uint8)):
         raise InbeamError(
             f"{config.poni} describes a detector of {tuple(size)} pixels, the frames of scan {scan.name} have "
             f"{scan.shape}: give the geometry of this detector (and binning)"
@@ -129,6 +130,7 @@ def _correction(config: "Config", scan: ScanStart, work: Work) -> Correction:
             mask=config.mask,
             dummy=config.dummy,
             delta_dummy=config.delta_dummy or 0.0,
+            use_detector_mask=earlier is None,
             use_detector_flat=earlier is None,
             saturation=None,
             flag_maximum=config.flags,
