@@ -396,3 +396,28 @@ def test_counting_a_long_scan_costs_no_memory_of_its_length() -> None:
     assert (counts[FrameStatus.RECEIVED], counts[FrameStatus.LATE], counts[FrameStatus.CORRUPT]) == (1, 1, 0)
     assert sum(counts.values()) == ledger.expected == 50_000_000
     assert peak < 1_000_000
+
+
+def test_what_waits_for_a_slow_worker_is_bounded_and_the_source_waits() -> None:
+    gate, sink, fed = Mean(slow=0), Kept(), threading.Event()
+    room = 20 * frame(0).nbytes / 1e6
+    pipeline = Pipeline(
+        [Chain([Step("mean", gate)]) for _ in range(3)],
+        Chain([]),
+        {"sink": (sink, True)},
+        RunOptions(reorder_ms=60_000, inbox_mb=room, sink_mb=room),
+    )
+
+    def feed() -> None:
+        for event in (scan(), *map(frame, range(1000)), ScanEnd("one")):
+            pipeline.put(event)
+        fed.set()
+
+    source = threading.Thread(target=feed, name="inbeam-test-source")
+    source.start()
+    assert not fed.wait(2.0), "a thousand frames were taken while the first one was in hand"
+    gate.gate.set()
+    source.join(30)
+    pipeline.close()
+    assert sink.indices == list(range(1000))
+    assert pipeline.report.exit_code == 0

@@ -25,6 +25,12 @@ class Order:
         self._repeats: dict[int, int] = {}
         self._held_bytes = 0
         self._held_since = 0.0
+        self._early_bytes = 0
+
+    @property
+    def crowded(self) -> bool:
+        """True if too much has been finished that came behind a frame which a slow worker still has in hand."""
+        return self._early_bytes > self._max_bytes
 
     @property
     def given_up(self) -> int:
@@ -36,13 +42,17 @@ class Order:
 
         now: seconds of a monotonic clock.
         """
+        if sequence != self._next_sequence and frame is not None:
+            self._early_bytes += frame.nbytes
         self._done[sequence] = frame
         ready: list[Frame] = []
         while self._next_sequence in self._done:
             arrived = self._done.pop(self._next_sequence)
-            self._next_sequence += 1
             if arrived is not None:
+                if self._next_sequence != sequence:
+                    self._early_bytes -= arrived.nbytes
                 self._arrive(arrived, now, ready)
+            self._next_sequence += 1
         return ready
 
     def tick(self, now: float) -> list[Frame]:

@@ -46,7 +46,8 @@ class Pipeline:
         """Scans that have ended, however."""
         self._inbox = Inbox(int(options.inbox_mb * 1e6), options.when_full, len(chains))
         self._meter = Meter()
-        self._ordering = threading.Lock()
+        self._ordering = threading.Condition(threading.Lock())
+        self._broken = False
         self._ledger = Ledger(None)
         self._order: Order | None = None
         self._scan: ScanStart | None = None
@@ -168,6 +169,10 @@ class Pipeline:
             if self._order is not None:
                 now = time.monotonic()
                 self._emit([ready for seq, frame in finished for ready in self._order.push(seq, frame, now)])
+                self._ordering.notify_all()
+                # The worker with the frame that all others wait for is never among those that wait here.
+                while self._order.crowded and not self._broken:
+                    self._ordering.wait()
 
     def _open(self, scan: ScanStart, sequence: int) -> None:
         products, *_ = [chain.start(scan) for chain in self._chains]
@@ -271,4 +276,7 @@ class Pipeline:
 
     def _run_failed(self, error: Exception) -> None:
         self.report.run_failed(error)
+        with self._ordering:
+            self._broken = True
+            self._ordering.notify_all()
         self._failed()
