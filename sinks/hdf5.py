@@ -81,7 +81,7 @@ class Results:
         self._end_time = Cell(made["end_time"])
         provenance.write(file.layout, self._scan, self._configuration, self._products)
         if self._config.link is not None:
-            results.link_archive(made, self._config.link, self._scan, file.path)
+            results.link_archive(made, self._config.link, self._scan, file.path, self._configuration)
 
     def settle(self, frame: Frame | None) -> None:
         """Everything is known from the start."""

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import xxhash
 
-from sinks import nexus, provenance
+from sinks import naming, nexus, provenance
 from sinks.growing import Rows
 from sinks.swmr import SwmrFile
 from sinks.target import look
@@ -121,13 +121,19 @@ def describe_entry(entry: Any, product: Product) -> None:
             entry.create_dataset(flag, data=bool(product.parameters[flag]))
 
 
-def link_archive(entry: Any, pattern: str, scan: ScanStart, here: Path) -> None:
+def link_archive(
+    entry: Any, pattern: str, scan: ScanStart, here: Path, configuration: Mapping[str, Any] | None
+) -> None:
     """Link the frames of the archive: /entry/frames, and /entry/instrument/detector/data for the first channel.
 
     Its file is the one that has this scan already, or the one that it will make: an archive begins with the first
     frame, after all sinks have started, and numbers its files.
     """
-    target = os.path.relpath(look(pattern, scan)[0], here.parent)
+    path, found = look(pattern, scan)
+    sinks = (configuration or {}).get("sinks") or ()
+    if found is None and any(sink.get("path") == pattern and sink.get("if_exists") == "overwrite" for sink in sinks):
+        path = naming.file_name(pattern, scan)
+    target = os.path.relpath(path, here.parent)
     entry["frames"] = h5py.ExternalLink(target, "/entry/data")
     entry["instrument/detector/data"] = h5py.ExternalLink(target, "/entry/data/data")
 

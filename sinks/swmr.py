@@ -77,6 +77,8 @@ class SwmrFile:
         temporary = path.with_name(f".{path.name}.new")
         with failing(path, "create"):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if temporary.exists() and temporary.stat().st_nlink > 1:
+                temporary.unlink()  # a writer was killed in `_rename`: this is also a finished layout's other name
             try:
                 with open(temporary, "ab") as room:
                     reserve.take(room.fileno(), layout_bytes)

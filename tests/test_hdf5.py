@@ -232,6 +232,23 @@ def test_the_frames_of_the_archive_are_linked(earlier_scans: int, tmp_path: Path
     assert check(tmp_path / "moved" / "results" / name).sound
 
 
+def test_the_link_follows_an_archive_that_is_overwritten(tmp_path: Path) -> None:
+    raw = str(tmp_path / "raw.h5")
+    options = {"path": raw, "if_exists": "overwrite"}
+    for uid in ("earlier", "01-first"):
+        archive = make("archive", **options)
+        results = make("hdf5", tmp_path / f"{uid}.h5", link=raw)
+        results.configuration = {"sinks": [{"type": "archive", **options}]}
+        for sink in (archive, results):
+            sink.start(scan(uid), (PRODUCT,))
+        for sink in (archive, results):
+            sink.write(frame(0))
+            sink.finish(ScanEnd(uid, expected=1))
+    with h5py.File(tmp_path / "01-first.h5", "r") as file:
+        assert file["/entry"].get("frames", getlink=True).filename == "raw.h5"
+        np.testing.assert_array_equal(file["/entry/frames/data"][0], image(0))
+
+
 def test_results_of_changing_length_are_left_to_the_sparse_sink(tmp_path: Path) -> None:
     both = frame(0, results={**frame(0).results, "peaks": {"index": np.arange(3), "count": np.uint32(3)}})
     with h5py.File(written(tmp_path / "scan.h5", (PRODUCT, SPARSE), [both]), "r") as file:

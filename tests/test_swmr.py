@@ -1,5 +1,6 @@
 """Files that others read while they grow, and the rules that make it possible."""
 
+import os
 import subprocess
 import sys
 import time
@@ -115,6 +116,23 @@ def test_a_file_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     file.abandon()
     assert path.read_text() == "somebody was faster"
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.h5"]
+
+
+def test_a_new_file_does_not_empty_one_whose_writer_was_killed_while_it_got_its_name(tmp_path: Path) -> None:
+    """It has both names then; the user moves it elsewhere, and the next scan of this name begins."""
+    path, moved = tmp_path / "x.h5", tmp_path / "moved.h5"
+    first = SwmrFile.create(path)
+    first.rows("/entry/x", (), "f4")
+    first.start()
+    first.close()
+    os.link(path, tmp_path / ".x.h5.new")
+    path.rename(moved)
+    before = moved.read_bytes()
+    second = SwmrFile.create(path)
+    second.start()
+    second.close()
+    assert moved.read_bytes() == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["moved.h5", "x.h5"]
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (BINS,), (30, 40)])
