@@ -407,7 +407,12 @@ def test_wrong_options_are_told_by_name():
 
 def test_a_geometry_that_does_not_fit_is_told_before_the_first_frame(tmp_path):
     images = crystal()
+    blind = tmp_path / "no wavelength.poni"
+    blind.write_text(Path(poni(tmp_path, SHAPE)).read_text().replace("Wavelength: 1e-10", ""))
+    assert sparsified(images, poni=str(blind), unit="2th_deg", bins=60)[0].axes
     for options, text in (
+        ({"poni": str(blind), "unit": "q_A^-1"}, r"q_A\^-1 needs the wavelength, .*no wavelength.poni"),
+        ({"poni": str(blind), "unit": "d_A"}, "needs the wavelength"),
         ({"poni": poni(tmp_path, (100, 100))}, "describes a detector of"),
         ({"poni": str(tmp_path / "none.poni")}, "cannot read the geometry"),
         ({"poni": poni(tmp_path, SHAPE), "unit": "r_parsec"}, "unknown radial unit"),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pyFAI.units import RADIAL_UNITS
 
 from processors import correct
 from processors.bragg import polar
@@ -41,6 +42,11 @@ def make(config: "Config", scan: ScanStart, work: Work) -> Setting:
         raise InbeamError(
             f"{config.poni} describes a detector of {tuple(size)} pixels, the frames of scan {scan.name} have "
             f"{scan.shape}: give the geometry of this detector (and binning)"
+        )
+    if config.unit in RADIAL_UNITS and "λ" in str(RADIAL_UNITS[config.unit].formula) and not geometry.wavelength:
+        raise InbeamError(
+            f"the unit {config.unit} needs the wavelength, and {config.poni} does not say it: add the line "
+            "'Wavelength: 1e-10' (in metres) to it, or take r_mm or 2th_deg"
         )
     correction = _correction(config, scan, work)
     mask = _outline(correction)
