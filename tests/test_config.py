@@ -116,3 +116,11 @@ def test_a_run_without_workers_is_refused(workers: object) -> None:
     }
     with pytest.raises(ConfigError, match=r"run\.workers"):
         validate(document)
+
+
+def test_no_scans_at_all_cannot_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump({"stream": LIVE, "sinks": [{"type": "archive", "path": str(tmp_path / "a.h5")}]}))
+    monkeypatch.setattr("stream.commands.run.execute", lambda *given, **options: 0)
+    assert main(["run", str(path), "--scans", "0"]) == 2
+    assert main(["run", str(path), "--scans", "1"]) == 0

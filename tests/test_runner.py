@@ -10,9 +10,10 @@ import pytest
 import zmq
 from dectris_messages import stream2_end, stream2_image, stream2_start
 
-from stream import Detector, EndStatus, Event, ScanStart, SourceLost, registry
+from stream import Counters, Detector, EndStatus, Event, FrameStatus, ScanEnd, ScanStart, SourceLost, registry
 from stream.config import Config, validate
 from stream.pipeline.journal import Journal
+from stream.pipeline.report import Report, ScanReport
 from stream.pipeline.runner import Run
 
 LIMIT_S = 60.0
@@ -49,6 +50,19 @@ class Losing:
 
     def close(self) -> None:
         pass
+
+
+class Patient(Losing):
+    """One scan, which ends when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end = threading.Event()
+
+    def events(self) -> Iterator[Event]:
+        yield scan("patient")
+        assert self.end.wait(LIMIT_S)
+        yield ScanEnd("patient")
 
 
 def finished(running: Run, meanwhile: Callable[[], object] = lambda: None) -> Any:
@@ -139,3 +153,26 @@ def test_a_journal_that_may_not_be_touched_costs_nothing_but_a_line(
     assert journal.read() is None
     journal.end("first")
     assert str(journal.path) in caplog.text
+
+
+def test_a_terminal_that_goes_away_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, create = Patient(), registry.create
+    monkeypatch.setattr(
+        registry, "create", lambda section, options: source if section == "stream" else create(section, options)
+    )
+    stream = {"type": "stream2", "endpoint": "tcp://127.0.0.1:31001"}
+
+    def progress(counters: Counters) -> None:
+        source.end.set()
+        raise BrokenPipeError(32, "Broken pipe")
+
+    report = Run(configuration(tmp_path, stream, scans=1), reopen=True).execute(progress)
+    assert [ended.status for ended in report.scans] == [EndStatus.COMPLETE]
+    assert report.exit_code == 0
+
+
+def test_numbers_that_a_stopped_scan_had_not_reached_are_not_told_as_lost() -> None:
+    report = Report()
+    counts = dict.fromkeys(FrameStatus, 0) | {FrameStatus.RECEIVED: 98, FrameStatus.MISSING: 902}
+    report.add(ScanReport("1", EndStatus.STOPPED, 1000, counts, 0, 99, ()))
+    assert "2 frames without data (2 missing)" in report.summary()

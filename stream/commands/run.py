@@ -34,7 +34,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Load the configuration and run it live."""
-    overrides = [*options.overrides, *([f"run.scans={options.scans}"] if options.scans else [])]
+    overrides = [*options.overrides, *([f"run.scans={options.scans}"] if options.scans is not None else [])]
     return execute(load(options.config, overrides), reopen=True, quiet=options.quiet)
 
 

@@ -62,10 +62,14 @@ class ScanReport:
     @property
     def lost(self) -> int:
         """Frame numbers without data. Those that a stopped scan had not reached yet are not lost."""
-        holes = sum(number for status, number in self.counts.items() if not status.has_data)
-        if self.status is EndStatus.STOPPED:
-            holes -= self.expected - (self.highest + 1)
-        return holes
+        return sum(self.holes(status) for status in self.counts)
+
+    def holes(self, status: FrameStatus) -> int:
+        """The lost ones with this status."""
+        if status.has_data:
+            return 0
+        stopped = status is FrameStatus.MISSING and self.status is EndStatus.STOPPED
+        return self.counts[status] - (self.expected - (self.highest + 1) if stopped else 0)
 
     def line(self) -> str:
         """One line: every status that occurs, its sum."""
@@ -137,7 +141,7 @@ class Report:
             kinds = ", ".join(
                 f"{number} {status.name.lower()}"
                 for status in FrameStatus
-                if not status.has_data and (number := sum(scan.counts[status] for scan in self.scans))
+                if (number := sum(scan.holes(status) for scan in self.scans))
             )
             parts.append(f"{lost} frames without data ({kinds}): see ledger/status in the file")
         if self.notes:

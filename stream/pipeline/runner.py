@@ -80,9 +80,17 @@ class Run:
         )
         thread = threading.Thread(target=self._run, args=(self._pipeline,), name="inbeam-source", daemon=True)
         thread.start()
-        while thread.is_alive():
-            thread.join(PROGRESS_S)
-            progress(self._pipeline.counters())
+        try:
+            while thread.is_alive():
+                thread.join(PROGRESS_S)
+                try:
+                    progress(self._pipeline.counters())
+                except OSError:  # the terminal, or `tee`, is gone: that must not cost the frames in hand
+                    progress = lambda counters: None  # noqa: E731
+        finally:
+            if thread.is_alive():
+                self.stop()
+                thread.join()
         return self._pipeline.report
 
     def _run(self, pipeline: Pipeline) -> None:
@@ -183,8 +191,8 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
         if asked.is_set():
             os._exit(130)
         asked.set()
-        log.warning("stopping: the frames in hand are finished; once more to stop at once")
         stop()
+        log.warning("stopping: the frames in hand are finished; once more to stop at once")
 
     before: dict[int, Any] = {number: signal.signal(number, react) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
