@@ -23,6 +23,11 @@ class Stored:
         return index < len(self.states) and FrameStatus(int(self.states[index])).has_data
 
     @classmethod
+    def nothing(cls) -> "Stored":
+        """A file without any frame."""
+        return cls(np.zeros(0, np.uint8))
+
+    @classmethod
     def in_all(cls, files: Sequence["Stored"]) -> "Stored":
         """What every file has: a frame that one of them lacks is processed again. A hole of which all say the same
         stays that: a corrupt frame does not become a missing one because inbeam was started again."""

@@ -96,7 +96,8 @@ class Sink(Protocol):
         """Open whatever this scan needs. No frame of the scan is processed before this returns.
 
         Returns what an earlier, killed process had already stored of this very scan, None if nothing or not a file.
-        Raises SinkFailed with what to do.
+        A sink that writes a file has an attribute `path`: None means that every frame is wanted, also those that
+        other files have already. Raises SinkFailed with what to do.
         """
         ...
 

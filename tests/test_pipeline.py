@@ -421,3 +421,22 @@ def test_what_waits_for_a_slow_worker_is_bounded_and_the_source_waits() -> None:
     pipeline.close()
     assert sink.indices == list(range(1000))
     assert pipeline.report.exit_code == 0
+
+
+class Filed(Kept):
+    """A sink that writes a file."""
+
+    path = "a.h5"
+
+
+def test_a_new_file_beside_a_complete_one_gets_every_frame() -> None:
+    full, new, monitor = Filed(Stored(np.ones(10, np.uint8))), Filed(), Kept()
+    pipeline = play([scan(), *map(frame, range(10)), ScanEnd("one", announced=10)], full, new, monitor)
+    assert new.indices == list(range(10))
+    assert pipeline.report.exit_code == 0
+
+
+def test_a_sink_without_a_file_asks_for_no_frame_again() -> None:
+    full, monitor = Filed(Stored(np.ones(10, np.uint8))), Kept()
+    play([scan(), *map(frame, range(12)), ScanEnd("one", announced=12)], full, monitor)
+    assert full.indices == monitor.indices == [10, 11]

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import zmq
 from dectris_messages import stream2_end, stream2_image, stream2_start
 
+from sinks.check import check
 from stream import Counters, Detector, EndStatus, Event, FrameStatus, ScanEnd, ScanStart, SourceLost, registry
 from stream.config import Config, validate
 from stream.pipeline.journal import Journal
@@ -176,3 +178,17 @@ def test_numbers_that_a_stopped_scan_had_not_reached_are_not_told_as_lost() -> N
     counts = dict.fromkeys(FrameStatus, 0) | {FrameStatus.RECEIVED: 98, FrameStatus.MISSING: 902}
     report.add(ScanReport("1", EndStatus.STOPPED, 1000, counts, 0, 99, ()))
     assert "2 frames without data (2 missing)" in report.summary()
+
+
+def test_a_sink_that_is_added_to_a_processed_scan_gets_every_frame(tmp_path: Path) -> None:
+    recorded = tmp_path / "scan.h5"
+    with h5py.File(recorded, "w") as file:
+        file["entry/data/data"] = np.arange(5 * 32, dtype="u2").reshape(5, 4, 8)
+    stream = {"type": "files", "files": [str(recorded)]}
+    sinks = [{"type": "archive", "path": str(tmp_path / f"{name}.h5")} for name in ("first", "second")]
+    for wanted in (sinks[:1], sinks):
+        report = Run(validate({"stream": stream, "sinks": wanted, "run": {"workers": 1}}), reopen=False).execute()
+        assert report.exit_code == 0
+    for name in ("first", "second"):
+        verdict = check(tmp_path / f"{name}.h5")
+        assert verdict.sound and "5 received" in verdict.line()

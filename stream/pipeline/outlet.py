@@ -54,6 +54,7 @@ class Outlet:
         self.name = name
         self.required = required
         self.error: Exception | None = None
+        self.keeps_frames = hasattr(sink, "path")
         self._sink = sink
         self._capacity = capacity_bytes
         self._counters = counters

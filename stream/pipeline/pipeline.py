@@ -16,7 +16,7 @@ from stream.ledger import Ledger, Stored
 from stream.pipeline.chain import Chain
 from stream.pipeline.inbox import Inbox, Ticket
 from stream.pipeline.order import Order
-from stream.pipeline.outlet import Closing, Outlet
+from stream.pipeline.outlet import Closing, Opening, Outlet
 from stream.pipeline.report import Meter, Report, ScanReport
 from stream.roles import Counters, Sink
 
@@ -183,8 +183,7 @@ class Pipeline:
         openings = [outlet.open(scan, products) for outlet in self._outlets]
         for opening in openings:
             opening.answered.wait()
-        stored = [opening.stored for opening in openings if opening.stored is not None]
-        self._stored = Stored.in_all(stored) if stored else None
+        self._stored = self._stored_before(openings)
         with self._ordering:
             self._scan = scan
             self._ledger = Ledger(scan.expected, self._stored)
@@ -196,6 +195,18 @@ class Pipeline:
                 max_bytes=int(self._options.sink_mb * 1e6),
             )
         self._meter.begin(already=int(self._stored.states.astype(bool).sum()) if self._stored else 0)
+
+    def _stored_before(self, openings: Sequence[Opening]) -> Stored | None:
+        """What need not be processed again. A new file beside one that is complete already (the same recorded scan
+        with other settings, or with one more sink) lacks every frame; a sink without a file lacks none."""
+        found = [opening.stored for opening in openings]
+        if all(stored is None for stored in found):
+            return None
+        lacking = any(
+            outlet.keeps_frames and outlet.error is None and stored is None
+            for outlet, stored in zip(self._outlets, found, strict=True)
+        )
+        return Stored.nothing() if lacking else Stored.in_all([stored for stored in found if stored is not None])
 
     def _close(self, end: ScanEnd) -> None:
         if self._order is None or self._scan is None:
