@@ -18,7 +18,7 @@ from processors import geometry
 from processors.correct import the_channel
 from processors.correction import Correction, correction_for
 from processors.kernels.engine import CpuEngine
-from processors.matrix import Matrix, Request, edges, matrix_for
+from processors.matrix import Matrix, Request, edges, matrix_for, turned
 from processors.opencl.device import choose
 from processors.opencl.engine import OpenClEngine
 from processors.plan import Engine, ErrorModel, make_plan
@@ -113,6 +113,15 @@ class Integrate:
         self._scan, self._channel = scan, the_channel(scan, config.channel)
         correction = correction_for(work, scan, self._channel)
         request = self._request(scan)
+        if config.azimuth_range is not None:
+            low, high = turned(config.azimuth_range)
+            if high > (360 if low < 180 else 540):
+                log.warning(
+                    "%s: azimuth_range %g ... %g crosses both 0 and 180 degrees, and pyFAI leaves out what lies behind "
+                    "one of them: integrate it in two parts",
+                    config.name,
+                    *config.azimuth_range,
+                )
         bad = correction.mask if correction.geometry_mask is None else correction.geometry_mask
         matrix = matrix_for(request, bad)
         plan = make_plan(matrix, correction, config.error_model, config.empty)

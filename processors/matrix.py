@@ -96,6 +96,12 @@ def edges(centers: NDArray[np.float64]) -> NDArray[np.float64] | None:
     return found
 
 
+def turned(degrees: Range) -> Range:
+    """The same azimuthal range, turned by full circles so that it begins in 0 ... 360 degrees."""
+    low = degrees[0] % 360
+    return low, low + degrees[1] - degrees[0]
+
+
 def _parameters(request: Request) -> Mapping[str, Any]:
     plain = {name: getattr(request, name) for name in Request.__dataclass_fields__ if name != "geometry"}
     return {**plain, "poni": request.geometry.essence, "files": files_of(request.geometry)}
@@ -175,8 +181,7 @@ def _azimuth_range(integrator: "AzimuthalIntegrator", degrees: Range | None) -> 
     """In radians. A range across 180 degrees would be cut there, where pyFAI's azimuth jumps: let it jump at 0."""
     if degrees is None:
         return None
-    low = degrees[0] % 360
-    high = low + degrees[1] - degrees[0]
+    low, high = turned(degrees)
     if low <= 180 < high <= 360:
         integrator.setChiDiscAtZero()
     return tuple(integrator.normalize_azimuth_range(degrees))

@@ -246,6 +246,16 @@ def test_an_azimuthal_range_across_180_degrees_is_whole(
         assert filled[0].any() and filled[-1].any(), "on both sides"
 
 
+@pytest.mark.parametrize(("limits", "told"), [((-30.0, 200.0), True), ((-180.0, 180.0), False), ((90.0, 300.0), False)])
+def test_an_azimuthal_range_that_pyfai_must_cut_is_told_at_every_start(
+    poni: Path, caplog: pytest.LogCaptureFixture, limits: tuple[float, float], told: bool
+) -> None:
+    for _ in range(2):  # the second time the matrix comes from the cache, and pyFAI says nothing
+        caplog.clear()
+        run(rings(), {"poni": poni, "npt": 20, "azimuth_range": limits})
+        assert ("crosses both 0 and 180 degrees" in caplog.text) == told
+
+
 @pytest.mark.parametrize("splitting", ["no", "bbox"])
 @pytest.mark.parametrize("unit", list(geometry.UNITS))
 def test_every_unit_has_the_bins_of_pyfai(poni: Path, unit: str, splitting: str) -> None:
