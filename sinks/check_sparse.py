@@ -24,7 +24,9 @@ def pointers(file: Any, name: str, group: Any, held: Array) -> Iterator[str]:
         yield f"frame {frame}: {name}/frame_ptr does not reach it, though the frame was received"
     for frame in np.flatnonzero(picked < 0).tolist():
         yield f"frame {frame}: {name}/frame_ptr goes back"
-    waiting = f"{LATE}/frame" in file and len(file[f"{LATE}/frame"])
+    waiting = len(file[f"{LATE}/frame"]) if f"{LATE}/frame" in file else 0
+    if waiting:
+        yield f"{waiting} late frames wait to be moved into their places: start inbeam again on this scan"
     if f"{COUNTS}/picked" in file and not waiting:
         held = held[held < min(frames, file[f"{COUNTS}/picked"].shape[0])]
         counted = file[f"{COUNTS}/picked"][: int(held[-1]) + 1 if len(held) else 0].astype(np.int64)

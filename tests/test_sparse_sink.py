@@ -279,7 +279,9 @@ def test_a_merge_that_was_interrupted_is_done_at_the_next_start(tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(sparse, "merge_late", lambda path: 0)  # killed just before
         sink.finish(ScanEnd("01-first", announced=5, expected=5))
+    assert "1 late frames wait to be moved into their places" in check(path).line()
     assert make(path).start(scan(expected=5), (PRODUCT,)).states.tolist() == [1, 3, 1, 1, 1]
+    assert check(path).sound
     straight = contents(written(tmp_path / "b.h5", range(5), expected=5))
     for name, array in straight.items():
         np.testing.assert_array_equal(array, contents(path)[name], err_msg=name)
