@@ -138,7 +138,12 @@ class Sparsify:
             empty=empty,
         )
         if config.engine == "opencl":
-            from processors.bragg.opencl import OpenclEngine  # pyopencl is optional
+            try:
+                from processors.bragg.opencl import OpenclEngine
+            except ImportError as error:
+                raise InbeamError(
+                    f"no pyopencl ({error}): `pip install inbeam[opencl]` and a driver, or set engine: cpu"
+                ) from error
 
             self._engine = OpenclEngine(
                 made.polar,

@@ -1,5 +1,6 @@
 """The processor `sparsify` against pyFAI's golden file and against the plain formulas in float64."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -548,3 +549,10 @@ def test_a_radial_range_that_leaves_no_pixel_is_told_at_the_start(tmp_path, capl
         _, frames = sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60, radial_range=(10.0, 20.0))
         assert all(len(frame.results["sparsify"]["index"]) == 0 for frame in frames)
         assert "sparsify: no pixel is left" in caplog.text and "radial_range" in caplog.text
+
+
+def test_without_pyopencl_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyopencl", None)
+    monkeypatch.delitem(sys.modules, "processors.bragg.opencl", raising=False)
+    with pytest.raises(InbeamError, match=r"pip install inbeam\[opencl\].*engine: cpu"):
+        sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60, engine="opencl")
