@@ -84,7 +84,7 @@ def _problems(file: Any, path: Path, record: Record) -> Iterator[tuple[int, str]
     if frames and isinstance(file[DATA].get("data", getlink=True), h5py.HardLink):
         for position, channel in enumerate(record.channels):
             yield from _images(file, file[paths[channel]], record, position)
-    yield from ((0, problem) for problem in _results(file, held, len(record.states)))
+    yield from ((0, problem) for problem in _results(file, held, record.length))
     yield from ((0, problem) for problem in _link(file, path))
 
 
@@ -93,8 +93,9 @@ def _counts(record: Record) -> Iterator[str]:
         yield "the scan was not finished: its writer was killed or stopped; start inbeam again to go on with it"
         return
     found = np.bincount(record.states, minlength=len(FrameStatus))
-    if len(record.states) != record.expected:
-        yield f"the ledger has {len(record.states)} rows, but {record.expected} frames were expected"
+    found[FrameStatus.MISSING] += record.length - len(record.states)
+    if record.length != record.expected:
+        yield f"the ledger has {record.length} rows, but {record.expected} frames were expected"
     for status, count in record.counts.items():
         if count != found[status]:
             yield f"the ledger counts {count} frames as {status.name.lower()}, its rows say {found[status]}"
@@ -172,12 +173,12 @@ def _rows(name: str, dataset: Any, held: Any, length: int, plotted: bool) -> Ite
     for first in (np.unique(wanted // step) * step).tolist():
         here = wanted[slice(*np.searchsorted(wanted, (first, first + step)))]
         try:
-            values = dataset[first : first + step]
+            values = dataset[here[0] : here[-1] + 1]
         except OSError:
             yield from _undecodable(name, dataset, here)
             continue
         if dataset.dtype.kind == "f" and plotted:
-            for index in here[np.isnan(values[here - first]).reshape(len(here), -1).all(axis=1)].tolist():
+            for index in here[np.isnan(values[here - here[0]]).reshape(len(here), -1).all(axis=1)].tolist():
                 yield f"frame {index}: {name} is all NaN, though the frame was received"
 
 

@@ -32,12 +32,21 @@ def chunks(dataset: Any) -> Chunks:
 
 def rows_present(dataset: Any, indices: NDArray[Any]) -> NDArray[np.bool_]:
     """bool (n,): these rows of a dataset lie in a chunk that is in the file."""
-    rows = dataset.chunks[0]
-    held = np.zeros(dataset.shape[0] // rows + 1, bool)
-    first = chunks(dataset).first
+    rows, length = dataset.chunks[0], dataset.shape[0]
     # after a kill the index may know chunks that the dataset's own length does not reach yet
-    held[first[first < dataset.shape[0]] // rows] = True
-    inside = np.asarray(indices) < dataset.shape[0]
-    result = np.zeros(len(indices), bool)
-    result[inside] = held[np.asarray(indices)[inside] // rows]
-    return result
+    held = np.unique(chunks(dataset).first)
+    indices = np.asarray(indices, np.int64)
+    # no table of all rows: there may be 10^9, nearly all of them missing
+    place = np.minimum(np.searchsorted(held, indices // rows * rows), max(0, len(held) - 1))
+    found: NDArray[np.bool_] = (indices < length) & (len(held) > 0)
+    if len(held):
+        found &= held[place] == indices // rows * rows
+    return found
+
+
+def rows_from(dataset: Any, first: int) -> NDArray[np.int64]:
+    """The rows from `first` on that lie in a chunk that is in the file, ascending."""
+    rows, length = dataset.chunks[0], dataset.shape[0]
+    begins = np.unique(chunks(dataset).first)
+    parts = [np.arange(max(begin, first), min(begin + rows, length)) for begin in begins.tolist()]
+    return np.concatenate([np.zeros(0, np.int64), *parts])

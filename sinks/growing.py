@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sinks.chunks import rows_present
+from sinks.chunks import rows_from
 from stream.events import Array
 from stream.wire.native import bslz4_compress
 
@@ -53,9 +53,9 @@ class Rows:
     def clear(self, first: int) -> None:
         """Rows from frame number `first` on read as the fill value again. SWMR does not allow to cut them off."""
         self._write_block()
-        indices = np.arange(first, self.length)
-        for index in indices[rows_present(self.dataset, indices)].tolist():
-            self.put(index, self.dataset.fillvalue)
+        fill = self.dataset.fillvalue
+        for index in rows_from(self.dataset, first).tolist():
+            self.put(index, fill)
         self.flush()
 
     def extend(self, length: int) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from sinks.chunks import chunks
 from sinks.growing import Cell
 from sinks.swmr import SwmrFile
 from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
@@ -61,8 +62,11 @@ class LedgerTable:
         self._end = {name: Cell(group[name]) for name in ("end_status", "notes", "finished")}
         self._counts = group["counts"]
         self._length: int = self._columns["status"].shape[0]
-        self.states: States = np.zeros(max(CHUNK_ROWS, self._length), np.uint8)
-        self.states[: self._length] = self._columns["status"][:]
+        found = states_of(self._columns["status"])
+        self._known = len(found)
+        """No frame number from here on has a state; the rows may be many more, if that many were announced."""
+        self.states: States = np.zeros(max(CHUNK_ROWS, self._known), np.uint8)
+        self.states[: self._known] = found
         self.repeats = int(self._cells["repeats"].get())
         per_channel = (len(channels),)
         layout = [(name, kind, per_channel if name in PER_CHANNEL else ()) for name, (kind, _, _) in COLUMNS.items()]
@@ -84,11 +88,11 @@ class LedgerTable:
     @property
     def stored(self) -> Stored:
         """What the file holds, for the pipeline that goes on with it."""
-        return Stored(self.states[: self._length].copy())
+        return Stored(self.states[: self._known].copy())
 
     def with_data(self) -> Array:
         """The frame numbers whose data should be in the file, ascending."""
-        return np.flatnonzero(HAS_DATA[self.states[: self._length]])
+        return np.flatnonzero(HAS_DATA[self.states[: self._known]])
 
     def expected(self, end: ScanEnd) -> int:
         """How many frame numbers the scan has, now that it is over."""
@@ -128,6 +132,7 @@ class LedgerTable:
             frame.status,
         )
         self._reserve(index + 1)
+        self._known = max(self._known, index + 1)
         self.states[index] = frame.status
 
     def commit(self, now: float) -> None:
@@ -154,7 +159,7 @@ class LedgerTable:
         for index, status in self._restated.items():
             self._columns["status"][index] = status
         self._columns["status"].id.flush()
-        self._cells["committed"].set(int(np.count_nonzero(self.states[: self._length])))
+        self._cells["committed"].set(int(np.count_nonzero(self.states[: self._known])))
         if self.repeats != int(self._cells["repeats"].get()):
             self._cells["repeats"].set(self.repeats)
         self._held = 0
@@ -166,7 +171,7 @@ class LedgerTable:
         if not len(indices):
             return
         self.states[indices] = FrameStatus.MISSING
-        self._columns["status"][:] = self.states[: self._length]
+        self._columns["status"][: self._known] = self.states[: self._known]
 
     def announce(self, announced: int | None) -> None:
         """What the detector says it will send."""
@@ -180,8 +185,8 @@ class LedgerTable:
 
     def finish(self, end: ScanEnd, expected: int) -> dict[FrameStatus, int]:
         """Reconcile and close the ledger: every number below `expected` has one state, the counts sum to it."""
-        found = np.bincount(self.states[: self._length], minlength=len(FrameStatus))
-        found[FrameStatus.MISSING] += expected - self._length
+        found = np.bincount(self.states[: self._known], minlength=len(FrameStatus))
+        found[FrameStatus.MISSING] += expected - self._known
         self._extend(expected)
         notes = list(end.notes)
         told = {status: count for status, count in end.counts.items() if count != found[status]}
@@ -218,6 +223,13 @@ class LedgerTable:
 def identity_of(scan: ScanStart) -> str:
     """The scan's uid as an attribute can hold it: NUL and lone surrogates, which HDF5 refuses, are spelt out."""
     return scan.uid.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def states_of(status: Any) -> States:
+    """The states in a file up to the last one that is not MISSING, or some more."""
+    written = int(chunks(status).first.max(initial=-CHUNK_ROWS)) + CHUNK_ROWS
+    states: States = status[:written]
+    return states
 
 
 def _declare(file: SwmrFile, channels: tuple[str, ...]) -> None:

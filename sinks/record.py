@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sinks.ledger import GROUP
+from sinks.ledger import GROUP, states_of
 from stream.events import EndStatus, FrameStatus
 from stream.ledger import States, Stored
 
@@ -13,10 +13,12 @@ from stream.ledger import States, Stored
 class Record:
     """What became of a scan, without the columns that only `check` needs.
 
-    states: uint8 (n,), the status of each frame number. expected: 0 where it is not known yet.
+    states: uint8 (n,), the status of each frame number; those behind them, up to `length`, are MISSING. expected: 0
+    where it is not known yet.
     """
 
     states: States
+    length: int
     channels: tuple[str, ...]
     expected: int
     announced: int | None
@@ -42,7 +44,8 @@ def read(file: Any) -> Record:
     group = file[GROUP]
     announced, end = int(group["announced"][0]), bytes(group["end_status"][0]).decode()
     return Record(
-        states=group["status"][:],
+        states=states_of(group["status"]),
+        length=int(group["status"].shape[0]),
         channels=tuple(str(name) for name in group.attrs["channels"]),
         expected=int(group["expected"][0]),
         announced=None if announced < 0 else announced,

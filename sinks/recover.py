@@ -40,7 +40,7 @@ class Repair:
         """What was done and what there is, in one line."""
         done = f"repaired (what was changed is kept in {self.copy.name})" if self.changed else "needed no repair"
         held = int(np.count_nonzero(ledger.HAS_DATA[self.found.states]))
-        expected = max(self.found.expected, len(self.found.states))
+        expected = max(self.found.expected, self.found.length)
         state = "finished" if self.found.finished else "not finished: start inbeam again on it to go on"
         return f"{self.path}: {done}; {held} of {expected} frames stored, {state}"
 

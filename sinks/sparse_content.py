@@ -14,7 +14,7 @@ import numpy as np
 
 from sinks import sparse_layout as layout
 from sinks.chunks import rows_present
-from sinks.ledger import GROUP, HAS_DATA
+from sinks.ledger import GROUP, HAS_DATA, states_of
 from sinks.sparse_peaks import PeakTable
 from sinks.swmr import SwmrFile
 from stream.errors import SinkFailed
@@ -113,8 +113,7 @@ class SparseContent:
         """
         group = file.layout[layout.FRAMES]
         pointer = group["frame_ptr"][:].astype(np.int64)
-        status = file.layout[f"{GROUP}/status"][:]
-        held = np.flatnonzero(HAS_DATA[status])
+        held = np.flatnonzero(HAS_DATA[states_of(file.layout[f"{GROUP}/status"])])
         frames = min(int(held[-1]) + 1 if len(held) else 0, len(pointer) - 1)
         room = min(group["index"].shape[0], group["intensity"].shape[0])
         frames = min(frames, int(np.searchsorted(pointer[: frames + 1], room, side="right")) - 1)

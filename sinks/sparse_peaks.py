@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from sinks.chunks import rows_present
+from sinks.chunks import rows_from
 from sinks.growing import Rows
 from sinks.swmr import BITSHUFFLE, SwmrFile
 from stream.events import Array
@@ -51,9 +49,8 @@ class PeakTable:
     def clear(self, first: int) -> None:
         """Frame number `first` and those behind it have no peaks."""
         self._number.clear(first)
-        indices = np.arange(first, self._frames)
         for column in self._columns.values():
-            for index in indices[rows_present(column, indices)].tolist():
+            for index in rows_from(column, first).tolist():
                 column[index] = 0
 
     def extend(self, frames: int, width: int = 0) -> None:

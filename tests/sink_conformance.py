@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +186,33 @@ class SinkConformance:
         with h5py.File(path, "r") as file:
             assert file["/entry/ledger/status"].shape == (10**9,)
             assert file["/entry/ledger/status"][-1] == 0
+
+    def test_going_on_with_a_scan_of_far_too_many_frames_costs_little(self, path: Path) -> None:
+        """Detectors are told to take 10^9 images and stopped by hand; the next scan looks into that file, too."""
+        counted = 10**9
+        sink = self.make(path)
+        sink.start(scan(expected=counted), self.products())
+        sink.write(self.frame(0))
+        sink.finish(ScanEnd("01-first", EndStatus.STOPPED, announced=counted, expected=counted))
+        tracemalloc.start()
+        try:
+            before = time.process_time()
+            stored = sink.start(scan(expected=counted), self.products())
+            assert stored is not None and stored.has(0) and not stored.has(1)
+            for index in (2, 1):
+                sink.write(self.frame(index))
+            sink.tick(Counters())
+            sink.finish(ScanEnd("01-first", EndStatus.STOPPED, announced=counted, expected=counted))
+            assert sink.counts[FrameStatus.RECEIVED] == 3 and sum(sink.counts.values()) == counted
+            other = self.make(path)
+            other.start(scan("02-second"), self.products())
+            other.close()
+            verdict = check(path)
+            assert verdict.sound, verdict.problems
+            assert time.process_time() - before < 5
+            assert tracemalloc.get_traced_memory()[1] < 200_000_000
+        finally:
+            tracemalloc.stop()
 
     def test_another_scan_gets_a_number_and_nothing_is_overwritten(self, path: Path) -> None:
         self.write(path, [0, 1])
