@@ -7,11 +7,13 @@ import fabio
 import h5py
 import numpy as np
 import pytest
+from dectris_messages import stream2_image, stream2_start, v1_header, v1_image
 from pydantic import ValidationError
 
 from stream import files, watch
 from stream.events import Event, Frame, Note, ScanEnd, ScanStart
 from stream.formats.growing import Growing
+from stream.wire import simplon, stream2
 
 IMAGES = np.random.default_rng(3).integers(0, 60, (3, 9, 13)).astype("u2")
 
@@ -97,3 +99,32 @@ def test_a_pattern_that_finds_something_else_than_a_number_finds_none(tmp_path: 
     assert indices(found) == [0]
     given = list(files.create(files.Config(files=(str(tmp_path),), number="name", pattern="_(.*)")).events())
     assert ["has no number" in event.text for event in given if isinstance(event, Note)] == [True]
+
+
+@pytest.mark.parametrize("protocol", ["stream2", "simplon"])
+def test_an_endless_scan_that_is_gone_on_with_takes_up_at_its_number(protocol: str) -> None:
+    decoder, start, image = messages(protocol)
+    (begun,) = [event for event in decoder.restore("uid", [start]) if isinstance(event, ScanStart)]
+    assert begun.expected is None and begun.resumed
+    assert indices(decoder.feed(image(5_000_000), 0.0)) == [5_000_000]
+    assert indices(decoder.feed(image(5_000_001), 0.0)) == [5_000_001]
+    assert indices(decoder.feed(image(50_000_000), 0.0)) == []  # a single forged number
+
+
+@pytest.mark.parametrize("protocol", ["stream2", "simplon"])
+def test_a_scan_goes_on_behind_a_long_gap_but_not_for_a_single_forged_number(protocol: str) -> None:
+    decoder, start, image = messages(protocol)
+    decoder.feed(start, 0.0)
+    for index in (0, 1):
+        assert indices(decoder.feed(image(index), 0.0)) == [index]
+    for forged in (90_000_000, 2, 40_000_000, 3, 7_000_000):
+        assert indices(decoder.feed(image(forged), 0.0)) == [forged] * (forged < 10)
+    found = [indices(decoder.feed(image(600_000 + step), 0.0)) for step in range(5)]
+    assert found == [[], [], [600_002], [600_003], [600_004]]
+
+
+def messages(protocol: str) -> tuple[Any, list[bytes], Any]:
+    """A decoder, the start message of a scan until stopped, and its images by number."""
+    if protocol == "stream2":
+        return stream2.Decoder(), [stream2_start(number_of_images=None)], lambda index: [stream2_image(index)]
+    return simplon.Decoder(), v1_header(nimages=2_000_000_000), v1_image

@@ -6,7 +6,8 @@ Both DECTRIS protocols share these rules:
 - images without any start message (it was lost, or inbeam came late) begin a scan by themselves, unless their series
   has ended already; the start message, if it comes after all, begins the scan anew;
 - while a scan is open, images of another series are noted and left out; but the third one in a row of one later series
-  means that its start message was lost, and begins it.
+  means that its start message was lost, and begins it;
+- a number out of all proportion is left out, but the third one in a row means that many images were lost.
 """
 
 import math
@@ -74,6 +75,9 @@ class Series:
         self._ended: deque[Announced] = deque(maxlen=64)
         self._highest = -1
         self._later: tuple[int, int] | None = None
+        self._ahead: tuple[int, int] | None = None
+        self._anywhere = False
+        """True until the first image of a scan that is gone on with: it may have come any way meanwhile."""
         self._said: set[str] = set()
         self._resume: str | None = None
 
@@ -91,6 +95,7 @@ class Series:
         self._resume = uid
         events = [event for parts in header for event in feed(parts, time.time())]
         self._resume = None
+        self._anywhere = self.open is not None
         starts: list[Event] = [event for event in events if isinstance(event, ScanStart)]
         return starts or [self.note(f"scan {uid} cannot be gone on with: the journal holds no readable start message")]
 
@@ -129,7 +134,9 @@ class Series:
         if begins is None or expected.expected is not None:
             highest = self._highest if begins is None else -1
             bound = min(NUMBER_MAX, max(expected.expected or 0, highest + 1) + NUMBER_AHEAD)
-        if index >= bound:
+        if index < bound:
+            self._ahead = None
+        elif begins is not None or index >= NUMBER_MAX or not (self._anywhere or self._leapt(index)):
             raise BadMessage(f"an image number beyond {bound}, out of all proportion to this scan: left out")
         return begins
 
@@ -163,12 +170,14 @@ class Series:
             found[channel] = payload
         if index > self._highest:
             self._highest = index
+        self._anywhere = False
         return Frame(scan.uid, index, found, received, time, monitor)
 
     def corrupt(self, index: int, problem: str, received: float, time: float = math.nan) -> Frame:
         """A hole at a known place of the open scan, with the reason."""
         assert self.open is not None
         self._highest = max(self._highest, index)
+        self._anywhere = False
         return Frame(self.open.uid, index, {}, received, time, status=FrameStatus.CORRUPT, problem=problem)
 
     def end(self, series: int, unique: str | None) -> list[Event]:
@@ -218,6 +227,7 @@ class Series:
         else:
             uid = f"{self._identity}#{self._scans}" if self._identity is not None else str(uuid.uuid4())
         self._now, self._waiting, self._highest, self._later = start, None, -1, None
+        self._ahead, self._anywhere = None, False
         self._said.clear()
         self.open = ScanStart(
             uid=self._resume or uid,
@@ -240,6 +250,13 @@ class Series:
         count = self._later[1] + 1 if self._later is not None and self._later[0] == series else 1
         self._later = (series, count)
         return series > now.series and count >= TAKES_OVER
+
+    def _leapt(self, index: int) -> bool:
+        """True at the third image in a row with a number far ahead: that many were lost, rather than one forged."""
+        near = self._ahead is not None and 0 < abs(index - self._ahead[0]) <= NUMBER_AHEAD
+        count = self._ahead[1] + 1 if self._ahead is not None and near else 1
+        self._ahead = (index, count)
+        return count >= TAKES_OVER
 
     def _stale(self, series: int, why: str) -> NoReturn:
         raise BadMessage(f"an image of series {series}, {why}: left out")
