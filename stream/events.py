@@ -171,8 +171,11 @@ class Frame:
 
     @property
     def nbytes(self) -> int:
-        """What the frame weighs in a bounded queue: the encoded bytes plus its own overhead."""
-        return 1024 + sum(payload.nbytes for payload in self.payloads.values())
+        """What the frame weighs in a bounded queue: the encoded bytes and the results plus its own overhead."""
+        size = 1024 + sum(payload.nbytes for payload in self.payloads.values())
+        if self.results:  # those of a small detector, integrated in two dimensions, weigh 100 times its frames
+            size += sum(getattr(array, "nbytes", 8) for fields in self.results.values() for array in fields.values())
+        return size
 
 
 @dataclass(frozen=True, slots=True)

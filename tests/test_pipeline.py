@@ -440,3 +440,46 @@ def test_a_sink_without_a_file_asks_for_no_frame_again() -> None:
     full, monitor = Filed(Stored(np.ones(10, np.uint8))), Kept()
     play([scan(), *map(frame, range(12)), ScanEnd("one", announced=12)], full, monitor)
     assert full.indices == monitor.indices == [10, 11]
+
+
+class Wide(Mean):
+    """Gives a megabyte for every frame."""
+
+    def process(self, work: Work) -> None:
+        work.results["mean"] = {"value": np.zeros(125_000)}
+
+
+class Stuck(Kept):
+    """A sink that waits for its gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def write(self, frame: Frame) -> None:
+        assert self.gate.wait(30)
+        super().write(replace(frame, results={}))
+
+
+def test_results_count_towards_what_waits_for_a_slow_sink() -> None:
+    sink, fed = Stuck(), threading.Event()
+    room = 20 * frame(0).nbytes / 1e6
+    pipeline = Pipeline(
+        [Chain([Step("wide", Wide())])],
+        Chain([]),
+        {"sink": (sink, True)},
+        RunOptions(reorder_ms=60_000, inbox_mb=room, sink_mb=5.0),
+    )
+
+    def feed() -> None:
+        for event in (scan(), *map(frame, range(200)), ScanEnd("one")):
+            pipeline.put(event)
+        fed.set()
+
+    source = threading.Thread(target=feed, name="inbeam-test-source")
+    source.start()
+    assert not fed.wait(1.0), "200 MB of results were queued where 5 are allowed"
+    sink.gate.set()
+    source.join(30)
+    pipeline.close()
+    assert sink.indices == list(range(200))
