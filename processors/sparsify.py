@@ -7,6 +7,7 @@ the picked pixels, the peaks if asked for, and counts for the hit rate.
 import logging
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from processors.bragg.judging import stored_dtype
 from processors.bragg.model import Engine, Recipe
 from processors.bragg.variance import Variance
 from processors.correct import Files
+from processors.kernels.announce import announce
 from stream.errors import InbeamError
 from stream.events import ScanEnd, ScanStart
 from stream.products import Axis, Product
@@ -157,6 +159,13 @@ class Sparsify:
             )
         else:
             self._engine = CpuEngine(made.polar, recipe, made.dark, made.norm)
+            corrected = (made.dark is not None, made.norm is not None, "I" in config.error_model)
+            announce(
+                f"the kernels of sparsify for {scan.dtype} pixels, on the CPU",
+                scan.dtype.str,
+                *corrected,
+                folder=Path(setting.__file__).parent,
+            )
         self._engine.run(np.zeros(scan.shape, scan.dtype.newbyteorder("=")))  # compiles now, not at the first frame
         self._hits = deque(maxlen=config.hit_window)
         return (self._product(scan, made),)

@@ -1,5 +1,6 @@
 """The processor `sparsify` against pyFAI's golden file and against the plain formulas in float64."""
 
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -556,3 +557,12 @@ def test_without_pyopencl_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "processors.bragg.opencl", raising=False)
     with pytest.raises(InbeamError, match=r"pip install inbeam\[opencl\].*engine: cpu"):
         sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60, engine="opencl")
+
+
+def test_the_compilation_of_the_kernels_is_announced_the_first_time(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("INBEAM_CACHE", str(tmp_path / "cache"))
+    caplog.set_level(logging.INFO, logger="inbeam")
+    for expected in (1, 0):
+        caplog.clear()
+        sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60)
+        assert sum("compiling the kernels of sparsify" in message for message in caplog.messages) == expected
