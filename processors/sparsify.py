@@ -18,7 +18,7 @@ from processors.bragg.cpu import CpuEngine
 from processors.bragg.judging import stored_dtype
 from processors.bragg.model import Engine, Recipe
 from processors.bragg.variance import Variance
-from processors.correct import Files
+from processors.correct import Files, the_channel
 from processors.kernels.announce import announce
 from stream.errors import InbeamError
 from stream.events import ScanEnd, ScanStart
@@ -116,6 +116,7 @@ class Sparsify:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._engine: Engine | None = None
+        self._channel = ""
         self._frames: tuple[tuple[int, int], np.dtype[Any]] = ((0, 0), np.dtype(np.uint8))
         self._hits: deque[bool] = deque(maxlen=config.hit_window)
 
@@ -123,6 +124,7 @@ class Sparsify:
         """Bins, corrections and kernels for this scan. Raises InbeamError if geometry and frames do not fit."""
         config = self.config
         made = setting.make(config, scan, work)
+        self._channel = the_channel(scan, config.channel)
         self._frames = (scan.shape, scan.dtype.newbyteorder("="))
         if not made.polar.members.any():
             log.warning("%s: no pixel is left: check radial_range, unit, mask and geometry", config.name)
@@ -173,7 +175,7 @@ class Sparsify:
     def process(self, work: Work) -> None:
         """Sparsify the frame in hand."""
         assert self._engine is not None, "process before start"
-        config, image = self.config, work.image(self.config.channel)
+        config, image = self.config, work.image(self._channel)
         shape, dtype = self._frames
         if image.shape != shape or image.dtype != dtype:
             raise ValueError(

@@ -566,3 +566,20 @@ def test_the_compilation_of_the_kernels_is_announced_the_first_time(tmp_path, mo
         caplog.clear()
         sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60)
         assert sum("compiling the kernels of sparsify" in message for message in caplog.messages) == expected
+
+
+def test_the_first_channel_is_that_of_the_scan_whatever_the_order_in_a_frame(tmp_path):
+    images = crystal()
+    scan = replace(scan_of(images), channels=("low", "high"))
+    processor, work = sparsify.create(sparsify.Config(poni=poni(tmp_path, SHAPE), bins=60)), Work()
+    processor.start(scan, work)
+    low, high = (frame_of(image, 0).payloads["default"] for image in (images[0], np.zeros_like(images[0])))
+    counts = []
+    for payloads in ({"low": low, "high": high}, {"high": high, "low": low}):
+        work.take(replace(frame_of(images[0], 0), payloads=payloads))
+        processor.process(work)
+        counts.append(int(work.results["sparsify"]["picked"]))
+    assert counts[0] == counts[1] > 100
+    work.take(replace(frame_of(images[0], 1), payloads={"high": high}))
+    with pytest.raises(KeyError, match="frame 1 has no channel 'low'"):
+        processor.process(work)
