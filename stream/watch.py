@@ -11,6 +11,7 @@ another scan is open, and begins a further part (`name_2`) otherwise. Images wai
 import fnmatch
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -82,6 +83,8 @@ class Watch:
         self.folder = Folder(self._root, config.events, config.poll_s)
         settle_s = config.settle_s * (4 if self.folder.native else 1)  # closing is seen natively: only a fallback there
         self.incoming = Incoming(settle_s, config.give_up_s, config.poll_s, is_hdf5_name)
+        # Without the files that are there already a series begins at another number after every start.
+        self._session = "" if config.existing or config.first_number is not None else f"@{uuid.uuid4()}"
         self._taken: set[str] = set()
         self._parts: set[str] = set()
         self._ended: dict[str, int] = {}
@@ -186,7 +189,9 @@ class Watch:
             numbers = [series_of(other, self._root, config.series, config.pattern) for other in self.incoming.paths()]
             mates = [number for other, number in numbers if other == key and number is not None]
             part = self._ended.get(key, 0) + 1
-            self._scan = ImageSeries(key, part, self._root, config.scan_files, config.first_number, mates)
+            self._scan = ImageSeries(
+                key, part, self._root, config.scan_files, config.first_number, mates, session=self._session
+            )
         assert isinstance(self._scan, ImageSeries)
         _, number = series_of(path, self._root, self._config.series, self._config.pattern)
         yield from self._scan.take(file, number, now)

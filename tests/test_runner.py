@@ -192,3 +192,15 @@ def test_a_sink_that_is_added_to_a_processed_scan_gets_every_frame(tmp_path: Pat
     for name in ("first", "second"):
         verdict = check(tmp_path / f"{name}.h5")
         assert verdict.sound and "5 received" in verdict.line()
+
+
+def test_frames_that_a_complete_file_cannot_take_any_more_are_never_lost_in_silence(tmp_path: Path) -> None:
+    recorded = tmp_path / "scan.h5"
+    sinks = [{"type": "archive", "path": str(tmp_path / "kept.h5")}]
+    document = {"stream": {"type": "files", "files": [str(recorded)]}, "sinks": sinks, "run": {"workers": 1}}
+    for count in (3, 3, 5):
+        with h5py.File(recorded, "w") as file:
+            file["entry/data/data"] = np.arange(count * 32, dtype="u2").reshape(count, 4, 8)
+        report = Run(validate(document), reopen=False).execute()
+        assert report.exit_code == 0 or "kept.h5" in report.summary()
+        assert report.exit_code == 1 or f"{count} received" in check(tmp_path / "kept.h5").line()

@@ -691,3 +691,16 @@ def test_recorded_hdf5_layouts_copied_into_the_folder_are_taken_once(shared: Pat
             event for event in events if isinstance(event, Frame) and event.payloads and "100245" in event.scan
         )
         np.testing.assert_array_equal(images([first])[0], file["entry/fastcs_eiger/data"][0])
+
+
+def test_a_series_whose_beginning_is_not_taken_is_another_scan_at_every_start(folder: Path) -> None:
+    write(folder, 0, 1)
+    uids = []
+    for number in (2, 3):
+        watched = Driven(folder, existing=False, scan_idle_s=None)
+        watched.begin()
+        write(folder, number)
+        events = watched.settle()
+        assert indices(events) == [0]
+        uids += [event.uid for event in events if isinstance(event, ScanStart)]
+    assert len(set(uids)) == 2, "frame 0 would be taken for the one that is stored already"

@@ -31,15 +31,24 @@ class ImageSeries:
 
     mates: numbers of files of this series that are there but not whole yet; the lowest of them, or of the first file,
     is frame 0 unless `first_number` says it.
+    session: what tells the scan apart from that of another process in which the same files have other numbers.
     """
 
     def __init__(
-        self, key: str, part: int, root: str, files: int | None, first_number: int | None, mates: Sequence[int]
+        self,
+        key: str,
+        part: int,
+        root: str,
+        files: int | None,
+        first_number: int | None,
+        mates: Sequence[int],
+        *,
+        session: str = "",
     ) -> None:
         name = os.path.basename(os.path.normpath(os.path.join(root, key)))
         again = f"_{part}" if part > 1 else ""
         self.key = key
-        self.uid = f"file:{os.path.join(root, key)}{again}"
+        self.uid = f"file:{os.path.join(root, key)}{again}{session}"
         self.active = 0.0
         self._files = files
         self._origin = first_number

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from stream.errors import InbeamError
-from stream.events import Frame, ScanEnd, ScanStart
+from stream.errors import InbeamError, SinkFailed
+from stream.events import Frame, FrameStatus, ScanEnd, ScanStart
 from stream.ledger import Stored
 from stream.pipeline.inbox import LONGEST_PAUSE_S, NUDGE_BYTES, NUDGE_SECONDS
 from stream.products import Product
@@ -50,15 +50,18 @@ class Outlet:
         required: bool,
         counters: Callable[[], Counters],
         failed: Callable[["Outlet", Exception], None],
+        refused: Callable[[Exception], None],
     ) -> None:
+        """`failed`: the sink takes nothing more. `refused`: it goes on, but could not take all of a scan."""
         self.name = name
         self.required = required
         self.error: Exception | None = None
         self.keeps_frames = hasattr(sink, "path")
+        self._complete: Stored | None = None
         self._sink = sink
         self._capacity = capacity_bytes
         self._counters = counters
-        self._failed = failed
+        self._failed, self._refused = failed, refused
         self._items: deque[Item] = deque()
         self._nbytes = 0
         self._closed = False
@@ -144,14 +147,28 @@ class Outlet:
 
     def _handle(self, item: Item) -> None:
         if isinstance(item, Frame):
+            if self._complete is not None:
+                self._tell_of_new(item, self._complete)
             self._sink.write(item)
             self._tick()
         elif isinstance(item, Opening):
             self._scan_open = True
             item.stored = self._sink.start(item.scan, item.products)
+            self._complete = None if getattr(self._sink, "writing", True) else item.stored
         else:
             self._scan_open = False
             self._sink.finish(item.end)
+
+    def _tell_of_new(self, frame: Frame, complete: Stored) -> None:
+        """A file that was complete takes no more frames: those that have been recorded since must not go unseen."""
+        index, states = frame.index, complete.states
+        hole = index >= len(states) or states[index] in _HOLES
+        if hole and frame.status.has_data:
+            self._complete = None
+            text = f"{getattr(self._sink, 'path', self.name)} was complete without frame {index}, which is there now"
+            self._refused(
+                SinkFailed(f"{text}: it is not taken; move the file away, and process the scan again to have all")
+            )
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -173,6 +190,9 @@ class Outlet:
             with self._filled:
                 self._emptied.notify_all()
             self._failed(self, self.error)
+
+
+_HOLES = (FrameStatus.MISSING, FrameStatus.CORRUPT, FrameStatus.DROPPED)
 
 
 def _unexpected(name: str, error: Exception) -> InbeamError:

@@ -66,6 +66,7 @@ class Pipeline:
                 required=required,
                 counters=self.counters,
                 failed=self._sink_failed,
+                refused=self.report.run_failed,
             )
             for name, (sink, required) in sinks.items()
         ]
