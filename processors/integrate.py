@@ -59,7 +59,8 @@ class Config(Options):
     monitor_reference: float = Field(1.0, gt=0, description="Reading that leaves intensities as they are")
     error_model: ErrorModel = Field(
         "none",
-        description="poisson: from the raw counts; azimuthal: from the spread in a ring, the numbers of pyFAI's "
+        description="poisson: from the raw counts (and those of the dark in a cake without or with bbox splitting, as "
+        "pyFAI does); azimuthal: from the spread in a ring, the numbers of pyFAI's "
         "compiled engines; azimuthal_exact: the same by the exact formula, faster",
     )
     empty: float = Field(float("nan"), description="Value of bins without any valid pixel (pyFAI: 0)")
@@ -124,7 +125,8 @@ class Integrate:
                 )
         bad = correction.mask if correction.geometry_mask is None else correction.geometry_mask
         matrix = matrix_for(request, bad)
-        plan = make_plan(matrix, correction, config.error_model, config.empty)
+        dark_variance = config.npt_azimuthal is not None and config.splitting != "full"
+        plan = make_plan(matrix, correction, config.error_model, config.empty, dark_variance)
         cpu = CpuEngine(plan, scan.dtype.newbyteorder("="))
         if not cpu.count.any():
             log.warning("%s: no pixel is left: check radial_range, azimuth_range, unit, mask and geometry", config.name)

@@ -35,6 +35,8 @@ class Plan:
     dark: float32 (pixels,), empty where there is none.
     low, high, dummy_low, dummy_high: which raw counts are valid, as in `Correction`; all finite, but for an empty
     interval of dummies.
+    dark_variance: poisson errors add max(dark, 0), the variance of the dark's own counts, to max(raw, 1): pyFAI 2026.9
+    does so in 2D without or with bbox splitting, and nowhere else.
     """
 
     n_bins: int
@@ -49,6 +51,7 @@ class Plan:
     dummy_high: float
     model: int
     empty: float
+    dark_variance: bool = False
 
     @property
     def split(self) -> bool:
@@ -56,7 +59,9 @@ class Plan:
         return len(self.starts) > 0
 
 
-def make_plan(matrix: Matrix, correction: Correction, model: ErrorModel, empty: float) -> Plan:
+def make_plan(
+    matrix: Matrix, correction: Correction, model: ErrorModel, empty: float, dark_variance: bool = False
+) -> Plan:
     """Put the two together; the arrays of the matrix are shared where nothing has to be taken out."""
     weights = matrix.factor
     if correction.flat is not None:
@@ -85,4 +90,5 @@ def make_plan(matrix: Matrix, correction: Correction, model: ErrorModel, empty: 
         dummy_high=correction.dummy_high,
         model=MODELS[model],
         empty=empty,
+        dark_variance=dark_variance and correction.dark is not None,
     )

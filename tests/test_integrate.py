@@ -256,6 +256,28 @@ def test_an_azimuthal_range_that_pyfai_must_cut_is_told_at_every_start(
         assert ("crosses both 0 and 180 degrees" in caplog.text) == told
 
 
+@pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
+@pytest.mark.parametrize("error_model", MODELS)
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_dark_and_flat_enter_a_cake_as_in_pyfai(
+    poni: Path, tmp_path: Path, splitting: str, error_model: str, dtype: str
+) -> None:
+    """With poisson errors pyFAI adds the dark's own variance in 2D, but for full splitting; and never in 1D."""
+    rng = np.random.default_rng(5)
+    image, mask = rings(dtype), bad_pixels()
+    dark = rng.uniform(-1, 9, SHAPE).astype(np.float32)
+    flat = rng.uniform(0.7, 1.3, SHAPE).astype(np.float32)
+    for name, array in (("mask", mask.astype(np.uint8)), ("dark", dark), ("flat", flat)):
+        np.save(tmp_path / f"{name}.npy", array)
+    files = {name: str(tmp_path / f"{name}.npy") for name in ("mask", "dark", "flat")}
+    options = {"poni": poni, "npt": 40, "npt_azimuthal": 6, "splitting": splitting, "error_model": error_model}
+    dummy = 65535 if dtype == "uint16" else 55  # a flag leaves the kernel for counts in use, a dummy does not
+    image[60:63, ::4] = dummy
+    _, result = run(image, options, files if dtype == "uint16" else {**files, "dummy": dummy})
+    reference = by_pyfai(poni, image, options, mask=mask, dark=dark, flat=flat, dummy=dummy)
+    assert_agrees(result, reference, but=uncertain_in_pyfai(image, mask, options))
+
+
 @pytest.mark.parametrize("splitting", ["no", "bbox"])
 @pytest.mark.parametrize("unit", list(geometry.UNITS))
 def test_every_unit_has_the_bins_of_pyfai(poni: Path, unit: str, splitting: str) -> None:

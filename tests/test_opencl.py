@@ -119,8 +119,11 @@ class TestOnADevice:
         plan = make_plan(table, Correction(SHAPE, mask, low=low, high=high), model, -1.0)
         assert_same(plan, frame(dtype), device)
 
+    @pytest.mark.parametrize("dark_variance", [False, True])
     @pytest.mark.parametrize("model", ["poisson", "azimuthal_exact"])
-    def test_dark_flat_and_dummies_are_as_on_the_cpu(self, device: Device, model: ErrorModel) -> None:
+    def test_dark_flat_and_dummies_are_as_on_the_cpu(
+        self, device: Device, model: ErrorModel, dark_variance: bool
+    ) -> None:
         rng = np.random.default_rng(4)
         table, mask = matrix("bbox")
         correction = Correction(
@@ -131,7 +134,7 @@ class TestOnADevice:
             dummy_low=17.5,
             dummy_high=20.0,
         )
-        assert_same(make_plan(table, correction, model, float("nan")), frame("int32"), device)
+        assert_same(make_plan(table, correction, model, float("nan"), dark_variance), frame("int32"), device)
 
     def test_a_flag_one_above_the_limit_is_told_apart_even_without_doubles(self, device: Device) -> None:
         """float32 cannot tell 4294967295 from 4294967294: limits of integers are compared as integers."""

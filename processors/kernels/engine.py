@@ -104,7 +104,8 @@ class CpuEngine:
             if self.packed:
                 unpack(self._packed_sums, np.uint64(self._shift), self._sums[:-1])
             counted = (self._sums, self._totals, self._lost)
-            finish(*counted, plan.model, plan.split, float(factor), plan.empty, intensity, errors)
+            kinds = (plan.model, plan.split, plan.dark_variance)
+            finish(*counted, *kinds, float(factor), plan.empty, intensity, errors)
         return intensity, errors if plan.model else None
 
     def _packing(self) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ def finish(
     lost: Array,
     model: int,
     excess: bool,
+    dark_variance: bool,
     factor: float,
     empty: float,
     intensity: Array,
@@ -23,6 +24,7 @@ def finish(
     V = sum c^2*variance with variance = max(raw, 1) before the dark is subtracted (model 1, poisson), or
     V = sum c^2 * (signal - norm*I)^2 (model 2: azimuthal, the two-pass formula of pyFAI's engines/CSR_engine.py,
     expanded so that one pass is enough). `excess`: the sums hold max(raw, 1) - 1 (see `split`).
+    `dark_variance`: poisson's variance is max(raw, 1) + max(dark, 0) (see `Plan`).
 
     The norms of all pixels, less those of the bad pixels of this frame; `factor` multiplies them (the monitor). A bin
     without any valid pixel becomes `empty`.
@@ -38,6 +40,8 @@ def finish(
         intensity[b] = mean / factor
         if model == 1:
             variance = sums[b, 1] + (totals[b, 5] - lost[b, 5] if excess else 0.0)
+            if dark_variance:
+                variance += totals[b, 6] - lost[b, 6]
             errors[b] = np.sqrt(max(variance, 0.0)) / (norm * factor)
         elif model == 2:
             norm_sq = totals[b, 3] - lost[b, 3]

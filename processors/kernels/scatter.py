@@ -4,7 +4,7 @@ All kernels take a flat range of the image (`raw`, whose first pixel has the num
 them block by block while the block is still in the cache. They only ever add: begin a frame with zeroed accumulators.
 
 `bins` (pixels,) unsigned: the bin of every pixel; the number of bins itself stands for "nowhere" (masked pixels).
-`lost` (bins + 1, 6) float64: what pixels that are bad in this frame alone take away from the sums over all pixels,
+`lost` (bins + 1, 7) float64: what pixels that are bad in this frame alone take away from the sums over all pixels,
 which are the same for every frame: columns as in `totals`.
 """
 
@@ -17,15 +17,15 @@ BLOCK = 512
 """Pixels prepared at a time in `scratch`, with SIMD, before they are scattered: 4 kB of the first-level cache."""
 COPIES = 4
 """Copies of the accumulator: neighbouring pixels fall into the same bin, and would wait for each other's store."""
-ENTRIES, COUNT, NORM, NORM_SQ, DARK, COEF_SQ = range(6)
-COLUMNS = 6
+ENTRIES, COUNT, NORM, NORM_SQ, DARK, COEF_SQ, DARK_VARIANCE = range(7)
+COLUMNS = 7
 
 
 @kernel
 def totals_scatter(bins: Array, weights: Array, dark: Array, totals: Array) -> None:
-    """Sums over all usable pixels of each bin into `totals` (bins + 1, 6) float64.
+    """Sums over all usable pixels of each bin into `totals` (bins + 1, 7) float64.
 
-    Columns: entries, count = sum c, sum c*norm, sum (c*norm)^2, sum c*dark, sum c^2; here c = 1.
+    Columns: entries, count = sum c, sum c*norm, sum (c*norm)^2, sum c*dark, sum c^2, sum c^2*max(dark, 0); here c = 1.
     weights: float32 (pixels,), norm of each pixel. dark: float32 (pixels,), or empty for no dark.
     """
     for i in range(bins.size):
@@ -37,6 +37,7 @@ def totals_scatter(bins: Array, weights: Array, dark: Array, totals: Array) -> N
         totals[b, 3] += weight * weight
         totals[b, 4] += np.float64(dark[i]) if dark.size else 0.0
         totals[b, 5] += 1.0
+        totals[b, 6] += max(np.float64(dark[i]), 0.0) if dark.size else 0.0
 
 
 @kernel
@@ -110,6 +111,7 @@ def _lose(
             lost[b, 3] += weight * weight
             lost[b, 4] += np.float64(dark[first + j]) if dark.size else 0.0
             lost[b, 5] += 1.0
+            lost[b, 6] += max(np.float64(dark[first + j]), 0.0) if dark.size else 0.0
 
 
 @kernel
@@ -147,6 +149,7 @@ def add(
             lost[b, 3] += weight * weight
             lost[b, 4] += np.float64(dark[first + j]) if dark.size else 0.0
             lost[b, 5] += 1.0
+            lost[b, 6] += max(np.float64(dark[first + j]), 0.0) if dark.size else 0.0
             continue
         sums[b, 0] += value
         if model == 1:

@@ -13,7 +13,7 @@ from stream.wire.compiler import kernel
 
 @kernel
 def totals_split(starts: Array, bins: Array, coefs: Array, weights: Array, dark: Array, totals: Array) -> None:
-    """Sums over all usable pixels of each bin into `totals` (bins + 1, 6) float64, columns as in `scatter`."""
+    """Sums over all usable pixels of each bin into `totals` (bins + 1, 7) float64, columns as in `scatter`."""
     for i in range(starts.size - 1):
         weight = np.float64(weights[i])
         offset = np.float64(dark[i]) if dark.size else 0.0
@@ -26,6 +26,7 @@ def totals_split(starts: Array, bins: Array, coefs: Array, weights: Array, dark:
             totals[b, 3] += c * weight * c * weight
             totals[b, 4] += c * offset
             totals[b, 5] += c * c
+            totals[b, 6] += c * c * max(offset, 0.0)
 
 
 @kernel
@@ -89,3 +90,4 @@ def add_split(
                 lost[b, 3] += c * weight * c * weight
                 lost[b, 4] += c * offset
                 lost[b, 5] += c * c
+                lost[b, 6] += c * c * max(offset, 0.0)

@@ -76,6 +76,7 @@ class OpenClEngine:
             "COMPENSATED": int(not double),
             "SPLIT": int(plan.split),
             "DARK": int(plan.dark.size > 0),
+            "DARK_VARIANCE": int(plan.dark_variance),
             "MODEL": plan.model,
             "GROUP": GROUP,
         }

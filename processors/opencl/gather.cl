@@ -1,8 +1,8 @@
 /* Correction and integration in one kernel: one work-group per bin gathers its pixels, in the order of the matrix.
 
    Defined at compile time: RAW (type of a pixel), LIMIT (type in which limits are compared), REAL (double, or float
-   where the device has no double), COMPENSATED (with float), SPLIT, DARK, MODEL (0 none, 1 poisson, 2 azimuthal exact,
-   3 azimuthal as pyFAI's compiled engines), GROUP (work items per bin).
+   where the device has no double), COMPENSATED (with float), SPLIT, DARK, DARK_VARIANCE (see Plan), MODEL (0 none, 1 poisson,
+   2 azimuthal exact, 3 azimuthal as pyFAI's compiled engines), GROUP (work items per bin).
 
    Per entry of the matrix, bin after bin: pixel[] its number, share[] its coefficient c (if SPLIT), weight[] the norm of
    its pixel, offset[] its dark (if DARK). A sum is kept as value and error of the value (Kahan, Neumaier) where
@@ -74,6 +74,9 @@ kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void gather(ARGUMENTS,
         found.value += 1;
 #if MODEL == 1
         variances = plus(variances, c * c * fmax((REAL)raw, (REAL)1));
+#if DARK_VARIANCE
+        variances = plus(variances, c * c * fmax((REAL)offset[k], (REAL)0));
+#endif
 #endif
     }
     signals = reduced(values, errors_of_values, signals);
