@@ -97,7 +97,8 @@ class Sink(Protocol):
 
         Returns what an earlier, killed process had already stored of this very scan, None if nothing or not a file.
         A sink that writes a file has an attribute `path`: None means that every frame is wanted, also those that
-        other files have already. Raises SinkFailed with what to do.
+        other files have already. If it has an attribute `writing`, False after `start` means that its file was
+        complete and takes nothing more. Raises SinkFailed with what to do.
         """
         ...
 
