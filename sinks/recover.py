@@ -48,7 +48,12 @@ class Repair:
 def find(path: Path) -> Found | None:
     """What scan a file holds, also while it is being written or after a kill; None if it is not one of ours."""
     try:
-        if superblock.read(path).flags == superblock.OPEN_NOT_SWMR:
+        flags = superblock.read(path).flags
+        if flags == 0:
+            # nobody writes it: an SWMR reader would try for minutes to read what a cut-off copy has lost
+            with h5py.File(path, "r", locking=False) as file:
+                return _found(file)
+        if flags == superblock.OPEN_NOT_SWMR:
             # killed while it was being reopened, before it was SWMR again
             with superblock.Sound(path) as sound, h5py.File(sound, "r") as file:
                 return _found(file)

@@ -131,6 +131,30 @@ def test_a_file_killed_while_it_was_reopened_is_recognised(tmp_path: Path) -> No
         assert read(file).states.tolist() == [1] * 10
 
 
+def test_a_file_that_was_cut_off_does_not_hold_up_the_next_scan(tmp_path: Path) -> None:
+    """As an SWMR reader HDF5 tries to read its lost parts again and again."""
+    path = tmp_path / "scan.h5"
+    sink = make("archive", path)
+    sink.start(scan(expected=12), (PRODUCT,))
+    for index in range(12):
+        sink.write(frame(index))
+    sink.finish(ScanEnd("01-first", announced=12, expected=12))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    looking = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, pathlib, sinks.recover as r; print(r.find(pathlib.Path(sys.argv[1])))",
+            path,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert looking.stdout.strip() == "None"
+
+
 def test_a_row_without_its_data_is_taken_again(tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
     sink = make("archive", path)
