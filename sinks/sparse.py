@@ -58,6 +58,11 @@ class SparseSink:
         return self.file.path
 
     @property
+    def writing(self) -> bool:
+        """True while a scan's file takes frames; a complete one is left alone."""
+        return self.file.writing
+
+    @property
     def counts(self) -> Mapping[FrameStatus, int]:
         """The reconciled ledger of the latest scan."""
         return self.file.counts
