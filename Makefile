@@ -31,7 +31,7 @@ fuzz: $(VENV)/ready
 	$(BIN)/python tests/fuzz/run.py --messages 1000000
 
 soak: $(VENV)/ready
-	$(BIN)/python tests/soak.py --frames 1000000 --kills 200
+	$(BIN)/python tests/soak.py --frames 1000000 --kills 210
 
 clean:
 	rm -rf $(VENV) demo
