@@ -177,7 +177,9 @@ def _one(config: Config, name: str, path: Path, options: argparse.Namespace) -> 
         took = time.perf_counter() - began
     if path.exists():
         _summarise(name, path, took, options)
-    if any(scan.status is EndStatus.STOPPED for scan in report.scans):
+    # A sink that fails stops the run too: whether the scan had ended by then is chance, the failure is not.
+    stopped = any(scan.status is EndStatus.STOPPED for scan in report.scans)
+    if stopped and not report.exit_code:
         return EXIT_ARGUMENT_FAILURE
     if report.exit_code or not path.exists():
         print(f"inbeam sparsify-bragg: {name}: {report.summary() or 'nothing was written'}")
