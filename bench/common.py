@@ -11,8 +11,8 @@ from pathlib import Path
 import h5py
 import hdf5plugin
 
+from stream.codec.native import bslz4_compress
 from stream.simulate.eiger import Simulated, frames, pixel_mask, poni
-from stream.wire.native import bslz4_compress
 
 HERE = Path(__file__).parent
 OUT = HERE / "out"

@@ -15,13 +15,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from processors.correction import Correction
-from processors.geometry import from_header
-from processors.kernels.engine import CpuEngine
-from processors.matrix import Request, matrix_for
-from processors.opencl.device import choose
-from processors.opencl.engine import OpenClEngine
-from processors.plan import make_plan
+from processors.integration.cpu import CpuEngine
+from processors.integration.matrix import Request, matrix_for
+from processors.integration.opencl import OpenClEngine
+from processors.integration.plan import make_plan
+from processors.shared.correction import Correction
+from processors.shared.device import choose
+from processors.shared.geometry import from_header
 from stream.events import Detector
 
 SHAPE = (2162, 2068)

@@ -17,7 +17,7 @@ import numpy as np
 mpl.use("agg")
 import matplotlib.pyplot as plt
 
-from sinks.densify import SparseFile
+from sinks.sparse_frames.densify import SparseFile
 from stream.commands.main import main as inbeam
 from stream.simulate import eiger
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from processors.correction import Correction, Corrections, Image32, Mask
-from processors.images import mean_image, same_shape
+from processors.shared.correction import Correction, Corrections, Image32, Mask
+from processors.shared.images import mean_image, same_shape
 from stream.errors import ConfigError
 from stream.events import Array, ScanEnd, ScanStart
 from stream.products import Product

@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from processors.bragg import setting
+from processors.bragg import preparation
 from processors.bragg.cpu import CpuEngine
-from processors.bragg.judging import stored_dtype
 from processors.bragg.model import Engine, Recipe
+from processors.bragg.selection import stored_dtype
 from processors.bragg.variance import Variance
 from processors.correct import Files, the_channel
-from processors.kernels.announce import announce
+from processors.shared.announce import announce
 from stream.errors import InbeamError
 from stream.events import ScanEnd, ScanStart
 from stream.products import Axis, Product
@@ -123,7 +123,7 @@ class Sparsify:
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Bins, corrections and kernels for this scan. Raises InbeamError if geometry and frames do not fit."""
         config = self.config
-        made = setting.make(config, scan, work)
+        made = preparation.make(config, scan, work)
         self._channel = the_channel(scan, config.channel)
         self._frames = (scan.shape, scan.dtype.newbyteorder("="))
         if not made.polar.members.any():
@@ -166,7 +166,7 @@ class Sparsify:
                 f"the kernels of sparsify for {scan.dtype} pixels, on the CPU",
                 scan.dtype.str,
                 *corrected,
-                folder=Path(setting.__file__).parent,
+                folder=Path(preparation.__file__).parent,
             )
         self._engine.run(np.zeros(scan.shape, scan.dtype.newbyteorder("=")))  # compiles now, not at the first frame
         self._hits = deque(maxlen=config.hit_window)
@@ -209,7 +209,7 @@ class Sparsify:
         """Free the scratch memory."""
         self._engine = None
 
-    def _product(self, scan: ScanStart, made: "setting.Setting") -> Product:
+    def _product(self, scan: ScanStart, made: "preparation.Setting") -> Product:
         config, bins = self.config, made.polar.bins
         single = np.dtype(np.float32)
         fields: list[tuple[str, tuple[int | None, ...], Any, str, str]] = [
@@ -240,5 +240,5 @@ class Sparsify:
             signal="background_avg",
             axes=(Axis("radius", radius, made.polar.unit, made.polar.unit_label),),
             constants=constants,
-            parameters=setting.provenance(config, made),
+            parameters=preparation.provenance(config, made),
         )

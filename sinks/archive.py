@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sinks import nexus, provenance
-from sinks.chunks import rows_present
-from sinks.filesink import FileSink
-from sinks.framing import filter_of, frame_bytes
-from sinks.growing import Cell, Rows
-from sinks.swmr import SwmrFile, fill_of
-from sinks.target import FileOptions
+from sinks.file import nexus, provenance
+from sinks.file.chunk_index import rows_present
+from sinks.file.columns import Cell, Rows
+from sinks.file.direct_chunk import filter_of, frame_bytes
+from sinks.file.sink import FileSink
+from sinks.file.swmr import SwmrFile, fill_of
+from sinks.file.target import FileOptions
 from stream.events import Array, Encoding, Frame, ScanEnd, ScanStart
 
 DATA = "/entry/data"

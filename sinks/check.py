@@ -10,15 +10,15 @@ import hdf5plugin  # noqa: F401  (registers the filters)
 import numpy as np
 import xxhash
 
-from sinks import ledger, recover, superblock
 from sinks.archive import DATA, dataset_paths
-from sinks.check_sparse import pointers
-from sinks.chunks import rows_present
-from sinks.framing import NO_FILTER, came_as
-from sinks.record import Record, read
+from sinks.file import ledger, repair, superblock
+from sinks.file.chunk_index import rows_present
+from sinks.file.direct_chunk import NO_FILTER, came_as
+from sinks.file.ledger_reader import Record, read
+from sinks.sparse_frames.check import pointers
+from stream.codec.payload import decode
 from stream.errors import CorruptPayload
 from stream.events import Encoding, FrameStatus, Payload
-from stream.wire.payload import decode
 
 MOST_PROBLEMS = 20
 NOT_ROWS = ("frame_number", "frame_ptr", "index", "intensity", "errors")
@@ -195,7 +195,7 @@ def _link(file: Any, path: Path) -> Iterator[str]:
     link = file["entry"].get("frames", getlink=True)
     if isinstance(link, h5py.ExternalLink):
         target = path.parent / link.filename
-        found = recover.find(target) if target.exists() else None
+        found = repair.find(target) if target.exists() else None
         if found is not None and found.uid != file[ledger.GROUP].attrs["scan_uid"]:
             yield f"the linked {link.filename} holds another scan"
 

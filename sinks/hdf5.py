@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from sinks import naming, nexus, provenance, results
-from sinks.chunks import rows_present
-from sinks.filesink import FileSink
-from sinks.growing import Cell, Rows
-from sinks.swmr import SwmrFile
-from sinks.target import FileOptions
+from sinks.file import naming, nexus, provenance
+from sinks.file import product as results
+from sinks.file.chunk_index import rows_present
+from sinks.file.columns import Cell, Rows
+from sinks.file.sink import FileSink
+from sinks.file.swmr import SwmrFile
+from sinks.file.target import FileOptions
 from stream.errors import SinkFailed
 from stream.events import Array, Frame, ScanEnd, ScanStart
 from stream.products import Product

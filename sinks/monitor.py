@@ -28,16 +28,16 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from sinks.karabo import message, timestamp
-from sinks.preview import preview
-from sinks.service import Pattern, Service
+from sinks.live.karabo import message, timestamp
+from sinks.live.preview import preview
+from sinks.live.socket import Pattern, Service
+from stream.codec.payload import decode
 from stream.errors import CorruptPayload
 from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
 from stream.ledger import Stored
 from stream.products import Product
 from stream.registry import Options
 from stream.roles import Counters, Sink
-from stream.wire.payload import decode
 
 log = logging.getLogger("inbeam.monitor")
 

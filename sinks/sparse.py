@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sinks.filesink import FileOptions, FileSink
-from sinks.sparse_content import SparseContent
-from sinks.sparse_merge import merge_late
+from sinks.file.sink import FileOptions, FileSink
+from sinks.sparse_frames.content import SparseContent
+from sinks.sparse_frames.merge import merge_late
 from stream.events import Frame, FrameStatus, ScanEnd, ScanStart
 from stream.ledger import Stored
 from stream.products import Product

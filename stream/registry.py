@@ -22,6 +22,9 @@ BUILT_IN: dict[Section, tuple[str, ...]] = {
 }
 
 
+ROOMS: dict[Section, str] = {"stream": "stream.sources", "processors": "processors", "sinks": "sinks"}
+"""Where the built-in modules of a section lie."""
+
 READS: dict[str, Any] = {"x-reads-file": True}
 """`json_schema_extra` of an option that names files to be read: they must be there before the start."""
 
@@ -57,7 +60,7 @@ def names(section: Section) -> tuple[str, ...]:
 def module(section: Section, name: str) -> ModuleType:
     """The module behind a type name. Raises LookupError with the nearest names if there is none."""
     if name in BUILT_IN[section]:
-        return importlib.import_module(f"{section}.{name}")
+        return importlib.import_module(f"{ROOMS[section]}.{name}")
     for point in entry_points(group=f"inbeam.{section}"):
         if point.name == name:
             found: ModuleType = point.load()

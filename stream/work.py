@@ -2,8 +2,8 @@
 
 from typing import Any, TypeVar
 
+from stream.codec.payload import decode
 from stream.events import Array, Frame
-from stream.wire.payload import decode
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from typing import Any
 import cbor2
 import numpy as np
 
-from stream.wire.native import bslz4_compress
+from stream.codec.native import bslz4_compress
 
 UID = "01HRCJF83SA63WH8M5X1VBKFJM"
 SHAPE = (6, 50)

@@ -29,10 +29,10 @@ import sink_examples
 import test_sparse_sink
 from sink_examples import image, pattern, scan
 
-from sinks import ledger, superblock
 from sinks.check import check
-from sinks.record import read
-from sinks.recover import repair
+from sinks.file import ledger, superblock
+from sinks.file.ledger_reader import read
+from sinks.file.repair import repair
 from stream.events import ScanEnd
 
 READY = -1

@@ -20,8 +20,8 @@ import pytest
 from sink_examples import PRODUCT, frame, hole, image, make, open_files, pattern, scan
 
 from sinks.check import check
-from sinks.record import read
-from sinks.swmr import SwmrFile
+from sinks.file.ledger_reader import read
+from sinks.file.swmr import SwmrFile
 from stream.errors import SinkFailed
 from stream.events import EndStatus, FrameStatus, ScanEnd
 from stream.roles import Counters, Sink

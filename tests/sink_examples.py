@@ -9,9 +9,9 @@ import numpy as np
 import xxhash
 
 from sinks import archive, hdf5
+from stream.codec.native import bslz4_compress
 from stream.events import Array, Detector, Encoding, Frame, FrameStatus, Payload, ScanStart
 from stream.products import Axis, Field, Product
-from stream.wire.native import bslz4_compress
 
 SHAPE = (64, 48)
 BINS = 700

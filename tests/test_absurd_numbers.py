@@ -10,9 +10,9 @@ import pytest
 from dectris_messages import stream2_image, stream2_start, v1_header, v1_image
 from pydantic import ValidationError
 
-from stream import files, watch
 from stream.events import Event, Frame, Note, ScanEnd, ScanStart
-from stream.formats.growing import Growing
+from stream.formats.hdf5.growing import Growing
+from stream.sources import files, watch
 from stream.wire import simplon, stream2
 
 IMAGES = np.random.default_rng(3).integers(0, 60, (3, 9, 13)).astype("u2")

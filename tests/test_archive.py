@@ -17,12 +17,12 @@ from sink_conformance import SinkConformance
 from sink_examples import CHANNEL, SHAPE, frame, image, make, payload, scan
 
 from sinks.check import check
-from sinks.record import read
-from stream.capture import Config as CaptureConfig
-from stream.capture import create as capture
+from sinks.file.ledger_reader import read
+from stream.codec.native import bslz4_compress
+from stream.codec.payload import decode
 from stream.events import Array, Encoding, Frame, FrameStatus, Payload, ScanEnd, ScanStart
-from stream.wire.native import bslz4_compress
-from stream.wire.payload import decode
+from stream.sources.capture import Config as CaptureConfig
+from stream.sources.capture import create as capture
 
 
 class TestArchiveConforms(SinkConformance):

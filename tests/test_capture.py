@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stream import capture
 from stream.commands import capture as command
 from stream.errors import SourceLost
 from stream.events import EndStatus, Event, Frame, Note, ScanEnd, ScanStart
 from stream.roles import Source
+from stream.sources import capture
 from stream.wire.capture import Reader, Recorded, Writer
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,9 +11,9 @@ import pytest
 from sink_examples import PRODUCT, frame, hole, make, scan
 
 from sinks.check import check
+from stream.codec.payload import decode
 from stream.commands.main import main
 from stream.events import FrameStatus, ScanEnd
-from stream.wire.payload import decode
 
 
 def written(kind: str, path: Path, *, end: bool = True) -> Path:

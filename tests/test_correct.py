@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from processors import correct
-from processors.correction import Correction, Corrections, correction_for
+from processors.shared.correction import Correction, Corrections, correction_for
 from stream.errors import ConfigError
 from stream.events import Detector, ScanStart
 from stream.work import Work

@@ -12,6 +12,7 @@ import h5py
 import pytest
 
 from stream import CorruptPayload, Encoding, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
+from stream.codec.payload import decode
 from stream.commands.replay import captured
 from stream.config import validate
 from stream.errors import InbeamError
@@ -23,7 +24,6 @@ from stream.simulate.faults import Faults, Report, ScanDeeds, inject, parse
 from stream.simulate.messages import Message, classify
 from stream.simulate.scans import simulated
 from stream.simulate.sender import Sender
-from stream.wire.payload import decode
 from stream.wire.simplon import Decoder as SimplonDecoder
 from stream.wire.stream2 import Decoder as Stream2Decoder
 
@@ -227,7 +227,7 @@ def lz4_payload(image: object, encoding: Encoding) -> Payload:
     import hdf5plugin
     import numpy as np
 
-    from stream.wire.native import bslz4_compress
+    from stream.codec.native import bslz4_compress
 
     array = np.asarray(image)
     if encoding is Encoding.RAW:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from sinks import archive
-from stream import files
+from stream.codec.payload import decode
 from stream.errors import ConfigError
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
-from stream.wire.payload import decode
+from stream.sources import files
 
 IMAGES = np.random.default_rng(11).integers(0, 90, (9, 12, 16)).astype("u2")
 

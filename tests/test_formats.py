@@ -10,14 +10,15 @@ import hdf5plugin
 import numpy as np
 import pytest
 
+from stream.codec.payload import decode
 from stream.errors import BadMessage, CorruptPayload
 from stream.events import Encoding, Frame, Note, ScanEnd, ScanStart
-from stream.formats import hdf5, images
-from stream.formats.chunks import Stack
-from stream.formats.image_header import describe
-from stream.formats.locate import locate
+from stream.formats.hdf5 import scans as hdf5
+from stream.formats.hdf5.chunks import Stack
+from stream.formats.hdf5.locate import locate
+from stream.formats.images import file as images
+from stream.formats.images.header import describe
 from stream.formats.natural import natural, number_in, stem
-from stream.wire.payload import decode
 
 IMAGES = np.random.default_rng(7).integers(0, 50, (12, 10, 14)).astype("u2")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from sink_examples import PRODUCT, frame, image, make, open_files, pattern, scan
 
-from sinks import superblock
 from sinks.check import check
-from sinks.record import read
+from sinks.file import superblock
+from sinks.file.ledger_reader import read
 from stream.errors import SinkFailed
 from stream.events import ScanEnd
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from processors import cache
-from processors.geometry import UNITS, Geometry, check_wavelength, files_of, from_header, from_poni
-from processors.kernels.announce import announce
-from processors.matrix import Matrix, Request, edges, matrix_for
+from processors.integration.matrix import Matrix, Request, edges, matrix_for
+from processors.shared import cache
+from processors.shared.announce import announce
+from processors.shared.geometry import UNITS, Geometry, check_wavelength, files_of, from_header, from_poni
+from stream.codec.compiler import kernel
 from stream.errors import ConfigError
 from stream.events import Detector
-from stream.wire.compiler import kernel
 
 SHAPE = (40, 50)
 HEADER = Detector(

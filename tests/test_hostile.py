@@ -14,14 +14,14 @@ from dectris_messages import pixels, stream2_image, stream2_start, v1_header, v1
 from fuzz.run import Fault, Fuzzer
 from hostile_corpus import Case, garbage, simplon_cases, simplon_headers, stream2_cases
 
-from stream import capture
+from stream.codec.payload import decode
 from stream.errors import CorruptPayload
 from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.sources import capture
+from stream.sources.dectris import Decoder
 from stream.wire import simplon, stream2
 from stream.wire.capture import Reader, Recorded, Writer
-from stream.wire.payload import decode
 from stream.wire.series import FAULT
-from stream.wire.source import Decoder
 
 GOOD = 4
 ALLOCATED = 256 * 2**20

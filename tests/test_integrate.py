@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from processors import cache, correct, geometry, integrate
-from processors.kernels.engine import CpuEngine
-from processors.kernels.scatter import BLOCK
+from processors import correct, integrate
+from processors.integration.cpu import CpuEngine
+from processors.integration.scatter import BLOCK
+from processors.shared import cache, geometry
 from stream.errors import ConfigError
 from stream.events import Detector, Encoding, Frame, Payload, ScanEnd, ScanStart
 from stream.work import Work

@@ -17,10 +17,10 @@ import zmq.auth
 from abusive_clients import Abuse
 from pydantic import ValidationError
 
-from sinks import service
-from sinks.karabo import message, timestamp
+from sinks.live import socket as service
+from sinks.live.karabo import message, timestamp
+from sinks.live.preview import preview
 from sinks.monitor import Config, Monitor, create
-from sinks.preview import preview
 from stream import Axis, Counters, EndStatus, Field, Frame, FrameStatus, Product, ScanEnd, ScanStart, SinkFailed, Work
 from stream.config import RunOptions
 from stream.pipeline.chain import Chain, Step
@@ -455,7 +455,7 @@ def test_a_message_that_never_ends_is_cut_before_it_fills_the_memory(pattern: st
 
 GARBLED_WHILE_CLOSING = """
 import os, socket, sys, threading, time
-from sinks.service import Service
+from sinks.live.socket import Service
 
 service = Service("tcp://127.0.0.1:0", sys.argv[1])
 service.bind()

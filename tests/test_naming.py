@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sink_examples import scan
 
-from sinks.naming import check_pattern, earlier, file_name, numbered
+from sinks.file.naming import check_pattern, earlier, file_name, numbered
 
 MOMENT = time.mktime((2026, 11, 20, 4, 5, 6, 0, 0, -1))
 

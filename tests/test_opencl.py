@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from processors import correct, integrate
-from processors.correction import Correction
-from processors.geometry import from_header
-from processors.kernels.engine import CpuEngine
-from processors.matrix import Matrix, Request, matrix_for
-from processors.opencl import device as opencl_device
-from processors.opencl.device import Device, choose, devices
-from processors.opencl.engine import OpenClEngine
-from processors.plan import ErrorModel, make_plan
+from processors.integration.cpu import CpuEngine
+from processors.integration.matrix import Matrix, Request, matrix_for
+from processors.integration.opencl import OpenClEngine
+from processors.integration.plan import ErrorModel, make_plan
+from processors.shared import device as opencl_device
+from processors.shared.correction import Correction
+from processors.shared.device import Device, choose, devices
+from processors.shared.geometry import from_header
 from stream.errors import ConfigError
 from stream.events import Detector, Encoding, Frame, Payload, ScanStart
 from stream.work import Work

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream import CorruptPayload, Encoding, Payload
+from stream.codec.native import bslz4_compress
+from stream.codec.payload import check, decode
 from stream.events import Array
-from stream.wire.native import bslz4_compress
-from stream.wire.payload import check, decode
 
 
 def counts(shape: tuple[int, int], dtype: str, seed: int = 1) -> Array:

@@ -27,11 +27,11 @@ from stream import (
     Stored,
     Work,
 )
+from stream.codec.native import bslz4_compress
 from stream.config import RunOptions
 from stream.ledger import Ledger
 from stream.pipeline.chain import Chain, Step
 from stream.pipeline.pipeline import Pipeline
-from stream.wire.native import bslz4_compress
 
 SHAPE = (4, 8)
 

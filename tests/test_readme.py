@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from stream import registry
+from stream.codec.native import bslz4_compress
 from stream.config import validate
 from stream.pipeline.runner import Run
-from stream.wire.native import bslz4_compress
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

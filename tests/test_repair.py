@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from sink_examples import PRODUCT, frame, image, make, pattern, scan
 
-from sinks import superblock
 from sinks.check import check
-from sinks.record import read
-from sinks.recover import find, recover
+from sinks.file import superblock
+from sinks.file.ledger_reader import read
+from sinks.file.repair import find, recover
 from stream.commands.main import main
 from stream.errors import SinkFailed
 from stream.events import ScanEnd

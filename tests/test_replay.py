@@ -21,6 +21,7 @@ import zmq
 import zmq.auth
 
 from stream import Frame, FrameStatus, ScanEnd, ScanStart
+from stream.codec.payload import decode
 from stream.commands import replay, simulate
 from stream.errors import InbeamError
 from stream.simulate import eiger
@@ -28,7 +29,6 @@ from stream.simulate.encode import encoder, scan_of
 from stream.simulate.messages import Message
 from stream.simulate.scans import simulated
 from stream.simulate.sender import Sender
-from stream.wire.payload import decode
 from stream.wire.simplon import Decoder as SimplonDecoder
 from stream.wire.stream2 import Decoder as Stream2Decoder
 

@@ -24,6 +24,7 @@ from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 from sinks.check import check
 from stream import FrameStatus, registry
+from stream.codec.payload import decode
 from stream.commands.demo import free_port
 from stream.commands.main import main
 from stream.config import validate
@@ -32,7 +33,6 @@ from stream.pipeline.journal import Journal
 from stream.pipeline.report import Report
 from stream.pipeline.runner import Run
 from stream.simulate.eiger import frames, poni, small
-from stream.wire.payload import decode
 
 LIVE = {"type": "stream2", "endpoint": "tcp://127.0.0.1:31001"}
 RECORDED = "streams/streaming-receiver"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from dectris_messages import SHAPE, as_json, pixels, v1_end, v1_header, v1_image
 
+from stream.codec.payload import decode
 from stream.events import Encoding, EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.wire.capture import Reader, Recorded
 from stream.wire.limits import Limits
-from stream.wire.payload import decode
 from stream.wire.simplon import Decoder
 
 RECORDED = "streams/streaming-receiver/eiger_legacy_dump.zip"

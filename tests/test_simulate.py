@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from stream import CorruptPayload, Encoding, Frame, Payload, ScanEnd, ScanStart
+from stream.codec.native import bslz4_compress
+from stream.codec.payload import decode
 from stream.errors import InbeamError
 from stream.simulate import eiger
 from stream.simulate.encode import encoder, fitting, scan_of, ulid
 from stream.simulate.scans import chosen, recorded, simulated
 from stream.simulate.simplon import ENCODINGS
 from stream.simulate.stream2 import ALGORITHMS, head
-from stream.wire.native import bslz4_compress
-from stream.wire.payload import decode
 from stream.wire.simplon import Decoder as SimplonDecoder
 from stream.wire.stream2 import Decoder as Stream2Decoder
 

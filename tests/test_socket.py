@@ -13,12 +13,12 @@ import zmq.auth
 from dectris_messages import stream2_end, stream2_image, stream2_start, v1_end, v1_header, v1_image
 from pydantic import ValidationError
 
-from stream import simplon, stream2
 from stream.errors import SourceLost
 from stream.events import EndStatus, Event, Frame, Note, ScanEnd
 from stream.roles import Source
+from stream.sources import simplon, stream2
+from stream.sources.dectris import SocketSource
 from stream.wire.socket import Disturbance
-from stream.wire.source import SocketSource
 
 Messages = Sequence[Sequence[bytes]]
 SCAN: Messages = [[stream2_start()], *([stream2_image(index)] for index in range(5)), [stream2_end()]]

@@ -24,7 +24,7 @@ from sink_examples import BINS, SHAPE, hole, scan
 from processors import sparsify
 from sinks import monitor, sparse
 from sinks.check import check
-from sinks.recover import recover
+from sinks.file.repair import recover
 from stream.config import RunOptions
 from stream.errors import SinkFailed
 from stream.events import EndStatus, FrameStatus, ScanEnd

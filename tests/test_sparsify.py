@@ -16,9 +16,9 @@ from bragg_frames import crystal, frame_of, poni, scan_of, sparsified, two_pass
 from pydantic import ValidationError
 
 from processors import correct, sparsify
-from processors.bragg.judging import Judge
+from processors.bragg.selection import Judge
 from processors.bragg.variance import Variance
-from processors.correction import Correction, Corrections
+from processors.shared.correction import Correction, Corrections
 from stream import Detector, InbeamError, Work
 from stream.errors import ConfigError
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from dectris_messages import SHAPE, UID, array, pixels, stream2_end, stream2_image, stream2_start
 
+from stream.codec.payload import decode
 from stream.events import Encoding, EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.wire.capture import Reader, Recorded
-from stream.wire.payload import decode
 from stream.wire.stream2 import Decoder, rational
 
 RECORDED = "streams/streaming-receiver/derived_dectris_stream2_plain.cborseq.gz"

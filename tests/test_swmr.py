@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from sink_examples import BINS, PRODUCT, frame, image, make, pattern, scan
 
-from sinks.growing import FlushPolicy
-from sinks.swmr import COMPRESS_FROM_BYTES, SwmrFile, fill_of
+from sinks.file.columns import FlushPolicy
+from sinks.file.swmr import COMPRESS_FROM_BYTES, SwmrFile, fill_of
 from stream.errors import SinkFailed
 from stream.events import ScanEnd
 from stream.roles import Counters

@@ -19,13 +19,13 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from stream import files
+from stream.codec.payload import decode
 from stream.errors import ConfigError, SourceLost
 from stream.events import EndStatus, Event, Frame, Note, ScanEnd, ScanStart
-from stream.formats import folder as folders
-from stream.formats.folder import Change
-from stream.watch import Config, Watch, create
-from stream.wire.payload import decode
+from stream.formats.folder import changes as folders
+from stream.formats.folder.changes import Change
+from stream.sources import files
+from stream.sources.watch import Config, Watch, create
 
 IMAGES = np.random.default_rng(3).integers(0, 60, (12, 9, 13)).astype("u2")
 BSLZ4 = {"chunks": (1, 9, 13), **hdf5plugin.Bitshuffle()}

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from processors.bragg import clipping, gathering, picking
-from processors.bragg.judging import ANYTHING, Judge
+from processors.bragg import clip_counts, clip_values, picking
 from processors.bragg.model import Recipe, Sparse
 from processors.bragg.polar import Polar
+from processors.bragg.selection import ANYTHING, Judge
 from processors.bragg.variance import Variance
 from stream.events import Array
 
@@ -23,13 +23,13 @@ class CpuEngine:
         self._dark = _NONE if dark is None else np.ascontiguousarray(dark, np.float32).ravel()
         self._norm = _NONE if norm is None else np.ascontiguousarray(norm, np.float32).ravel()
         self._judge = Judge(polar, recipe, dark)
-        self._model = clipping.MODELS.get(recipe.error_model, clipping.POISSON)
+        self._model = clip_counts.MODELS.get(recipe.error_model, clip_counts.POISSON)
         self._formula = Variance(recipe.error_model) if "I" in recipe.error_model else None
         pixels = polar.bin_of.size
         self._mean, self._deviation = np.empty(polar.bins, np.float32), np.empty(polar.bins, np.float32)
         self._found = np.empty(pixels, np.int32)
         self._start = np.concatenate(([0], np.cumsum(polar.members))).astype(np.int64)
-        counts = np.arange(clipping.CAP)
+        counts = np.arange(clip_counts.CAP)
         low, high, dummy_low, dummy_high = recipe.limits
         self._bad = (counts < low) | (counts > high) | ((counts >= dummy_low) & (counts <= dummy_high))
         table = self._variance(counts.astype(np.float32)).astype(np.float64)
@@ -59,20 +59,20 @@ class CpuEngine:
         recipe, polar = self.recipe, self.polar
         if not self._scratch:
             self._scratch = (
-                np.empty((polar.bins + 1, clipping.CAP), np.uint32),
+                np.empty((polar.bins + 1, clip_counts.CAP), np.uint32),
                 np.empty(int(polar.members.sum()), np.float32),
                 np.empty(polar.bins + 1, np.int64),
             )
         hist, tail, start = self._scratch
-        found = clipping.count(flat, polar.bin_of, hist, self._found)
-        clipping.sort_tail(flat, polar.bin_of, self._found, found, recipe.limits, start, tail)
+        found = clip_counts.count(flat, polar.bin_of, hist, self._found)
+        clip_counts.sort_tail(flat, polar.bin_of, self._found, found, recipe.limits, start, tail)
         tail = tail[: start[-1]]
         spread = self._variance(tail)
         known = np.isfinite(spread)
         if not known.all():
             start = np.concatenate(([0], np.cumsum(known)))[start]
             tail, spread = tail[known], spread[known]
-        clipping.clip(
+        clip_counts.clip(
             hist, self._bad, self._table, start, tail, spread, polar.members,
             self._model, recipe.cutoff_clip, recipe.cycle, np.float32(recipe.empty), self._mean, self._deviation,
         )  # fmt: skip
@@ -88,11 +88,11 @@ class CpuEngine:
             )
         fill, corrected, value, weight, spread = self._scratch
         variance = _NONE if self._formula is None else self._formula(flat)
-        gathering.gather(
+        clip_values.gather(
             flat, self._dark, self._norm, variance, polar.bin_of, self._start, recipe.limits,
             fill, corrected, value, weight, spread,
         )  # fmt: skip
-        gathering.clip(
+        clip_values.clip(
             self._start, fill, value, weight, spread, polar.members,
             self._model, recipe.cutoff_clip, recipe.cycle, np.float32(recipe.empty), self._mean, self._deviation,
         )  # fmt: skip

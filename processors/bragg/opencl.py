@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyopencl as cl
 
-from processors.bragg import clipping
-from processors.bragg.judging import ANYTHING, Judge
+from processors.bragg import clip_counts
 from processors.bragg.model import Recipe, Sparse
 from processors.bragg.polar import Polar
+from processors.bragg.selection import ANYTHING, Judge
 from processors.bragg.variance import Variance
 from stream.errors import InbeamError
 from stream.events import Array
@@ -64,7 +64,7 @@ class OpenclEngine:
         self._polar, self._recipe = polar, recipe
         self._judge = Judge(polar, recipe, dark)
         self._formula = Variance(recipe.error_model) if "I" in recipe.error_model else None
-        self._model = clipping.MODELS.get(recipe.error_model, clipping.POISSON)
+        self._model = clip_counts.MODELS.get(recipe.error_model, clip_counts.POISSON)
         self._group = _power_of_two(workgroup or 128, chosen.max_work_group_size)
         self._context = cl.Context([chosen])
         self._queue = cl.CommandQueue(self._context)

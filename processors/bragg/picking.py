@@ -10,8 +10,8 @@ from math import isfinite
 
 import numpy as np
 
-from processors.bragg.clipping import is_bad
-from stream.wire.compiler import kernel
+from processors.bragg.clip_counts import is_bad
+from stream.codec.compiler import kernel
 
 REACH = 0.52
 """Of a pixel from its bin's centre, in bins."""

@@ -10,8 +10,8 @@ import numpy as np
 import pyFAI
 from pyFAI.units import RADIAL_UNITS, to_unit
 
-from processors.cache import key_of, prepared
-from processors.geometry import files_in
+from processors.shared.cache import key_of, prepared
+from processors.shared.geometry import files_in
 from stream.errors import InbeamError
 from stream.events import Array
 

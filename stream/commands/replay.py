@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if not os.path.exists(args.file.partition("::")[0]):
             raise InbeamError(f"{args.file} is not there: correct the path")
-        from stream.files import is_capture
+        from stream.sources.files import is_capture
 
         if is_capture(args.file):
             protocol = protocol_of(args.file)

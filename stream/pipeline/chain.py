@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import xxhash
 
+from stream.codec.payload import check
 from stream.errors import CorruptPayload, InbeamError
 from stream.events import EMPTY, Frame, FrameStatus, ScanEnd, ScanStart
 from stream.products import Product
 from stream.roles import Processor
-from stream.wire.payload import check
 from stream.work import Work
 
 

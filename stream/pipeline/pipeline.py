@@ -15,8 +15,8 @@ from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, S
 from stream.ledger import Ledger, Stored
 from stream.pipeline.chain import Chain
 from stream.pipeline.inbox import Inbox, Ticket
+from stream.pipeline.lane import Closing, Opening, Outlet
 from stream.pipeline.order import Order
-from stream.pipeline.outlet import Closing, Opening, Outlet
 from stream.pipeline.report import Meter, Report, ScanReport
 from stream.roles import Counters, Sink
 

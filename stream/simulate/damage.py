@@ -3,11 +3,11 @@
 import random
 from collections.abc import Sequence
 
+from stream.codec.native import address
 from stream.errors import BadMessage
 from stream.events import Buffer
 from stream.simulate.messages import unwrap
 from stream.wire import cbor
-from stream.wire.native import address
 
 HEADER_BYTES = 12
 """Of bslz4 and HDF5-LZ4: u64 size, u32 block size; the length of the first block comes behind them."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from stream.codec.native import bslz4_compress
 from stream.events import Array, Encoding, Payload
-from stream.wire.native import bslz4_compress
 
 HC_EV_ANGSTROM = 12398.419843320026
 LAB6_ANGSTROM = 4.1569

@@ -9,12 +9,12 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from stream.codec.native import BLOCK_BYTES
+from stream.codec.payload import decode
 from stream.errors import InbeamError
 from stream.events import Detector, Encoding, Frame, Payload, ScanStart
 from stream.simulate.eiger import Simulated, flatfield, pixel_mask
 from stream.simulate.messages import Message
-from stream.wire.native import BLOCK_BYTES
-from stream.wire.payload import decode
 
 Protocol_: TypeAlias = Literal["stream2", "simplon"]
 HeaderDetail: TypeAlias = Literal["all", "basic", "none"]

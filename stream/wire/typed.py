@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from stream.codec import payload as codec
 from stream.errors import BadMessage, CorruptPayload
 from stream.events import Array, Buffer, Encoding, Payload
-from stream.wire import payload as codec
 from stream.wire.cbor import Tag, Value
 from stream.wire.limits import Limits
 

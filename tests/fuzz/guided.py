@@ -16,10 +16,11 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import stream.wire.blocks  # noqa: F401  compiled code cannot be instrumented
+import stream.codec.blocks  # noqa: F401  compiled code cannot be instrumented
 
 with atheris.instrument_imports(include=["stream.wire"], enable_loader_override=False):
-    from stream.wire import cbor, metadata, payload, series, simplon, simplon_header, stream2, typed
+    from stream.codec import payload
+    from stream.wire import cbor, metadata, series, simplon, simplon_header, stream2, typed
 
 from dectris_messages import pixels, stream2_end, stream2_image, stream2_start, v1_end, v1_header, v1_image
 from hostile_corpus import simplon_cases, simplon_headers, stream2_cases

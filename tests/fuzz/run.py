@@ -38,13 +38,13 @@ from dectris_messages import (
 )
 from hostile_corpus import CBOR_VALUES, simplon_cases, simplon_headers, stream2_cases
 
-from stream import capture
+from stream.codec.native import bslz4_compress
+from stream.codec.payload import check, decode
 from stream.errors import CorruptPayload
 from stream.events import Encoding, Event, Frame, FrameStatus, Note, Payload, ScanStart
+from stream.sources import capture
 from stream.wire import simplon, stream2
 from stream.wire.capture import Reader, Recorded, Writer
-from stream.wire.native import bslz4_compress
-from stream.wire.payload import check, decode
 from stream.wire.series import FAULT
 
 CHUNK = 10_000

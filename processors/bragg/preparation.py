@@ -1,0 +1,172 @@
+"""From options, scan and bench to what an engine needs: geometry, what is wrong with the pixels, provenance."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pyFAI.units import RADIAL_UNITS
+
+from processors import correct
+from processors.bragg import polar
+from processors.shared.correction import Correction, Corrections
+from stream.errors import InbeamError
+from stream.events import Array, ScanStart
+from stream.work import Work
+
+if TYPE_CHECKING:
+    from processors.sparsify import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """dark, norm: float32 (rows, columns) or None; norm = flat * solid angle * polarization, what x is divided by.
+
+    densify: what a background must be multiplied with to become counts again: norm, float32, or None.
+    limits: see `Recipe`. origin: where dark, flat and mask came from.
+    """
+
+    polar: polar.Polar
+    dark: Array | None
+    norm: Array | None
+    densify: Array | None
+    limits: tuple[float, float, float, float]
+    origin: dict[str, str]
+
+
+def make(config: "Config", scan: ScanStart, work: Work) -> Setting:
+    """Raises InbeamError if the files cannot be read or do not fit the scan."""
+    geometry = polar.load_geometry(config.poni)
+    detector = geometry.detector
+    size = detector.shape or detector.max_shape
+    if size and tuple(size) != scan.shape and not detector.guess_binning(np.empty(scan.shape, np.uint8)):
+        raise InbeamError(
+            f"{config.poni} describes a detector of {tuple(size)} pixels, the frames of scan {scan.name} have "
+            f"{scan.shape}: give the geometry of this detector (and binning)"
+        )
+    if config.unit in RADIAL_UNITS and "λ" in str(RADIAL_UNITS[config.unit].formula) and not geometry.wavelength:
+        raise InbeamError(
+            f"the unit {config.unit} needs the wavelength, and {config.poni} does not say it: add the line "
+            "'Wavelength: 1e-10' (in metres) to it, or take r_mm or 2th_deg"
+        )
+    correction = _correction(config, scan, work)
+    mask = _outline(correction)
+    if config.mask is None:
+        own = geometry.detector.mask
+        if own is not None and own.shape == scan.shape:
+            mask = mask | (np.asarray(own) != 0)
+    bins = polar.set_up(
+        geometry, scan.shape, bins=config.bins, unit=config.unit, mask=mask, radial_range=config.radial_range
+    )
+    norm = correction.flat
+    unusable = correction.mask & ~mask
+    if unusable.any():
+        norm = _times(norm, ~unusable)
+    if config.solidangle:
+        norm = _times(norm, geometry.solidAngleArray(scan.shape))
+    if config.polarization is not None:
+        norm = _times(norm, geometry.polarization(scan.shape, factor=config.polarization))
+    limits = (correction.low, correction.high, correction.dummy_low, correction.dummy_high)
+    return Setting(bins, correction.dark, norm, norm, limits, dict(correction.origin))
+
+
+def provenance(config: "Config", made: Setting) -> dict[str, Any]:
+    """JSON-like; `geometry` and `sparsify` as pyFAI stores them, so that its readers understand."""
+    recipe: dict[str, Any] = {
+        "dummy": config.dummy,
+        "delta_dummy": config.delta_dummy,
+        "safe": False,
+        "error_model": config.error_model,
+        "cutoff_clip": config.cutoff_clip,
+        "cycle": config.cycle,
+        "noise": config.noise,
+        "cutoff_pick": config.cutoff_pick,
+        "radial_range": list(made.polar.radial_range) if made.polar.radial_range else None,
+        "cutoff_peak": config.cutoff_peak,
+        "patch_size": config.peak_patch_size,
+        "connected": config.peak_connected,
+        "unit": made.polar.unit,
+        "bins": config.bins,
+        "engine": config.engine,
+        "flags": config.flags,
+        **{f"{key}_file": text for key, text in made.origin.items()},
+    }
+    if config.polarization is not None:
+        recipe["polarization_factor"] = config.polarization
+    if config.solidangle:
+        recipe["correctSolidAngle"] = True
+    return {
+        "geometry": made.polar.geometry.get_config(),
+        "sparsify": recipe,
+        "poni": config.poni,
+        "radius": {"unit": made.polar.unit, "long_name": made.polar.unit_label},
+        "instrument": _instrument(made.polar.geometry),
+    }
+
+
+def _instrument(geometry: Any) -> dict[str, Any]:
+    """Metres, pixels, angstrom."""
+    try:
+        found = geometry.getFit2D()
+        centre = {"beam_center_x": float(found["centerX"]), "beam_center_y": float(found["centerY"])}
+    except Exception:  # a geometry that Fit2D cannot express: the file goes without
+        centre = {}
+    wavelength = geometry.wavelength
+    return {
+        "detector": str(geometry.detector.name).replace(" ", "_").replace("/", "_"),
+        "distance": float(geometry.dist),
+        "x_pixel_size": float(geometry.pixel2),
+        "y_pixel_size": float(geometry.pixel1),
+        "wavelength": None if wavelength is None else float(wavelength) * 1e10,
+        **centre,
+    }
+
+
+def _correction(config: "Config", scan: ScanStart, work: Work) -> Correction:
+    """What `correct` left on the bench, and what our own options add or replace.
+
+    Its limit of saturation is left aside: a saturated pixel is a Bragg peak all the more.
+    """
+    channel = correct.the_channel(scan, config.channel)
+    left = work.get(Corrections)
+    earlier = left.by_channel.get(channel) if left is not None and left.uid == scan.uid else None
+    own = correct.make_correction(
+        correct.Config(
+            dark=config.dark,
+            flat=config.flat,
+            mask=config.mask,
+            dummy=config.dummy,
+            delta_dummy=config.delta_dummy or 0.0,
+            use_detector_mask=earlier is None,
+            use_detector_flat=earlier is None,
+            saturation=None,
+            flag_maximum=config.flags,
+            flag_negative=config.flags,
+        ),
+        scan,
+        channel,
+    )
+    if earlier is None:
+        return own
+    dummy = earlier if config.dummy is None else own
+    return replace(
+        earlier,
+        mask=own.mask | earlier.mask,
+        geometry_mask=_outline(own) | _outline(earlier),
+        dark=earlier.dark if own.dark is None else own.dark,
+        flat=earlier.flat if own.flat is None else own.flat,
+        low=max(own.low, earlier.low),
+        high=own.high,
+        dummy_low=dummy.dummy_low,
+        dummy_high=dummy.dummy_high,
+        origin={**earlier.origin, **own.origin},
+    )
+
+
+def _outline(correction: Correction) -> Array:
+    """The mask from which the bins take their range: without what dark and flat make unusable."""
+    return correction.mask if correction.geometry_mask is None else correction.geometry_mask
+
+
+def _times(norm: Array | None, factor: Array) -> Array:
+    factor = np.asarray(factor, np.float32)
+    return factor if norm is None else norm * factor

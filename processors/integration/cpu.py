@@ -1,0 +1,126 @@
+"""Integration on the CPU: chooses the kernel that fits, keeps its accumulators, compiles it before the first frame."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.integration.finish import finish
+from processors.integration.plan import Plan
+from processors.integration.recurrence import finish_recurrence, follow
+from processors.integration.scatter import BLOCK, COLUMNS, COPIES, add, tally, totals_scatter, unpack
+from processors.integration.split import add_split, totals_split
+from processors.shared.announce import announce
+from stream.events import Array
+
+FIRST_LEVEL_BYTES = 32 << 10
+"""More copies of the accumulator than fit into the first-level cache cost more than they gain."""
+
+
+class CpuEngine:
+    """One per worker and scan. `packed`: the kernel for counts is in use, see `tally_arguments`."""
+
+    def __init__(self, plan: Plan, dtype: np.dtype[Any]) -> None:
+        self.plan = plan
+        self.dtype = dtype
+        variant = (dtype.str, plan.split, plan.model, plan.bins.dtype.str)
+        announce(f"the kernels for {dtype} pixels, on the CPU", *variant)
+        self._totals = np.zeros((plan.n_bins + 1, COLUMNS))
+        self._lost = np.zeros((plan.n_bins + 1, COLUMNS))
+        self._sums = np.zeros((plan.n_bins + 1, 3))
+        if plan.split:
+            totals_split(plan.starts, plan.bins, plan.coefs, plan.weights, plan.dark, self._totals)
+        else:
+            totals_scatter(plan.bins, plan.weights, plan.dark, self._totals)
+        self._totals[plan.n_bins] = 0
+        self._state = np.zeros((plan.n_bins + 1 if plan.model == 3 else 0, 5))
+        self._low, self._span, self._shift = self._packing()
+        self.packed = bool(self._shift)
+        copies = COPIES if plan.n_bins * 8 * COPIES <= FIRST_LEVEL_BYTES else 1
+        self._packed_sums = np.zeros((copies if self.packed else 0, plan.n_bins + 1), np.uint64)
+        self._scratch = np.zeros(BLOCK, np.uint64)
+        self._view = np.dtype(f"u{dtype.itemsize}") if self.packed else dtype
+        self.begin()
+        self.add(np.zeros(0, dtype), 0)
+        self.result(1.0)
+
+    @property
+    def norm(self) -> NDArray[np.float64]:
+        """Sum of c*norm of every bin over the pixels that are not masked for good, (bins,)."""
+        return self._totals[:-1, 2]
+
+    @property
+    def count(self) -> NDArray[np.float64]:
+        """Sum of c of every bin over the pixels that are not masked for good, (bins,)."""
+        return self._totals[:-1, 1]
+
+    def integrate(self, image: Array, factor: float) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """See `Engine`."""
+        self.begin()
+        self.add(image.reshape(-1), 0)
+        return self.result(factor)
+
+    def begin(self) -> None:
+        """Forget the last frame."""
+        self._lost[:] = 0
+        if self.plan.model == 3:
+            self._state[:] = 0
+        elif self.packed:
+            self._packed_sums[:] = 0
+        else:
+            self._sums[:] = 0
+
+    def add(self, raw: Array, first: int) -> None:
+        """Add the raw counts of pixels first ... first + len(raw) - 1, flat, of the engine's dtype, in any pieces."""
+        plan = self.plan
+        limits = (plan.low, plan.high, plan.dummy_low, plan.dummy_high)
+        if self.packed:
+            tally(raw.view(self._view), first, *self.tally_arguments())
+        elif plan.model == 3:
+            follow(raw, first, plan.starts, plan.bins, plan.coefs, *limits, plan.weights, plan.dark, self._state)
+        elif plan.split:
+            matrix = (plan.starts, plan.bins, plan.coefs)
+            add_split(raw, first, *matrix, *limits, plan.model, plan.weights, plan.dark, self._sums, self._lost)
+        else:
+            add(raw, first, plan.bins, *limits, plan.model, plan.weights, plan.dark, self._sums, self._lost)
+
+    def tally_arguments(self) -> tuple[Any, ...]:
+        """What follows `raw, first` in a call of `kernels.scatter.tally`, if `packed`: for a caller compiled by numba.
+
+        Between `begin` and `result` such a caller passes every pixel once, as unsigned views, in any pieces.
+        """
+        plan = self.plan
+        numbers = (np.uint64(self._low), np.uint64(self._span), np.uint64(self._shift))
+        return (plan.bins, *numbers, plan.weights, plan.dark, self._packed_sums, self._lost, self._scratch)
+
+    def result(self, factor: float) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Intensity and standard error of what has been added since `begin`."""
+        plan = self.plan
+        intensity = np.empty(plan.n_bins, np.float32)
+        errors = np.empty(plan.n_bins if plan.model else 0, np.float32)
+        if plan.model == 3:
+            finish_recurrence(self._state, float(factor), plan.empty, intensity, errors)
+        else:
+            if self.packed:
+                unpack(self._packed_sums, np.uint64(self._shift), self._sums[:-1])
+            counted = (self._sums, self._totals, self._lost)
+            kinds = (plan.model, plan.split, plan.dark_variance)
+            finish(*counted, *kinds, float(factor), plan.empty, intensity, errors)
+        return intensity, errors if plan.model else None
+
+    def _packing(self) -> tuple[int, int, int]:
+        """low, span and shift for `tally`; shift 0 if it cannot be used.
+
+        It can where counts are whole, never negative, and the largest sum of a bin leaves room for its zeros.
+        """
+        plan = self.plan
+        if self.dtype.kind not in "iu" or self.dtype.itemsize > 4 or plan.split or plan.model > 1 or plan.low < 0:
+            return 0, 0, 0
+        if plan.dummy_low <= plan.dummy_high and plan.dummy_high >= plan.low and plan.dummy_low <= plan.high:
+            return 0, 0, 0
+        low, high = int(np.ceil(plan.low)), int(min(plan.high, np.iinfo(self.dtype).max))
+        pixels = int(self._totals[:, 0].max(initial=0))
+        shift = max(1, (max(high, 0) * max(pixels, 1)).bit_length())
+        if high < low or shift + pixels.bit_length() > 64:
+            return 0, 0, 0
+        return low, high - low, shift

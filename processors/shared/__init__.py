@@ -1,0 +1,1 @@
+"""What several processors need: geometry, corrections, images, cache, devices."""

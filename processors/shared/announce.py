@@ -1,0 +1,25 @@
+"""Says so before the kernels are compiled, which takes some seconds the first time."""
+
+import logging
+from pathlib import Path
+
+import numba
+from llvmlite.binding import get_host_cpu_name
+
+from processors.shared import cache
+
+log = logging.getLogger("inbeam")
+
+
+HERE = Path(__file__).parent
+
+
+def announce(what: str, *variant: object, folder: Path = HERE) -> None:
+    """Log a line if these kernels have not been compiled on this machine yet, in this version of numba and of ours.
+
+    folder: where the sources of the kernels are.
+    """
+    sources = {path.name: path.stat().st_mtime_ns for path in sorted(folder.glob("*.py"))}
+    about = {"numba": numba.__version__, "cpu": get_host_cpu_name(), "sources": sources, "variant": variant}
+    if cache.first_time(cache.key_of(about)):
+        log.info("compiling %s: some seconds, the first time only", what)

@@ -1,0 +1,1 @@
+"""What every sink with a file needs: naming, SWMR rules, ledger, repair, layout."""

@@ -1,0 +1,259 @@
+"""The ledger in a scan's file, /entry/ledger: one row per frame number, and the reconciliation at the end.
+
+    frame_number    uint64 (n,)
+    status          uint8 (n,)      stream.FrameStatus; 0, the fill value, is MISSING
+    detector_time   float64 (n,)    s, start of exposure by the detector's own clock
+    received_time   float64 (n,)    s, Unix time
+    on_disk_time    float64 (n,)    s, Unix time after which a kill of the writer cannot lose the frame
+    checksum        uint64 (n, channels)   xxh3_64 of the payload as it came, before anything is done to it
+    nbytes          uint64 (n, channels)   length of the payload as it came
+    problem         bytes (n,)      why a frame is corrupt, failed or dropped
+    committed       uint64 (1,)     rows that are on disk: data first, then the row, then its status, then this
+    expected, announced (-1: not said), repeats, finished, end_status, counts (in the order of `status_names`), notes
+
+Columns are not compressed, so that a row is patched in place.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sinks.file.chunk_index import chunks
+from sinks.file.columns import Cell
+from sinks.file.swmr import SwmrFile
+from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
+from stream.ledger import States, Stored
+
+GROUP = "/entry/ledger"
+PENDING_ROWS = 1024
+PROBLEM_BYTES = 80
+NOTES_BYTES = 4096
+CHUNK_ROWS = 1024
+MOST_NUMBERED = 1_000_000
+"""Rows that get their frame_number at a time: a detector may announce 10^9 images, and stop after a few."""
+HAS_DATA = np.array([status.has_data for status in FrameStatus])
+PER_CHANNEL = ("checksum", "nbytes")
+
+COLUMNS: Mapping[str, tuple[str, Any, str]] = {
+    "frame_number": ("u8", 0, ""),
+    "detector_time": ("f8", np.nan, "s"),
+    "received_time": ("f8", np.nan, "s"),
+    "on_disk_time": ("f8", np.nan, "s"),
+    "checksum": ("u8", 0, ""),
+    "nbytes": ("u8", 0, "bytes"),
+    "problem": (f"S{PROBLEM_BYTES}", b"", ""),
+    "status": ("u1", 0, ""),
+}
+"""name -> (dtype, fill, unit); `status` last, because it says that the others are there."""
+
+
+class LedgerTable:
+    """The ledger of one file, being written. `add` costs no disk access; `commit` follows the flush of the data."""
+
+    def __init__(self, file: SwmrFile, channels: tuple[str, ...], *, reopened: bool = False) -> None:
+        self.channels = channels
+        self.repeats = 0
+        if not reopened:
+            _declare(file, channels)
+        group = file.layout[GROUP]
+        self._columns = {name: group[name] for name in COLUMNS}
+        self._cells = {name: Cell(group[name]) for name in ("committed", "expected", "announced", "repeats")}
+        self._end = {name: Cell(group[name]) for name in ("end_status", "notes", "finished")}
+        self._counts = group["counts"]
+        self._length: int = self._columns["status"].shape[0]
+        found = states_of(self._columns["status"])
+        self._known = len(found)
+        """No frame number from here on has a state; the rows may be many more, if that many were announced."""
+        self.states: States = np.zeros(max(CHUNK_ROWS, self._known), np.uint8)
+        self.states[: self._known] = found
+        self.repeats = int(self._cells["repeats"].get())
+        per_channel = (len(channels),)
+        layout = [(name, kind, per_channel if name in PER_CHANNEL else ()) for name, (kind, _, _) in COLUMNS.items()]
+        self._pending = np.zeros(PENDING_ROWS, layout)
+        self._held = 0
+        self._slots: dict[int, int] = {}
+        self._restated: dict[int, int] = {}
+
+    @property
+    def full(self) -> bool:
+        """True if the next `add` needs a `commit` first."""
+        return self._held == PENDING_ROWS or len(self._restated) >= PENDING_ROWS
+
+    @property
+    def pending(self) -> bool:
+        """True if something waits for `commit`."""
+        return bool(self._held or self._restated)
+
+    @property
+    def stored(self) -> Stored:
+        """What the file holds, for the pipeline that goes on with it."""
+        return Stored(self.states[: self._known].copy())
+
+    def with_data(self) -> Array:
+        """The frame numbers whose data should be in the file, ascending."""
+        return np.flatnonzero(HAS_DATA[self.states[: self._known]])
+
+    def expected(self, end: ScanEnd) -> int:
+        """How many frame numbers the scan has, now that it is over."""
+        return max(end.expected, end.announced or 0, self._length)
+
+    def status(self, index: int) -> FrameStatus:
+        """The status of a frame number as this file has it, rows waiting for `commit` included."""
+        return FrameStatus(int(self.states[index])) if index < len(self.states) else FrameStatus.MISSING
+
+    def add(self, frame: Frame) -> None:
+        """Take down one frame. A DUPLICATE without payloads changes the status of its row only."""
+        index = frame.index
+        if frame.status is FrameStatus.DUPLICATE and not frame.payloads:
+            self.repeats += 1
+            if self.status(index).has_data:
+                self.states[index] = frame.status
+                if (slot := self._slots.get(index)) is not None:
+                    self._pending["status"][slot] = frame.status
+                else:
+                    self._restated[index] = frame.status
+            return
+        slot = self._slots.setdefault(index, self._held)
+        if slot == self._held:
+            self._held += 1
+        first, size = [0] * len(self.channels), [0] * len(self.channels)
+        for position, channel in enumerate(self.channels):
+            if (payload := frame.payloads.get(channel)) is not None:
+                first[position], size[position] = frame.checksums.get(channel, 0), payload.nbytes
+        self._pending[slot] = (
+            index,
+            frame.detector_time,
+            frame.received,
+            np.nan,
+            first,
+            size,
+            frame.problem.encode("utf-8", "replace")[:PROBLEM_BYTES],
+            frame.status,
+        )
+        self._reserve(index + 1)
+        self._known = max(self._known, index + 1)
+        self.states[index] = frame.status
+
+    def commit(self, now: float) -> None:
+        """Write what was added since the last time. The data of these frames must have been flushed before.
+
+        now: Unix time, seconds, taken down as `on_disk_time`.
+        """
+        if not self.pending:
+            return
+        rows = self._pending[: self._held]
+        rows = rows[np.argsort(rows["frame_number"], kind="stable")]
+        rows["on_disk_time"] = now
+        if self._held:
+            self._extend(int(rows["frame_number"][-1]) + 1)
+        breaks = np.flatnonzero(np.diff(rows["frame_number"].astype(np.int64)) != 1) + 1
+        blocks = [block for block in np.split(rows, breaks) if len(block)]
+        for name, column in self._columns.items():
+            if name == "status":
+                _flush(self._columns, but="status")
+            for block in blocks:
+                if name != "problem" or np.any(block[name] != b""):
+                    first = int(block["frame_number"][0])
+                    column[first : first + len(block)] = block[name]
+        for index, status in self._restated.items():
+            self._columns["status"][index] = status
+        self._columns["status"].id.flush()
+        self._cells["committed"].set(int(np.count_nonzero(self.states[: self._known])))
+        if self.repeats != int(self._cells["repeats"].get()):
+            self._cells["repeats"].set(self.repeats)
+        self._held = 0
+        self._slots.clear()
+        self._restated.clear()
+
+    def drop(self, indices: Array) -> None:
+        """Rows whose data are not in the file after all: they become MISSING, to be taken again."""
+        if not len(indices):
+            return
+        self.states[indices] = FrameStatus.MISSING
+        self._columns["status"][: self._known] = self.states[: self._known]
+
+    def announce(self, announced: int | None) -> None:
+        """What the detector says it will send."""
+        if announced is not None:
+            self._cells["announced"].set(announced)
+            self._cells["expected"].set(max(announced, self._length))
+
+    def reopen(self) -> None:
+        """The scan goes on: it is not finished any more."""
+        self._end["finished"].set(0)
+
+    def finish(self, end: ScanEnd, expected: int) -> dict[FrameStatus, int]:
+        """Reconcile and close the ledger: every number below `expected` has one state, the counts sum to it."""
+        found = np.bincount(self.states[: self._known], minlength=len(FrameStatus))
+        found[FrameStatus.MISSING] += expected - self._known
+        self._extend(expected)
+        notes = list(end.notes)
+        told = {status: count for status, count in end.counts.items() if count != found[status]}
+        if told:
+            text = ", ".join(f"{status.name.lower()} {count}" for status, count in told.items())
+            notes.append(f"the pipeline counted otherwise: {text}")
+        self._counts[:] = found
+        self._counts.id.flush()
+        self._cells["expected"].set(expected)
+        self._cells["repeats"].set(self.repeats)
+        self.announce(end.announced)
+        self._end["end_status"].set(end.status.value.encode())
+        self._end["notes"].set("\n".join(notes).encode("utf-8", "replace")[:NOTES_BYTES])
+        self._end["finished"].set(1)
+        return {status: int(found[status]) for status in FrameStatus}
+
+    def _extend(self, length: int) -> None:
+        if length <= self._length:
+            return
+        for column in self._columns.values():
+            column.id.set_extent((length, *column.shape[1:]))
+        last = min(length, self._length + MOST_NUMBERED)
+        self._columns["frame_number"][self._length : last] = np.arange(self._length, last, dtype=np.uint64)
+        _flush(self._columns)
+        self._length = length
+
+    def _reserve(self, size: int) -> None:
+        if size > len(self.states):
+            grown = np.zeros(max(size, 2 * len(self.states)), np.uint8)
+            grown[: len(self.states)] = self.states
+            self.states = grown
+
+
+def identity_of(scan: ScanStart) -> str:
+    """The scan's uid as an attribute can hold it: NUL and lone surrogates, which HDF5 refuses, are spelt out."""
+    return scan.uid.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+def states_of(status: Any) -> States:
+    """The states in a file up to the last one that is not MISSING, or some more."""
+    written = int(chunks(status).first.max(initial=-CHUNK_ROWS)) + CHUNK_ROWS
+    states: States = status[:written]
+    return states
+
+
+def _declare(file: SwmrFile, channels: tuple[str, ...]) -> None:
+    group = file.layout.require_group(GROUP)
+    group.attrs["NX_class"] = "NXcollection"
+    group.attrs["channels"] = list(channels)
+    group.attrs["status_names"] = [status.name.lower() for status in FrameStatus]
+    for name, (kind, fill, unit) in COLUMNS.items():
+        inner = (len(channels),) if name in PER_CHANNEL else ()
+        chunk = 64 if name == "problem" else CHUNK_ROWS
+        column = group.create_dataset(
+            name, shape=(0, *inner), maxshape=(None, *inner), chunks=(chunk, *inner), dtype=kind, fillvalue=fill
+        )
+        if unit:
+            column.attrs["units"] = unit
+    for name, value in (("committed", 0), ("expected", 0), ("announced", -1), ("repeats", 0)):
+        file.cell(f"{GROUP}/{name}", value, np.int64)
+    file.cell(f"{GROUP}/finished", 0, np.uint8)
+    file.cell(f"{GROUP}/end_status", b"", "S16")
+    file.cell(f"{GROUP}/notes", b"", f"S{NOTES_BYTES}")
+    group.create_dataset("counts", data=np.zeros(len(FrameStatus), np.uint64), chunks=(len(FrameStatus),))
+
+
+def _flush(columns: Mapping[str, Any], but: str = "") -> None:
+    for name, column in columns.items():
+        if name != but:
+            column.id.flush()

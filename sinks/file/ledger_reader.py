@@ -1,0 +1,57 @@
+"""Read the ledger of a file (see `sinks.file.ledger` for what is in it)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sinks.file.ledger import GROUP, states_of
+from stream.events import EndStatus, FrameStatus
+from stream.ledger import States, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What became of a scan, without the columns that only `check` needs.
+
+    states: uint8 (n,), the status of each frame number; those behind them, up to `length`, are MISSING. expected: 0
+    where it is not known yet.
+    """
+
+    states: States
+    length: int
+    channels: tuple[str, ...]
+    expected: int
+    announced: int | None
+    repeats: int
+    finished: bool
+    end_status: EndStatus | None
+    counts: Mapping[FrameStatus, int]
+    notes: str
+
+    @property
+    def stored(self) -> Stored:
+        """For the pipeline that goes on with this scan."""
+        return Stored(self.states)
+
+    @property
+    def complete(self) -> bool:
+        """True if the source said that the scan was over: nothing is to be added."""
+        return self.finished and self.end_status is EndStatus.COMPLETE
+
+
+def read(file: Any) -> Record:
+    """Read the ledger of an open h5py file. Raises KeyError if it has none."""
+    group = file[GROUP]
+    announced, end = int(group["announced"][0]), bytes(group["end_status"][0]).decode()
+    return Record(
+        states=states_of(group["status"]),
+        length=int(group["status"].shape[0]),
+        channels=tuple(str(name) for name in group.attrs["channels"]),
+        expected=int(group["expected"][0]),
+        announced=None if announced < 0 else announced,
+        repeats=int(group["repeats"][0]),
+        finished=bool(group["finished"][0]),
+        end_status=EndStatus(end) if end else None,
+        counts={status: int(group["counts"][status]) for status in FrameStatus},
+        notes=bytes(group["notes"][0]).decode("utf-8", "replace"),
+    )

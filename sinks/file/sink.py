@@ -1,0 +1,260 @@
+"""What every sink that writes one file per scan has in common: naming, resume, ledger, flush, trouble.
+
+A sink is a `FileSink` with a `Content`, which says what is in the file. The order is always: data, then the ledger's
+row, then its status; so a row with a status has its data, whenever the process is killed.
+"""
+
+import contextlib
+import ctypes
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from sinks.file import provenance, repair
+from sinks.file.advice import failing, reason
+from sinks.file.columns import FlushPolicy, Rows
+from sinks.file.full_disk import layout_bytes
+from sinks.file.ledger import GROUP, LedgerTable, identity_of
+from sinks.file.swmr import Moved, SwmrFile
+from sinks.file.target import FileOptions as FileOptions
+from sinks.file.target import choose, digest
+from stream.errors import SinkFailed
+from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
+from stream.ledger import Stored
+from stream.products import Product
+from stream.roles import Counters
+
+
+class Content(Protocol):
+    """What one kind of sink keeps of one scan. Everything may raise what h5py raises."""
+
+    def identity(self) -> Any:
+        """JSON-like: what must be the same for an earlier file of this scan to be gone on with."""
+        ...
+
+    def declare(self, file: SwmrFile) -> None:
+        """Lay out a new file; channels of the ledger are declared already."""
+        ...
+
+    @property
+    def settled(self) -> bool:
+        """True once the layout is complete; nothing can be declared after that, and readers may come."""
+        ...
+
+    def settle(self, frame: Frame | None) -> None:
+        """Called for each frame until `settled`: what was not known at the start; None: no frame will come."""
+        ...
+
+    def reopen(self, file: SwmrFile) -> None:
+        """Take up the datasets of a file that is there already."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """How many frame numbers have a row, filled or not."""
+        ...
+
+    def present(self, indices: Array) -> Array:
+        """bool (n,): the data of these frame numbers are in the file."""
+        ...
+
+    def write(self, frame: Frame) -> str:
+        """Take one frame; holes come too. Returns why it cannot be kept, else ""."""
+        ...
+
+    def flush(self) -> None:
+        """Make everything taken so far visible and safe."""
+        ...
+
+    def finish(self, end: ScanEnd, expected: int) -> None:
+        """Extend everything to `expected` frames, write what is known only now, and flush."""
+        ...
+
+
+class FileSink:
+    """A Sink: one file per scan. `configuration` is set by the runner before `start`: the provenance."""
+
+    def __init__(
+        self,
+        options: FileOptions,
+        content: Callable[[ScanStart, Sequence[Product]], Content],
+        *,
+        alignment_bytes: int = 1,
+    ) -> None:
+        self._alignment_bytes = alignment_bytes
+        self.options = options
+        self.configuration: Mapping[str, Any] | None = None
+        self.path: Path | None = None
+        """The file of the current or latest scan."""
+        self.counts: Mapping[FrameStatus, int] = {}
+        """The reconciled ledger of the latest scan."""
+        self._make = content
+        self._file: SwmrFile | None = None
+        self._policy = FlushPolicy(options.flush_frames, options.flush_ms)
+        self._content: Content
+        self._ledger: LedgerTable
+
+    @property
+    def writing(self) -> bool:
+        """True while a scan's file is open; False also for a scan that was complete already."""
+        return self._file is not None
+
+    @property
+    def at_risk(self) -> int:
+        """Number of frames that a kill would lose: taken, but not flushed yet."""
+        return self._policy.held
+
+    def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
+        """Open the scan's file, or go on with the one that an earlier run left unfinished. Raises SinkFailed."""
+        self._policy.done()
+        content = self._content = self._make(scan, products)
+        identity = digest(content.identity())
+        self.path, found = choose(self.options, scan, identity)
+        if found is not None and found.complete:
+            return Stored(found.states)
+        if found is not None:
+            return self._resume(scan)
+        room = layout_bytes(scan, products)
+        self._file = SwmrFile.create(self.path, layout_bytes=room, alignment_bytes=self._alignment_bytes)
+        try:
+            with failing(self.path, "create"):
+                self._ledger = LedgerTable(self._file, scan.channels)
+                self._file.layout[GROUP].attrs.update({"scan_uid": identity_of(scan), "layout": identity})
+                self._ledger.announce(scan.expected)
+                content.declare(self._file)
+                self._file.rows(provenance.RESUMED, (), "S40")
+                if content.settled:
+                    self._file.start(overwrite=self.options.if_exists == "overwrite")
+        except SinkFailed:
+            self._abandon()
+            raise
+        return None
+
+    def write(self, frame: Frame) -> None:
+        """Take one frame, at its own number; one that the file has already is not written twice. Raises SinkFailed."""
+        file = self._file
+        if file is None:
+            return
+        try:
+            if not file.started:
+                self._content.settle(frame)
+                if self._content.settled:
+                    file.start(overwrite=self.options.if_exists == "overwrite")
+            if self._ledger.full:
+                self._flush(file)
+            if not self._ledger.status(frame.index).has_data:
+                if problem := self._content.write(frame):
+                    frame = replace(frame, status=FrameStatus.CORRUPT, problem=problem)
+                self._ledger.add(frame)
+            elif frame.status is FrameStatus.DUPLICATE:
+                self._ledger.add(_bare(frame))
+            self._policy.add()
+            if self._policy.due():
+                self._flush(file)
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def tick(self, counters: Counters) -> None:
+        """Flush what is due. Raises SinkFailed."""
+        file = self._file
+        if file is not None and file.started and self._policy.due():
+            try:
+                self._flush(file)
+            except Exception as error:
+                raise self._failed(error) from error
+
+    def finish(self, end: ScanEnd) -> None:
+        """Reconcile the ledger, complete and close the file. Raises SinkFailed."""
+        file = self._file
+        if file is None:
+            return
+        try:
+            if not file.started:
+                self._content.settle(None)
+                file.start(overwrite=self.options.if_exists == "overwrite")
+            self._flush(file)
+            expected, length = self._ledger.expected(end), self._content.length
+            if length > expected:
+                note = f"a kill kept frames {expected} to {length - 1} from the ledger, and they did not come again"
+                end = replace(end, notes=(*end.notes, note))
+                expected = length
+            self._content.finish(end, expected)
+            self.counts = self._ledger.finish(end, expected)
+            file.check_place()
+            file.close()
+        except Exception as error:
+            raise self._failed(error) from error
+        self._file = None
+
+    def close(self) -> None:
+        """Close the file of a scan that did not finish, so that it can be gone on with."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            if file.started:
+                self._content.flush()
+                self._ledger.commit(time.time())
+            file.close()
+        except Exception as error:
+            self._file = file
+            raise self._failed(error) from error
+
+    def _flush(self, file: SwmrFile) -> None:
+        self._content.flush()
+        self._ledger.commit(time.time())
+        self._policy.done()
+        if file.started:
+            file.check_place()
+
+    def _resume(self, scan: ScanStart) -> Stored:
+        assert self.path is not None
+        repair.repair(self.path)
+        file = self._file = SwmrFile.reopen(self.path)
+        try:
+            with failing(self.path, "go on with"):
+                ledger = self._ledger = LedgerTable(file, scan.channels, reopened=True)
+                self._content.reopen(file)
+                resumed = Rows(file.layout[provenance.RESUMED])
+                held = ledger.with_data()
+                gone = held[~self._content.present(held)]
+                # nothing may be written before the file is SWMR again: a kill in between would leave it half-written
+                file.start()
+                ledger.drop(gone)
+                ledger.reopen()
+                ledger.announce(scan.expected)
+                resumed.put(resumed.length, provenance.now().encode())
+                resumed.flush()
+        except SinkFailed:
+            self._abandon()
+            raise
+        return ledger.stored
+
+    def _failed(self, error: Exception) -> SinkFailed:
+        """Leave the file as a kill would, repaired; whatever was flushed stays."""
+        if isinstance(error, Moved) and self._file is not None:
+            with contextlib.suppress(SinkFailed):
+                self._file.close()
+                self._file = None
+        self._abandon()
+        if isinstance(error, SinkFailed):
+            return error
+        return SinkFailed(f"cannot write {self.path}: {reason(error)}")
+
+    def _abandon(self) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        if not file.abandon():
+            # freeing what HDF5 could not close crashes the process, also at its exit: give it one reference too many
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object((file, self._content, getattr(self, "_ledger", None))))
+        # the cause is being reported already: what cannot be put right here is, at the next start
+        if file.started and self.path is not None and self.path.exists():
+            with contextlib.suppress(SinkFailed, OSError):
+                repair.repair(self.path, keep_copy=False)
+
+
+def _bare(frame: Frame) -> Frame:
+    return Frame(frame.scan, frame.index, {}, frame.received, status=FrameStatus.DUPLICATE)

@@ -1,0 +1,245 @@
+"""A growing HDF5 file that keeps the SWMR rules by itself, because HDF5 does not.
+
+After `swmr_mode = True` h5py lets a writer create datasets, groups, attributes and links; no live reader ever sees
+them and they are gone after a crash. So everything is declared first (`layout`), `start` checks it, and afterwards
+only rows are written and flushed. Each run-time value is a chunked dataset, never an attribute.
+"""
+
+import errno
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from sinks.file import detach, full_disk
+from sinks.file.advice import failing, reason
+from sinks.file.columns import Cell, Flat, Rows
+from sinks.file.locks import Lock
+from stream.errors import SinkFailed
+
+BITSHUFFLE: Mapping[str, Any] = MappingProxyType(dict(hdf5plugin.Bitshuffle(cname="lz4")))
+"""Keywords of `create_dataset` for bitshuffle-LZ4, HDF5 filter 32008."""
+
+CHUNK_CACHE_BYTES = 262_144
+"""Per dataset; a scan file has some twenty, and whole chunks pass the cache by."""
+
+COMPRESS_FROM_BYTES = 2048
+"""Rows at least this long become one compressed chunk each: written once, so that a flush leaves no garbage behind.
+Under SWMR HDF5 never gives back the space of a chunk that grew, and a half-filled compressed chunk grows with every
+flush. Shorter rows share an uncompressed chunk, which is patched in place."""
+
+
+def fill_of(dtype: np.dtype[Any]) -> Any:
+    """What a frame that never came reads as: NaN; the largest unsigned value, which is how detectors flag a bad
+    pixel; -1 for signed integers."""
+    if dtype.kind in "fc":
+        return np.array(np.nan, dtype)[()]
+    if dtype.kind == "u":
+        return np.array(np.iinfo(dtype).max, dtype)[()]
+    if dtype.kind == "i":
+        return np.array(-1, dtype)[()]
+    return np.zeros((), dtype)[()]
+
+
+class Moved(SinkFailed):
+    """The file is not where it was: it can still be written and closed, but nobody would find it."""
+
+
+class SwmrFile:
+    """One HDF5 file being written, SWMR-readable from `start` on. Used by one thread.
+
+    create: a new file under the temporary name `.<name>.new`; `start` moves it to `path`. So whatever has the final
+    name is complete in its layout and can be repaired after a kill. reopen: an existing file, closed properly.
+    """
+
+    def __init__(self, path: Path, file: Any, written_as: Path) -> None:
+        self.path = path
+        self.started = False
+        self._file = file
+        self._written_as = written_as
+        self._inode = 0
+        self._descriptor: int = file.id.get_vfd_handle()
+        self._opened = detach.identity(self._descriptor)
+        self._lock = Lock()
+
+    @classmethod
+    def create(cls, path: Path, *, layout_bytes: int = full_disk.LAYOUT_BYTES, alignment_bytes: int = 1) -> "SwmrFile":
+        """Begin a new file; nothing called `path` is touched before `start`. Raises SinkFailed.
+
+        layout_bytes: at most so much is written before `start`; there is room for it, or this fails.
+        """
+        temporary = path.with_name(f".{path.name}.new")
+        with failing(path, "create"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if temporary.exists() and temporary.stat().st_nlink > 1:
+                temporary.unlink()  # a writer was killed in `_rename`: this is also a finished layout's other name
+            try:
+                with open(temporary, "ab") as room:
+                    full_disk.take(room.fileno(), layout_bytes)
+                file = h5py.File(
+                    temporary,
+                    "w",
+                    libver="v110",
+                    rdcc_nbytes=CHUNK_CACHE_BYTES,
+                    alignment_threshold=max(4096, alignment_bytes),
+                    alignment_interval=alignment_bytes,
+                )
+                full_disk.take(file.id.get_vfd_handle(), layout_bytes)
+            except OSError as error:
+                if "unable to lock" not in str(error):
+                    temporary.unlink(missing_ok=True)
+                raise
+        return cls(path, file, temporary)
+
+    @classmethod
+    def reopen(cls, path: Path) -> "SwmrFile":
+        """Go on with an existing file; it must have been repaired if its writer was killed. Raises SinkFailed."""
+        with failing(path, "reopen"):
+            return cls(path, h5py.File(path, "r+", libver="v110", rdcc_nbytes=CHUNK_CACHE_BYTES), path)
+
+    @property
+    def layout(self) -> Any:
+        """The h5py.File, to declare groups, datasets, attributes and links in. Raises RuntimeError after `start`."""
+        if self.started:
+            raise RuntimeError(f"{self.path} is SWMR-readable: nothing can be declared any more, do it before `start`")
+        return self._file
+
+    def rows(
+        self,
+        path: str,
+        shape: tuple[int, ...],
+        dtype: Any,
+        *,
+        fill: Any = None,
+        attributes: Mapping[str, Any] = MappingProxyType({}),
+    ) -> "Rows":
+        """Declare a dataset (frames, *shape) that grows by frames; compressed, one chunk a row, if rows are long."""
+        dtype = np.dtype(dtype)
+        row_bytes = max(1, dtype.itemsize * math.prod(shape))
+        packed = row_bytes >= COMPRESS_FROM_BYTES
+        chunk = (1 if packed else max(1, 8192 // row_bytes), *shape)
+        dataset = self.layout.create_dataset(
+            path,
+            shape=(0, *shape),
+            maxshape=(None, *shape),
+            chunks=chunk,
+            dtype=dtype,
+            fillvalue=fill_of(dtype) if fill is None else fill,
+            **(BITSHUFFLE if packed else {}),
+        )
+        dataset.attrs.update(attributes)
+        return Rows(dataset)
+
+    def reopened_rows(self, path: str) -> "Rows":
+        """The Rows of a dataset that is there already."""
+        return Rows(self._file[path])
+
+    def flat(
+        self,
+        path: str,
+        dtype: Any,
+        *,
+        chunk: int = 16_384,
+        attributes: Mapping[str, Any] = MappingProxyType({}),
+    ) -> "Flat":
+        """Declare a one-dimensional compressed dataset that grows by any number of elements at a time."""
+        dataset = self.layout.create_dataset(
+            path, shape=(0,), maxshape=(None,), chunks=(chunk,), dtype=dtype, fillvalue=0, **BITSHUFFLE
+        )
+        dataset.attrs.update(attributes)
+        return Flat(dataset)
+
+    def reopened_flat(self, path: str, length: int | None = None) -> "Flat":
+        """The Flat of a dataset that is there already; what lies behind `length` is written over."""
+        return Flat(self._file[path], length)
+
+    def cell(self, path: str, value: Any, dtype: Any = None) -> "Cell":
+        """Declare one value that changes while the file grows: a chunked dataset (1,)."""
+        first = np.array([value], dtype=dtype)
+        return Cell(self.layout.create_dataset(path, data=first, chunks=(1,), maxshape=(1,)))
+
+    def reopened_cell(self, path: str) -> "Cell":
+        """The Cell of a dataset that is there already."""
+        return Cell(self._file[path])
+
+    def start(self, *, overwrite: bool = False) -> None:
+        """The layout is complete: check it, give the file its name, let readers in. Raises SinkFailed."""
+        with failing(self.path, "create"):
+            self._file.visititems(_check)
+            self._file.flush()
+            self._file.swmr_mode = True
+            if self._written_as != self.path:
+                _rename(self._written_as, self.path, overwrite)
+                self._written_as = self.path
+            self._inode = os.stat(self.path).st_ino
+            self.started = True
+            full_disk.give_back(self._descriptor)
+            self._lock.share(self.path)
+
+    def check_place(self) -> None:
+        """Raises Moved if the file was deleted or moved: writing on would go into a file that nobody finds."""
+        try:
+            inode = os.stat(self.path).st_ino
+        except OSError as error:
+            raise Moved(f"cannot write {self.path}: {reason(error)}") from error
+        if inode != self._inode:
+            raise Moved(f"cannot write {self.path}: someone replaced the file while it was being written")
+
+    def abandon(self) -> bool:
+        """After a failure: leave the file on disk as a kill would, and let HDF5 end its business with nothing.
+
+        False if HDF5 cannot close even so: the caller has to keep everything that belongs to this file alive.
+        """
+        self._lock.release()
+        detach.detach(self._descriptor, self._opened)
+        if not self.started and self._written_as != self.path:
+            self._written_as.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        except (OSError, RuntimeError, ValueError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the file; one that was never started is deleted. Raises SinkFailed if HDF5 cannot write its end."""
+        try:
+            with failing(self.path, "close"):
+                self._file.close()
+        finally:
+            self._lock.release()
+            if not self.started and self._written_as != self.path:
+                self._written_as.unlink(missing_ok=True)
+
+
+def _check(name: str, item: Any) -> None:
+    """Refuse what makes SWMR readers fail: vlen data, and contiguous datasets that were never written."""
+    if not isinstance(item, h5py.Dataset):
+        return
+    if h5py.check_vlen_dtype(item.dtype) is not None or (
+        (text := h5py.check_string_dtype(item.dtype)) is not None and text.length is None
+    ):
+        raise ValueError(f"/{name} has variable length: use fixed-length bytes in a file that grows")
+    if item.chunks is None and item.size and not item.id.get_storage_size() and not item.is_virtual:
+        raise ValueError(f"/{name} is contiguous and empty: write it before the start, or make it chunked")
+
+
+def _rename(source: Path, target: Path, overwrite: bool) -> None:
+    """Give a file its final name, without replacing another unless told."""
+    if not overwrite:
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            if target.exists():
+                raise FileExistsError(errno.EEXIST, "a file of this name was made meanwhile", str(target)) from None
+        else:
+            source.unlink()
+            return
+    os.replace(source, target)

@@ -1,0 +1,1 @@
+"""Sparse files: layout, writing, reading back, checking."""

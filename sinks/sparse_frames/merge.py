@@ -1,0 +1,103 @@
+"""Move the pixels of late frames into their places, once a scan is over.
+
+The pixels of all frames lie one after the other, so a late frame pushes its successors back. The file is written anew
+beside itself and replaced in one step: a kill in between leaves the old one, and the next start does it again.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from sinks.file.advice import failing
+from sinks.file.ledger import GROUP
+from sinks.sparse_frames.layout import ENTRY, FRAMES, LATE
+
+MOVED = ("index", "intensity")
+BLOCK = 1 << 22
+"""Elements copied at a time: 16 MB."""
+
+
+def merge_late(path: Path) -> int:
+    """Rewrite a closed file if frames came late. Returns how many. Raises SinkFailed."""
+    with failing(path, "move late frames into their places in"), h5py.File(path, "r") as file:
+        late = len(file[f"{LATE}/frame"]) if f"{LATE}/frame" in file else 0
+        if not late or not int(file[f"{GROUP}/finished"][0]):
+            return 0
+        aside = path.with_name(f".{path.name}.merged")
+        try:
+            with h5py.File(aside, "w", libver="v110") as target:
+                _copy(file, target)
+                _merge(file, target)
+            with aside.open("rb") as written:
+                os.fsync(written.fileno())
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+    return late
+
+
+def _copy(file: Any, target: Any) -> None:
+    """Everything but the pixels and their pointers; links stay links."""
+    target.attrs.update(file.attrs)
+    for name in file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            target[name] = file.get(name, getlink=True)
+    entry = target.create_group(ENTRY)
+    entry.attrs.update(file[ENTRY].attrs)
+    for name in file[ENTRY]:
+        path = f"{ENTRY}/{name}"
+        if path not in (FRAMES, LATE):
+            file.copy(path, entry, name)
+    for path in (FRAMES, LATE):
+        group = target.create_group(path)
+        group.attrs.update(file[path].attrs)
+        for name in file[path]:
+            if name in MOVED or path == LATE:
+                _empty(file[path][name], group)
+            elif name not in ("errors", "frame_ptr"):
+                file.copy(f"{path}/{name}", group, name)
+    target[f"{FRAMES}/errors"] = target[f"{FRAMES}/background_std"]
+
+
+def _empty(dataset: Any, group: Any) -> Any:
+    """A dataset like this one, without a row."""
+    created = dataset.id.get_create_plist()
+    space = h5py.h5s.create_simple((0,) * dataset.ndim, (h5py.h5s.UNLIMITED,) * dataset.ndim)
+    name = dataset.name.rsplit("/", 1)[1]
+    made = h5py.Dataset(h5py.h5d.create(group.id, name.encode(), dataset.id.get_type(), space, created))
+    made.attrs.update(dataset.attrs)
+    return made
+
+
+def _merge(file: Any, target: Any) -> None:
+    source, late = file[FRAMES], file[LATE]
+    pointer = source["frame_ptr"][:].astype(np.int64)
+    length = np.diff(pointer)
+    ends = late["end"][:].astype(np.int64)
+    begins = np.concatenate(([0], ends[:-1]))
+    taken: dict[int, tuple[int, int]] = {}
+    for number, frame in enumerate(late["frame"][:].astype(np.int64)):
+        if frame < len(length) and length[frame] == 0:
+            taken[int(frame)] = (int(begins[number]), int(ends[number]))
+    pieces: list[tuple[str, int, int]] = []
+    first = 0
+    for frame in sorted(taken):
+        pieces += [(FRAMES, int(pointer[first]), int(pointer[frame])), (LATE, *taken[frame])]
+        length[frame] = taken[frame][1] - taken[frame][0]
+        first = frame
+    pieces.append((FRAMES, int(pointer[first]), int(pointer[-1])))
+    for name in MOVED:
+        made = target[f"{FRAMES}/{name}"]
+        made.resize((sum(stop - start for _, start, stop in pieces),))
+        place = 0
+        for path, start, stop in pieces:
+            for begin in range(start, stop, BLOCK):
+                part = file[f"{path}/{name}"][begin : min(stop, begin + BLOCK)]
+                made[place : place + len(part)] = part
+                place += len(part)
+    moved = _empty(source["frame_ptr"], target[FRAMES])
+    moved.resize((len(pointer),))
+    moved[:] = np.concatenate(([0], np.cumsum(length)))

@@ -1,0 +1,1 @@
+"""Compressed payloads: sizes, headers, decoders."""

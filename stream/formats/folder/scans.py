@@ -1,0 +1,148 @@
+"""The two kinds of scan that a watched folder gives: a series of image files, and an HDF5 file that grows."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from stream.events import EndStatus, Event, Note, ScanEnd
+from stream.formats.folder.changes import Change
+from stream.formats.hdf5.growing import Growing
+from stream.formats.images.file import ImageFile
+from stream.formats.images.series import ImageScan
+from stream.formats.natural import stem, whole_number
+from stream.wire.limits import NUMBER_AHEAD
+
+
+def series_of(path: str, root: str, series: Literal["prefix", "folder"], pattern: str) -> tuple[str, int | None]:
+    """The series that an image belongs to (its path below the root without the number), and its number in it."""
+    folder = os.path.relpath(os.path.dirname(path), root)
+    name = stem(path)
+    found = re.search(pattern, name)
+    number = whole_number(found.group(1)) if found else None
+    if series == "folder":
+        return folder, number
+    rest = name[: found.start(1)] + name[found.end(1) :] if found and number is not None else ""
+    return os.path.normpath(os.path.join(folder, rest.rstrip("_-. ") or ".")), number
+
+
+class ImageSeries:
+    """A scan of image files, in whatever order they come.
+
+    mates: numbers of files of this series that are there but not whole yet; the lowest of them, or of the first file,
+    is frame 0 unless `first_number` says it.
+    session: what tells the scan apart from that of another process in which the same files have other numbers.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        part: int,
+        root: str,
+        files: int | None,
+        first_number: int | None,
+        mates: Sequence[int],
+        *,
+        session: str = "",
+    ) -> None:
+        name = os.path.basename(os.path.normpath(os.path.join(root, key)))
+        again = f"_{part}" if part > 1 else ""
+        self.key = key
+        self.uid = f"file:{os.path.join(root, key)}{again}{session}"
+        self.active = 0.0
+        self._files = files
+        self._origin = first_number
+        self._mates = mates
+        self._taken = 0
+        self._scan = ImageScan(self.uid, name + again, os.path.join(root, key), files)
+
+    @property
+    def whole(self) -> bool:
+        """True once all files that the scan was to have are there."""
+        return self._files is not None and self._taken >= self._files
+
+    def take(self, file: ImageFile, number: int | None, now: float) -> Iterator[Event]:
+        """The frames of a file, at the place of its number; a file without a number comes after the highest."""
+        self.active = now
+        if number is None:
+            place = (self._scan.highest + 1) // self._scan.frames_per_file
+        else:
+            if self._origin is None:
+                self._origin = min([number, *self._mates])
+            place = number - self._origin
+        if place < 0:
+            file.close()
+            yield Note(f"{file.path} comes before the first file of its scan: set `first_number` to {number}", self.uid)
+            return
+        if place > max((self._scan.highest + 1) // self._scan.frames_per_file, self._files or 0) + NUMBER_AHEAD:
+            file.close()
+            text = f"{file.path} has a number far beyond its scan: set aside, correct `pattern` or `first_number`"
+            yield Note(text, self.uid)
+            return
+        self._taken += 1
+        yield from self._scan.take(file, place)
+
+    def end(self, status: EndStatus) -> Iterator[Event]:
+        """The end of the scan."""
+        seen = self._scan.highest + 1
+        told = (self._files or 0) * self._scan.frames_per_file
+        yield ScanEnd(self.uid, status, announced=max(seen, told))
+
+
+class GrowingScan:
+    """A scan in an HDF5 file that is followed. old: the file has not changed for long when it is first seen."""
+
+    def __init__(self, growing: Growing, now: float, *, old: bool) -> None:
+        self.key = f"{growing.path}::{growing.name}"
+        self.uid = growing.start.uid
+        self.active = now
+        self._growing = growing
+        self._changed = now
+        self._looked = float("-inf")
+        self._dirty = True
+        self._old = old
+        self._state = growing.state()
+
+    def begin(self) -> Iterator[Event]:
+        """The start of the scan, and what was odd about it."""
+        yield self._growing.start
+        yield from self._growing.notes()
+
+    def owns(self, path: str) -> bool:
+        """True if frames of this scan are in that file."""
+        return os.path.realpath(path) in self._growing.sources
+
+    def noticed(self, change: Change, now: float) -> None:
+        """A file in the folder has changed: look again if it is ours, or may be a new data file of ours."""
+        if self.owns(change.path) or os.path.dirname(change.path) == os.path.dirname(self._growing.path):
+            self._dirty = True
+            self._changed = now
+
+    def advance(self, now: float, poll_s: float) -> Iterator[Event]:
+        """New frames, if a change was noticed or `poll_s` have passed since the last look."""
+        if not self._dirty and now - self._looked < poll_s:
+            return
+        self._dirty = False
+        self._looked = now
+        state = self._growing.state()
+        if state != self._state:
+            self._state = state
+            self._changed = now
+            self._old = False
+        for frame in self._growing.advance(finished=self._old or now - self._changed >= 2 * poll_s):
+            self.active = now
+            yield frame
+
+    def over(self, waited_for: bool, now: float, settle_s: float) -> bool:
+        """True if no more is to come: see the module `stream.watch`."""
+        quiet = now - self._changed >= settle_s
+        return self._growing.complete or self._old or (waited_for and quiet and self._growing.closed)
+
+    @property
+    def whole(self) -> bool:
+        """True if nothing is missing."""
+        return self._growing.complete
+
+    def end(self, status: EndStatus) -> Iterator[Event]:
+        """The end of the scan; its files are closed."""
+        yield self._growing.end(status)

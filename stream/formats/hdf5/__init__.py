@@ -1,0 +1,1 @@
+"""HDF5 files: which datasets are frames, and how to read them."""

@@ -1,0 +1,1 @@
+"""Image files: EDF, CBF, TIFF and what else fabio reads."""

@@ -1,0 +1,111 @@
+"""A series of image files as one scan: which frame number each file has, and its events."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from stream.errors import BadMessage
+from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.formats.hdf5.locate import ONE_CHANNEL
+from stream.formats.hdf5.nexus import some
+from stream.formats.images.file import Damaged, Image, ImageFile
+from stream.formats.images.header import describe
+
+
+class ImageScan:
+    """Turns image files into the frames of one scan. The first readable file decides on shape and data type."""
+
+    def __init__(self, uid: str, name: str, source: str, expected_files: int | None = None) -> None:
+        self.uid = uid
+        self.frames_per_file = 1
+        self.highest = -1
+        """The highest frame number given out so far."""
+        self._name = name
+        self._source = source
+        self._expected_files = expected_files
+        self._start: ScanStart | None = None
+
+    @property
+    def started(self) -> bool:
+        """True once a file has been readable."""
+        return self._start is not None
+
+    def take(self, file: ImageFile, place: int) -> Iterator[ScanStart | Frame]:
+        """The frames of the file with position `place` (from 0) in the series; the first also begins the scan."""
+        if self._start is None:
+            yield self._begin(file)
+        for image in file:
+            index = place * self.frames_per_file + image.place
+            problem = image.problem if isinstance(image, Damaged) else self._misfit(file.path, image)
+            if problem or isinstance(image, Damaged):
+                yield self._hole(index, problem)
+            else:
+                self.highest = max(self.highest, index)
+                payloads = {ONE_CHANNEL: image.payload()}
+                yield Frame(self.uid, index, payloads, received=time.time(), detector_time=image.time)
+
+    def damaged(self, place: int, problem: str) -> Iterator[Frame]:
+        """Holes where the frames of a file would be that cannot be read."""
+        for inside in range(self.frames_per_file):
+            yield self._hole(place * self.frames_per_file + inside, problem)
+
+    def _begin(self, file: ImageFile) -> ScanStart:
+        self.frames_per_file = file.frames
+        image = file.first
+        self._start = ScanStart(
+            uid=self.uid,
+            name=self._name,
+            shape=(image.pixels.shape[0], image.pixels.shape[1]),
+            dtype=image.pixels.dtype,
+            channels=(ONE_CHANNEL,),
+            expected=self._expected_files * file.frames if self._expected_files else None,
+            detector=describe(image.header),
+            received=time.time(),
+            source=self._source,
+        )
+        return self._start
+
+    def _misfit(self, path: str, image: Image) -> str:
+        assert self._start is not None
+        have, want = (image.pixels.shape, image.pixels.dtype), (self._start.shape, self._start.dtype)
+        if have == want:
+            return ""
+        return f"{path} has {have[0]} {have[1]}, but the scan began with {want[0]} {want[1]}"
+
+    def _hole(self, index: int, problem: str) -> Frame:
+        self.highest = max(self.highest, index)
+        return Frame(self.uid, index, {}, time.time(), status=FrameStatus.CORRUPT, problem=problem)
+
+
+def events(
+    uid: str, name: str, source: str, files: Iterable[tuple[int, str]], monitor: Sequence[float] | None = None
+) -> Iterator[Event]:
+    """A recorded series: `files` are (place in the series, path), in the order of the places.
+
+    Files that cannot be read are holes; if none can, there is no scan, only a note.
+    """
+    listed = list(files)
+    scan = ImageScan(uid, name, source, listed[-1][0] + 1 if listed else None)
+    damaged: list[tuple[int, str]] = []
+    for place, path in listed:
+        try:
+            file = ImageFile(path, part=True)
+        except BadMessage as error:
+            damaged.append((place, str(error)))
+        else:
+            for event in scan.take(file, place):
+                yield _with_monitor(event, monitor)
+        if scan.started:
+            for hole, problem in damaged:
+                yield from scan.damaged(hole, problem)
+            damaged.clear()
+    if scan.started:
+        yield ScanEnd(uid, announced=max(scan.highest + 1, (listed[-1][0] + 1) * scan.frames_per_file))
+    elif damaged:
+        yield Note(f"{source}: no image can be read: {some(problem for _, problem in damaged)}")
+
+
+def _with_monitor(event: ScanStart | Frame, monitor: Sequence[float] | None) -> ScanStart | Frame:
+    if monitor is None or isinstance(event, ScanStart) or event.index >= len(monitor):
+        return event
+    return replace(event, monitor=float(monitor[event.index]))

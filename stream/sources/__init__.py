@@ -1,0 +1,1 @@
+"""One module per source: the `type` of the section `stream`."""

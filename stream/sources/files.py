@@ -1,0 +1,230 @@
+"""Source `files`: recorded scans given by path, for `inbeam process`.
+
+Each HDF5 file (or each entry in it) is a scan; the image files of one folder are one scan together; a capture made by
+`inbeam capture` is handed to the `capture` source. They are read one after the other, in the source thread.
+"""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from stream import registry
+from stream.errors import BadMessage, ConfigError
+from stream.events import EndStatus, Event, Note, ScanEnd, ScanStart
+from stream.formats.hdf5 import scans as hdf5
+from stream.formats.images.file import frame_number, is_image
+from stream.formats.images.series import events as image_events
+from stream.formats.natural import check_pattern, natural, stem
+from stream.roles import Source
+from stream.wire.limits import NUMBER_AHEAD, NUMBER_MAX
+
+CAPTURES = (".cbor", ".cbors", ".cborseq", ".zip", ".capture")
+
+
+class Config(registry.Options):
+    """Options of the source `files`."""
+
+    type: Literal["files"] = "files"
+    files: tuple[str, ...] = Field(
+        min_length=1, description="Paths, folders or patterns (*.h5, scan_????.cbf); `file.h5::/entry/data/data` too"
+    )
+    dataset: str | None = Field(None, description="Path of the frames inside the HDF5 files; null: found by itself")
+    monitor: str | None = Field(
+        None,
+        description="Incident-beam reading per frame: HDF5 path in the file, or `other.h5::/path` beside it",
+    )
+    number: Literal["position", "name"] = Field(
+        "position", description="Frame number of an image file: its place in natural order, or the number in its name"
+    )
+    pattern: str | None = Field(
+        None, description="Regular expression whose first group is the number in a name; null: its last digits"
+    )
+    first_number: int | None = Field(None, description="Number in the name of frame 0; null: the lowest there is")
+    name: str | None = Field(None, description="Name of the scan; null: the stem of the file, or the folder's name")
+
+    _pattern = field_validator("pattern")(check_pattern)
+
+
+def create(config: Config) -> Source:
+    """The source. Raises ConfigError naming every file that is not there."""
+    return Files(config)
+
+
+class Files:
+    """Recorded scans, one after the other."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._closed = False
+        self._delegate: Source | None = None
+        self._paths = expand(config.files)
+
+    def events(self) -> Iterator[Event]:
+        """All scans of all files; a file that cannot be read is a Note, a frame that cannot be read a CORRUPT one."""
+        for group in _groups(self._paths):
+            open_scan: str | None = None
+            for event in self._group(group):
+                if self._closed and open_scan is not None:
+                    yield ScanEnd(open_scan, EndStatus.STOPPED)
+                if self._closed:
+                    return
+                if isinstance(event, ScanStart):
+                    open_scan = event.uid
+                elif isinstance(event, ScanEnd):
+                    open_scan = None
+                yield event
+            if open_scan is not None:
+                yield ScanEnd(open_scan, EndStatus.ABORTED, notes=(f"{group[0]} could not be read to its end",))
+
+    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
+        """Nothing to do: the same files give the same scans with the same uid."""
+
+    def close(self) -> None:
+        """Stop after the frame in hand."""
+        self._closed = True
+        if self._delegate is not None:
+            self._delegate.close()
+
+    def _group(self, paths: Sequence[str]) -> Iterator[Event]:
+        first = paths[0]
+        if len(paths) > 1 or is_image(first):
+            yield from self._images(paths)
+        elif is_capture(first):
+            yield from self._capture(first)
+        else:
+            yield from self._hdf5(first)
+
+    def _hdf5(self, path: str) -> Iterator[Event]:
+        config = self._config
+        try:
+            scans = hdf5.scans(path, config.dataset, config.monitor, config.name)
+        except BadMessage as error:
+            yield Note(str(error))
+            return
+        for scan in scans:
+            try:
+                yield from scan.events()
+            except BadMessage as error:
+                yield Note(str(error))
+
+    def _images(self, paths: Sequence[str]) -> Iterator[Event]:
+        config = self._config
+        folder = os.path.dirname(os.path.abspath(paths[0]))
+        placed = list(enumerate(paths))
+        if config.number == "name":
+            numbers: dict[int, str] = {}
+            for path in paths:
+                try:
+                    number = frame_number(path, config.pattern)
+                except BadMessage as error:
+                    yield Note(str(error))
+                    continue
+                if number in numbers:
+                    yield Note(f"{path} has the same number {number} as {numbers[number]}: left out, correct `pattern`")
+                else:
+                    numbers[number] = path
+            first = min(numbers, default=0) if config.first_number is None else config.first_number
+            placed = []
+            for number in sorted(number for number in numbers if number >= first):
+                place = number - first
+                if place >= NUMBER_MAX or (placed and place > placed[-1][0] + NUMBER_AHEAD):
+                    yield Note(f"{numbers[number]} has a number far beyond its scan: left out, correct `pattern`")
+                else:
+                    placed.append((place, numbers[number]))
+        monitor = None
+        if config.monitor:
+            try:
+                monitor = list(hdf5.read_monitor(os.path.join(folder, ""), config.monitor))
+            except BadMessage as error:
+                yield Note(str(error))
+        uid = f"file:{folder}" if len(paths) > 1 else f"file:{os.path.abspath(paths[0])}"
+        name = config.name or (os.path.basename(folder) if len(paths) > 1 else stem(paths[0]))
+        yield from image_events(uid, name, folder, placed, monitor)
+
+    def _capture(self, path: str) -> Iterator[Event]:
+        try:
+            module = registry.module("stream", "capture")
+        except (LookupError, ImportError) as error:
+            yield Note(f"{path} is a capture, but the source `capture` cannot be loaded: {error}")
+            return
+        field = next(name for name in ("file", "path", "files") if name in module.Config.model_fields)
+        value = [path] if field == "files" else path
+        delegate: Source = module.create(module.Config.model_validate({"type": "capture", field: value}))
+        self._delegate = delegate
+        yield from delegate.events()
+        self._delegate = None
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Patterns and folders to file names, in natural order within each. Raises ConfigError naming what is not there."""
+    found: list[str] = []
+    problems: list[tuple[str, str]] = []
+    for place, name in enumerate(names):
+        path, inside = hdf5.split(name)
+        path = os.path.expanduser(path)
+        if os.path.isdir(path):
+            matches = [os.path.join(path, entry.name) for entry in os.scandir(path) if entry.is_file()]
+            matches = [match for match in natural(matches) if not os.path.basename(match).startswith(".")]
+            matches = [match for match in matches if is_image(match) or is_capture(match) or hdf5.is_hdf5(match)]
+        elif os.path.exists(path):
+            matches = [path]
+        else:
+            matches = natural(glob.glob(path, recursive=True))
+        if not matches:
+            kind = "holds no HDF5 file, image or capture" if os.path.isdir(path) else "is not there"
+            problems.append((f"stream.files[{place}]", f"{path} {kind}: correct the path"))
+        found += [f"{match}::{inside}" if inside else match for match in matches]
+    if problems:
+        raise ConfigError(problems)
+    return _without_parts(list(dict.fromkeys(found)))
+
+
+def _without_parts(paths: list[str]) -> list[str]:
+    """Leave out the data files that a master among the paths links to: their frames come with the master."""
+    plain = [path for path in paths if "::" not in path and not is_image(path) and not is_capture(path)]
+    if len(plain) < 2:
+        return paths
+    parts: set[str] = set()
+    for path in plain:
+        try:
+            for scan in hdf5.scans(path):
+                sources = {part.path for segments in scan.located.channels.values() for part in segments}
+                parts |= {os.path.realpath(source) for source in (*sources, scan.located.file)} - {
+                    os.path.realpath(path)
+                }
+        except BadMessage:
+            continue
+    return [path for path in paths if os.path.realpath(path) not in parts]
+
+
+def _groups(paths: Sequence[str]) -> Iterator[list[str]]:
+    """The files of each scan (or file of scans): image files of one folder together, all others alone."""
+    folders: dict[str, list[str]] = {}
+    groups: list[list[str]] = []
+    for path in paths:
+        if not is_image(path):
+            groups.append([path])
+            continue
+        folder = os.path.dirname(os.path.abspath(path))
+        if folder not in folders:
+            groups.append(folders.setdefault(folder, []))
+        folders[folder].append(path)
+    yield from groups
+
+
+def is_capture(path: str) -> bool:
+    """True for a recording of messages: by its extension, or by a first byte that begins a CBOR array, map or tag."""
+    base = os.path.basename(path).lower().removesuffix(".gz")
+    if base.endswith(CAPTURES):
+        return True
+    if is_image(path) or "::" in path:
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except OSError:
+        return False
+    return bool(head) and head != hdf5.MAGIC and 0x80 <= head[0] <= 0xDB and not hdf5.is_hdf5(path)

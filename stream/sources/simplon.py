@@ -1,0 +1,19 @@
+"""Source `simplon`: a DECTRIS detector in SIMPLON stream v1 (`format: legacy`), port 9999."""
+
+from typing import Literal
+
+from stream.sources.dectris import SocketSource
+from stream.wire.simplon import Decoder
+from stream.wire.socket import SocketOptions
+
+
+class Config(SocketOptions):
+    """A DECTRIS detector in SIMPLON stream v1. Connect before it is armed: the header is sent once."""
+
+    type: Literal["simplon"]
+
+
+def create(config: Config) -> SocketSource:
+    """The source that a configuration asks for."""
+    decoder = Decoder(config.limits, monitor_key=config.monitor_key, source=f"simplon {config.endpoint}")
+    return SocketSource(config, decoder)

@@ -1,0 +1,281 @@
+"""Source `watch`: follows a folder and takes images as they are completed and HDF5 files as they grow.
+
+One scan is open at a time. A scan of image files is a series: the files of one folder that differ only by the number in
+their names (`series: prefix`), or all files of one folder (`series: folder`). It ends with its `scan_files`-th file,
+when a file of another series or folder (or an HDF5 file) is taken, or after `scan_idle_s` without a file. An HDF5 scan
+ends when all announced frames are there, when its SWMR writer has closed it, when its writer has closed it and another
+file waits, or after `scan_idle_s` without a frame. A file of a series that has ended is noted and set aside while
+another scan is open, and begins a further part (`name_2`) otherwise. Images wait while an HDF5 scan is open.
+"""
+
+import fnmatch
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from stream.errors import BadMessage, ConfigError, SourceLost
+from stream.events import EndStatus, Event, Note
+from stream.formats.folder.changes import Change, Folder
+from stream.formats.folder.ended import Ended
+from stream.formats.folder.incoming import Incoming
+from stream.formats.folder.names import is_hdf5_name, is_master, master_of
+from stream.formats.folder.scans import GrowingScan, ImageSeries, series_of
+from stream.formats.hdf5.growing import UNREADY, Growing
+from stream.formats.images.file import ImageFile, is_image
+from stream.formats.natural import LAST_NUMBER, check_pattern, natural_key
+from stream.registry import Options
+
+
+class Config(Options):
+    """Options of the source `watch`."""
+
+    type: Literal["watch"] = "watch"
+    folder: str = Field(description="Folder to follow, with all its sub-folders")
+    include: tuple[str, ...] = Field(
+        ("*",), description="Take only files whose name, or path below the folder, matches one of these patterns"
+    )
+    existing: bool = Field(True, description="Take the files that are there already")
+    events: Literal["auto", "native", "poll"] = Field(
+        "auto", description="How changes are noticed; auto: natively on local file systems, by polling on remote ones"
+    )
+    poll_s: float = Field(0.5, gt=0, description="Time between two looks when polling, and at a growing file, s")
+    settle_s: float = Field(
+        0.5,
+        gt=0,
+        description="An image counts as whole after this long without change if nobody saw it being closed, s",
+    )
+    give_up_s: float = Field(30.0, gt=0, description="Set a file aside that cannot be read and no longer changes, s")
+    scan_files: int | None = Field(None, ge=1, description="Image files of one scan; null: not known beforehand")
+    scan_idle_s: float | None = Field(
+        60.0, gt=0, description="End a scan after this long without a new frame, s; null: only when another begins"
+    )
+    series: Literal["prefix", "folder"] = Field(
+        "prefix", description="Images of one scan: those that differ in their number alone, or all of a folder"
+    )
+    pattern: str = Field(LAST_NUMBER, description="Regular expression whose first group is the number in a file name")
+    first_number: int | None = Field(
+        None, description="Number in the name of frame 0; null: the lowest there is when the scan begins"
+    )
+    dataset: str | None = Field(None, description="Path of the frames inside the HDF5 files; null: found by itself")
+
+    _pattern = field_validator("pattern")(check_pattern)
+
+
+def create(config: Config) -> "Watch":
+    """The source. Raises ConfigError if there is no such folder."""
+    if not os.path.isdir(os.path.expanduser(config.folder)):
+        raise ConfigError([("stream.folder", f"{config.folder} is not a folder: create it or correct the path")])
+    return Watch(config)
+
+
+class Watch:
+    """The state of one watched folder. `step` does the work and reads no clock, so that it can be tested as it is."""
+
+    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._clock = clock
+        self._root = os.path.abspath(os.path.expanduser(config.folder))
+        self._closed = False
+        self.folder = Folder(self._root, config.events, config.poll_s)
+        settle_s = config.settle_s * (4 if self.folder.native else 1)  # closing is seen natively: only a fallback there
+        self.incoming = Incoming(settle_s, config.give_up_s, config.poll_s, is_hdf5_name)
+        # Without the files that are there already a series begins at another number after every start.
+        self._session = "" if config.existing or config.first_number is not None else f"@{uuid.uuid4()}"
+        self._taken: set[str] = set()
+        self._parts: set[str] = set()
+        self._ended: dict[str, int] = {}
+        self._scan: ImageSeries | GrowingScan | None = None
+        self._queue: list[Growing] = []
+        self._ended_files = Ended()
+        self._looked_back = float("-inf")
+
+    def events(self) -> Iterator[Event]:
+        """Until `close`. Raises SourceLost when the folder is gone."""
+        try:
+            odd = self.folder.start()
+            if odd:
+                yield Note(odd)
+            yield from self.begin(self.folder.look(), self._clock())
+            while not self._closed:
+                yield from self.step(self.folder.wait(self._patience()), self._clock())
+            if self._scan is not None:
+                yield from self._end(EndStatus.STOPPED)
+        except OSError as error:
+            if os.path.isdir(self._root):
+                raise
+            self._scan = None
+            raise SourceLost(f"the watched folder {self._root} is gone ({error}): waiting for it") from error
+        finally:
+            self.folder.stop()
+            for growing in self._queue:
+                growing.release()
+
+    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
+        """Nothing to do: the same files give the same scan with the same uid."""
+
+    def close(self) -> None:
+        """End soon."""
+        self._closed = True
+        self.folder.wake()
+
+    def begin(self, changes: Sequence[Change], now: float) -> Iterator[Event]:
+        """What was in the folder at the start: files older than `settle_s` count as whole."""
+        if not self._config.existing:
+            self._taken.update(change.path for change in changes)
+            return
+        wall = time.time()
+        for change in changes:
+            if self._wanted(change.path) and change.path not in self._taken:
+                try:
+                    old = wall - os.stat(change.path).st_mtime >= self._config.settle_s
+                except OSError:
+                    continue
+                self.incoming.note(change, now, whole=old)
+        yield from self.step([], now)
+
+    def step(self, changes: Sequence[Change], now: float) -> Iterator[Event]:
+        """Take notice of changes, give what has become ready by `now` (seconds of any clock that only goes forward)."""
+        for change in changes:
+            if not self._wanted(change.path):
+                continue
+            if isinstance(self._scan, GrowingScan):
+                self._scan.noticed(change, now)
+            if change.path not in self._taken:
+                self.incoming.note(change, now)
+            elif change.kind != "gone" and is_hdf5_name(change.path):
+                yield from self._again(change.path)
+        if not self.folder.native and now - self._looked_back >= self._config.poll_s:
+            self._looked_back = now
+            for path in self._ended_files.changed():
+                yield from self._again(path)
+        current = self._scan.key if self._scan is not None else None
+        ready = self.incoming.ready(now)
+        for path in sorted(
+            ready, key=lambda path: (self._key(path) != current, not is_master(path), natural_key(path))
+        ):
+            if self._closed:
+                return
+            yield from self._hdf5(path, now) if is_hdf5_name(path) else self._image(path, now)
+        yield from self._follow(now)
+        for path, problem in self.incoming.given_up(now):
+            yield Note(f"set aside: {problem or path}", self._scan.uid if self._scan is not None else None)
+        idle_s = self._config.scan_idle_s
+        if self._scan is not None and idle_s is not None and now - self._scan.active >= idle_s:
+            yield from self._end(EndStatus.COMPLETE)
+
+    def _image(self, path: str, now: float) -> Iterator[Event]:
+        if isinstance(self._scan, GrowingScan) or self._queue:
+            return  # its turn comes when the HDF5 scan has ended
+        try:
+            file = ImageFile(path)
+        except BadMessage as error:
+            self.incoming.failed(path, str(error), now)
+            return
+        self.incoming.done(path)
+        self._taken.add(path)
+        key = self._key(path)
+        if self._scan is not None and self._scan.key != key:
+            if key in self._ended:
+                file.close()
+                yield Note(f"{path} belongs to a scan that has ended: set aside", self._scan.uid)
+                return
+            yield from self._end(EndStatus.COMPLETE)
+        if self._scan is None:
+            config = self._config
+            numbers = [series_of(other, self._root, config.series, config.pattern) for other in self.incoming.paths()]
+            mates = [number for other, number in numbers if other == key and number is not None]
+            part = self._ended.get(key, 0) + 1
+            self._scan = ImageSeries(
+                key, part, self._root, config.scan_files, config.first_number, mates, session=self._session
+            )
+        assert isinstance(self._scan, ImageSeries)
+        _, number = series_of(path, self._root, self._config.series, self._config.pattern)
+        yield from self._scan.take(file, number, now)
+        if self._scan.whole:
+            yield from self._end(EndStatus.COMPLETE)
+
+    def _hdf5(self, path: str, now: float) -> Iterator[Event]:
+        master = master_of(path)
+        known = os.path.realpath(path) in self._parts
+        if known or (master and os.path.exists(master)):
+            self.incoming.done(path)
+            self._taken.add(path)
+            if not known and master not in self._taken and master not in self.incoming:
+                self.incoming.note(Change("seen", master), now)
+            return
+        if master and self.incoming.age(path, now) < self._config.give_up_s:
+            return  # its master may still come
+        try:
+            growing = Growing(path, self._config.dataset)
+        except UNREADY as error:
+            self.incoming.failed(path, str(error), now)
+            return
+        self.incoming.done(path)
+        self._taken.add(path)
+        if growing.sources - {os.path.realpath(path)} & self._parts:
+            yield Note(f"{path} only links to frames that have been taken from their own files: left out")
+            return
+        self._parts |= growing.sources
+        self._queue.append(growing)
+        yield from self._follow(now)
+
+    def _again(self, path: str) -> Iterator[Event]:
+        """A file changes whose scan has ended: BLISS adds the next scan to the same file."""
+        if path not in self._ended_files or any(growing.path == path for growing in self._queue):
+            return
+        if isinstance(self._scan, GrowingScan) and self._scan.owns(path):
+            return
+        try:
+            growing = Growing(path, self._config.dataset, skip=self._ended_files.names(path))
+        except UNREADY:
+            if self._ended_files.lost_frames(path):
+                yield Note(f"{path} has grown after its scan had ended: raise `scan_idle_s`")
+            return
+        self._parts |= growing.sources
+        self._queue.append(growing)
+
+    def _follow(self, now: float) -> Iterator[Event]:
+        """Go on with the HDF5 scan in hand, and with the next one when it has ended."""
+        while not self._closed:
+            if isinstance(self._scan, GrowingScan):
+                yield from self._scan.advance(now, self._config.poll_s)
+                if not self._scan.over(bool(self._queue), now, self._config.settle_s):
+                    return
+                yield from self._end(EndStatus.COMPLETE)
+            if not self._queue:
+                return
+            if self._scan is not None:
+                yield from self._end(EndStatus.COMPLETE)
+            growing = self._queue.pop(0)
+            idle_s = self._config.scan_idle_s
+            old = idle_s is not None and time.time() - growing.state()[1] >= idle_s
+            self._scan = GrowingScan(growing, now, old=old)
+            yield from self._scan.begin()
+
+    def _end(self, status: EndStatus) -> Iterator[Event]:
+        assert self._scan is not None
+        scan, self._scan = self._scan, None
+        self._ended[scan.key] = self._ended.get(scan.key, 0) + 1
+        yield from scan.end(status)
+        if isinstance(scan, GrowingScan):
+            path, _, name = scan.key.partition("::")
+            self._ended_files.add(path, name, whole=scan.whole)
+
+    def _key(self, path: str) -> str:
+        return series_of(path, self._root, self._config.series, self._config.pattern)[0]
+
+    def _wanted(self, path: str) -> bool:
+        name = os.path.basename(path)
+        if name.startswith(".") or not (is_image(name) or is_hdf5_name(name)):
+            return False
+        inside = os.path.relpath(path, self._root)
+        return any(fnmatch.fnmatch(name, item) or fnmatch.fnmatch(inside, item) for item in self._config.include)
+
+    def _patience(self) -> float:
+        """How long to wait for a change before looking by ourselves, s."""
+        busy = len(self.incoming) or isinstance(self._scan, GrowingScan)
+        return min(self._config.settle_s, self._config.poll_s) / 2 if busy else 1.0
