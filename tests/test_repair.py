@@ -144,7 +144,7 @@ def test_a_file_that_was_cut_off_does_not_hold_up_the_next_scan(tmp_path: Path) 
         [
             sys.executable,
             "-c",
-            "import sys, pathlib, sinks.recover as r; print(r.find(pathlib.Path(sys.argv[1])))",
+            "import sys, pathlib, sinks.file.repair as r; print(r.find(pathlib.Path(sys.argv[1])))",
             path,
         ],
         capture_output=True,

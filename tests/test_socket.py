@@ -100,7 +100,7 @@ def frames(events: Sequence[Event]) -> list[int]:
 def test_a_scan_arrives_over_a_socket_in_either_protocol(detectors: Detectors) -> None:
     for create, messages in ((stream2, SCAN), (simplon, SCAN_V1)):
         socket, endpoint = detectors.bound()
-        name = create.__name__.removeprefix("stream.")
+        name = create.__name__.removeprefix("stream.sources.")
         source = create.create(create.Config(type=name, endpoint=endpoint))
         assert isinstance(source, Source)
         events = source.events()

@@ -1,8 +1,9 @@
 """`inbeam check FILE...`: verify files against their ledgers, one line each."""
 
 import argparse
-import importlib
 from pathlib import Path
+
+from sinks.check import check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 if every file is sound, else 1."""
-    check = importlib.import_module("sinks.check").check
     sound = True
     for path in args.files:
         verdict = check(path)

@@ -2,13 +2,13 @@
 
 import argparse
 import glob
-import importlib
 import os
 import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 
+from sinks.sparse_frames import densify as library
 from stream.errors import ConfigError, InbeamError
 
 
@@ -32,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: every file was restored; 1: one was not; 2 (ConfigError): wrong arguments."""
-    library = importlib.import_module("sinks.densify")
     if options.list:
         print(f"output formats: {', '.join(library.FORMATS)}")
         return 0

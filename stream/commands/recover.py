@@ -1,10 +1,10 @@
 """`inbeam recover FILE...`: repair files whose writer was killed, and say what they hold."""
 
 import argparse
-import importlib
 import sys
 from pathlib import Path
 
+from sinks.file.repair import recover
 from stream.errors import SinkFailed
 
 
@@ -15,7 +15,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 if every file can be used now, else 1."""
-    recover = importlib.import_module("sinks.recover").recover
     failed = False
     for path in args.files:
         try:
