@@ -116,10 +116,16 @@ def test_pixels_from_a_buffer_of_the_socket_are_taken_without_a_copy_of_ours(tmp
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (Payload(bslz4_compress(image(0))[:7], Encoding.BSLZ4, SHAPE, np.dtype("u2")), "only 7 bytes"),
+        (Payload(bslz4_compress(image(0))[:7], Encoding.BSLZ4, SHAPE, np.dtype("u2")), "7 bytes are too short"),
         (
             Payload(struct.pack(">QI", 2**60, 8192), Encoding.BSLZ4, SHAPE, np.dtype("u2")),
-            "decodes to 11529215046068",
+            "its header speaks of 11529215046068",
+        ),
+        (
+            Payload(
+                struct.pack(">QI", 6144, 12345) + bslz4_compress(image(0))[12:], Encoding.BSLZ4, SHAPE, np.dtype("u2")
+            ),
+            "block size 12345",
         ),
         (Payload(bytes(100), Encoding.RAW, SHAPE, np.dtype("u2")), "100 bytes instead of 6144"),
         (payload(np.zeros(SHAPE, "u4")), "type uint32, the scan has uint16"),

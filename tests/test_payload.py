@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stream import CorruptPayload, Encoding, Payload
 from stream.codec.native import bslz4_compress
-from stream.codec.payload import check, decode
+from stream.codec.payload import check, decode, with_header
 from stream.events import Array
 
 
@@ -75,6 +75,26 @@ def test_bare_lz4_bare_bitshuffle_and_raw_decode() -> None:
     assert decode(Payload(block, Encoding.LZ4_BLOCK, (1, 10), np.dtype("u1"))).tobytes() == literals
     raw = Payload(image.tobytes(), Encoding.RAW, image.shape, image.dtype)
     assert np.array_equal(decode(raw), image)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
+def test_bare_bytes_become_readable_by_a_header_before_them(dtype: str) -> None:
+    image = counts((37, 53), dtype)
+    packed = bslz4_compress(image)
+    headed = with_header(Payload(packed[12:], Encoding.BSLZ4_BARE, image.shape, image.dtype))
+    assert headed == Payload(packed, Encoding.BSLZ4, image.shape, image.dtype)
+    block = b"\x1f" + b"\x07" + b"\x01\x00" + b"\xff" + b"\x0c" + b"\x50" + bytes(5)
+    bare = Payload(block, Encoding.LZ4_BLOCK, (1, 292), np.dtype("u1"))
+    headed = with_header(bare)
+    assert headed is not None and headed.encoding is Encoding.LZ4_HDF5
+    check(headed)
+    assert np.array_equal(decode(headed), decode(bare)) and decode(bare)[0, 0] == 7
+
+
+def test_what_no_header_makes_readable_gets_none() -> None:
+    raw = Payload(bytes(16), Encoding.RAW, (2, 8), np.dtype("u1"))
+    as_long = Payload(bytes(16), Encoding.LZ4_BLOCK, (2, 8), np.dtype("u1"))
+    assert with_header(raw) is None and with_header(as_long) is None
 
 
 def test_big_endian_payloads_come_out_in_native_order() -> None:

@@ -184,7 +184,7 @@ def test_an_image_that_disagrees_with_its_scan_is_a_hole_with_a_reason() -> None
         "6 x 50 uint32": v1_image(1, "bs32-lz4<", image=pixels(1, dtype="uint32")),
         "50 x 6": v1_image(1, shape=list(SHAPE)),
         "its description says 7": v1_image(1, size=7),
-        "have 600 bytes": v1_image(1, shape=[50, 7]),
+        "speaks of 600 bytes instead of 700": v1_image(1, shape=[50, 7]),
         "no encoding": v1_image(1, encoding="bs16-lz4<", type=None),
         "planes": v1_image(1, shape=[50, 6, 2]),
         "2 parts": v1_image(1)[:2],

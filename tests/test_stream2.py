@@ -189,7 +189,7 @@ def test_an_image_that_disagrees_with_its_scan_is_a_hole_with_a_reason() -> None
     wrong = {
         "6 x 50 uint32": {"threshold_1": array(pixels(0, dtype="uint32"), "bslz4")},
         "5 x 50": {"threshold_1": array(pixels(0, (5, 50)), "bslz4")},
-        "need 600": {"threshold_1": cbor2.CBORTag(40, [[6, 50], cbor2.CBORTag(69, bytes(599))])},
+        "599 bytes instead of 600": {"threshold_1": cbor2.CBORTag(40, [[6, 50], cbor2.CBORTag(69, bytes(599))])},
         "not in the message": {"threshold_2": array(pixels(0), "bslz4")},
         "no map of channels": [],
         "unknown": {

@@ -1,6 +1,5 @@
 """A detector's encoded bytes as an HDF5 chunk: which filter reads them, and the few bytes that some of them lack."""
 
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ import hdf5plugin
 import numpy as np
 
 from sinks.file.swmr import BITSHUFFLE
-from stream.codec.payload import decode
+from stream.codec.payload import check_header, decode, with_header
 from stream.errors import CorruptPayload
 from stream.events import Buffer, Encoding, Payload
 
@@ -43,40 +42,14 @@ def frame_bytes(payload: Payload, declared: Encoding, shape: tuple[int, ...], dt
     """
     if payload.shape != shape:
         return f"is {payload.shape[0]} x {payload.shape[1]} pixels, the scan has {shape[0]} x {shape[1]}"
-    if payload.dtype == dtype:
-        if payload.encoding is Encoding.RAW:
-            wanted = shape[0] * shape[1] * dtype.itemsize
-            if payload.nbytes != wanted:
-                return f"has {payload.nbytes} bytes instead of {wanted}"
-            return Framed(payload.data, 0 if declared is Encoding.RAW else NO_FILTER)
-        if _family(payload.encoding) == _family(declared):
-            return _packed(payload)
-    return _unpacked(payload, dtype, declared)
-
-
-def _family(encoding: Encoding) -> int:
-    return 1 if encoding in BITSHUFFLED else 2 if encoding in LZ4 else 0
-
-
-def _packed(payload: Payload) -> Framed | str:
-    nbytes = payload.shape[0] * payload.shape[1] * payload.dtype.itemsize
-    if payload.encoding in (Encoding.BSLZ4, Encoding.LZ4_HDF5):
-        if payload.nbytes < 12:
-            return f"has only {payload.nbytes} bytes"
-        (claimed,) = struct.unpack_from(">Q", payload.data)
-        if claimed != nbytes:
-            return f"decodes to {claimed} bytes, not to the {nbytes} of its shape and type"
-        return Framed(payload.data, 0)
-    if payload.encoding is Encoding.BSLZ4_BARE:
-        return Framed(struct.pack(">QI", nbytes, _default_block_bytes(payload.dtype.itemsize)) + payload.data, 0)
-    if payload.nbytes == nbytes:
-        # HDF5's LZ4 filter takes a block as long as its content for a raw one
-        return _unpacked(payload, payload.dtype, payload.encoding)
-    return Framed(struct.pack(">QII", nbytes, nbytes, payload.nbytes) + payload.data, 0)
-
-
-def _unpacked(payload: Payload, dtype: np.dtype[Any], declared: Encoding) -> Framed | str:
     try:
+        if payload.dtype == dtype:
+            check_header(payload)
+            if payload.encoding is Encoding.RAW:
+                return Framed(payload.data, 0 if declared is Encoding.RAW else NO_FILTER)
+            headed = with_header(payload) if _family(payload.encoding) == _family(declared) else None
+            if headed is not None:
+                return Framed(headed.data, 0)
         image = decode(payload)
     except CorruptPayload as error:
         return str(error)
@@ -85,10 +58,8 @@ def _unpacked(payload: Payload, dtype: np.dtype[Any], declared: Encoding) -> Fra
     return Framed(np.ascontiguousarray(image, dtype).tobytes(), 0 if declared is Encoding.RAW else NO_FILTER)
 
 
-def _default_block_bytes(itemsize: int) -> int:
-    """bshuf_default_block_size of bitshuffle, in bytes: 8192, in elements a multiple of 8 and at least 128."""
-    elements: int = max(8192 // itemsize // 8 * 8, 128)
-    return elements * itemsize
+def _family(encoding: Encoding) -> int:
+    return 1 if encoding in BITSHUFFLED else 2 if encoding in LZ4 else 0
 
 
 def came_as(data: bytes, nbytes: int) -> Buffer | None:

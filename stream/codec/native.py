@@ -4,6 +4,7 @@ Every call releases the GIL (ctypes does) and writes into a buffer of ours; noth
 """
 
 import ctypes
+import struct
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from hdf5plugin import get_config
 from stream.events import Array, Buffer
 
 BLOCK_BYTES = 8192
+HEADER = struct.Struct(">QI")
+"""Before the blocks of bslz4 and of HDF5's LZ4: bytes of the decoded whole, bytes of one decoded block."""
 
 
 @cache
@@ -41,17 +44,16 @@ def lz4_block(source: Buffer, target: Array) -> int:
 
 
 def bslz4_compress(image: Array, *, block_bytes: int = BLOCK_BYTES) -> bytes:
-    """Pack an array as the detectors do: 12-byte header, bitshuffled LZ4 blocks, leftover elements raw."""
+    """Pack an array as the detectors do: header, bitshuffled LZ4 blocks, leftover elements raw."""
     image = np.ascontiguousarray(image)
     size, block = image.itemsize, block_bytes // image.itemsize
     bshuf = library("bshuf")
     bound, pack = bshuf.bshuf_compress_lz4_bound, bshuf.bshuf_compress_lz4
     bound.argtypes, bound.restype = [ctypes.c_size_t] * 3, ctypes.c_size_t
     pack.argtypes, pack.restype = [ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_size_t] * 3, ctypes.c_int64
-    out = np.empty(bound(image.size, size, block) + 12, np.uint8)
-    out[:8] = np.frombuffer(image.nbytes.to_bytes(8, "big"), np.uint8)
-    out[8:12] = np.frombuffer(block_bytes.to_bytes(4, "big"), np.uint8)
-    written = pack(image.ctypes.data, out.ctypes.data + 12, image.size, size, block)
+    out = np.empty(bound(image.size, size, block) + HEADER.size, np.uint8)
+    HEADER.pack_into(out.data, 0, image.nbytes, block_bytes)
+    written = pack(image.ctypes.data, out.ctypes.data + HEADER.size, image.size, size, block)
     if written < 0:
         raise ValueError(f"bitshuffle cannot pack {image.size} elements of {size} bytes: error {written}")
-    return out[: 12 + written].tobytes()
+    return out[: HEADER.size + written].tobytes()

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from stream.codec import blocks, native
+from stream.codec.native import HEADER
 from stream.errors import CorruptPayload
 from stream.events import Array, Encoding, Payload
 
@@ -21,28 +22,25 @@ def decode(payload: Payload, out: Array | None = None) -> Array:
 
     Raises CorruptPayload if the bytes do not decode to exactly shape and dtype. An error may leave `out` half written.
     """
+    block_bytes = check_header(payload)
     source = encoded(payload)
-    expected = math.prod(payload.shape) * payload.dtype.itemsize
     native_type = payload.dtype.newbyteorder("=")
     encoding = payload.encoding
     if encoding is Encoding.RAW:
-        if source.size != expected:
-            raise CorruptPayload(f"{source.size} bytes instead of {expected} for {_describe(payload)}")
         image = source.view(payload.dtype).reshape(payload.shape)
         if out is None:
             return np.array(image, native_type)
         out[...] = image
         return out
-    block_bytes = check_header(payload, expected)
     if out is None:
         out = np.empty(payload.shape, native_type)
     flat = out.reshape(-1).view(f"u{payload.dtype.itemsize}")
     if encoding is Encoding.LZ4_BLOCK:
-        code = blocks.OK if native.lz4_block(payload.data, flat.view(np.uint8)) == expected else blocks.BAD_BLOCK
+        code = blocks.OK if native.lz4_block(payload.data, flat.view(np.uint8)) == flat.nbytes else blocks.BAD_BLOCK
     elif encoding is Encoding.LZ4_HDF5:
-        code = blocks.decode_lz4_blocks(source[12:], block_bytes, flat.view(np.uint8))
+        code = blocks.decode_lz4_blocks(source[HEADER.size :], block_bytes, flat.view(np.uint8))
     else:
-        skip = 12 if encoding is Encoding.BSLZ4 else 0
+        skip = HEADER.size if encoding is Encoding.BSLZ4 else 0
         shuffled, plane = np.empty(block_bytes, np.uint8), np.empty(block_bytes, np.uint8)
         code = blocks.decode_bslz4(source[skip:], block_bytes, shuffled, plane, flat)
     if code != blocks.OK:
@@ -57,37 +55,35 @@ def check(payload: Payload) -> None:
 
     Raises CorruptPayload. Damage inside a block shows only when it is decoded.
     """
-    expected = math.prod(payload.shape) * payload.dtype.itemsize
-    if payload.encoding is Encoding.RAW:
-        if payload.nbytes != expected:
-            raise CorruptPayload(f"{payload.nbytes} bytes instead of {expected} for {_describe(payload)}")
+    block_bytes = check_header(payload)
+    if payload.encoding in (Encoding.RAW, Encoding.LZ4_BLOCK):
         return
-    block_bytes = check_header(payload, expected)
-    if payload.encoding is Encoding.LZ4_BLOCK:
-        return
-    source = encoded(payload)[0 if payload.encoding is Encoding.BSLZ4_BARE else 12 :]
-    eight = 8 * payload.dtype.itemsize if payload.encoding is not Encoding.LZ4_HDF5 else 1
-    if not blocks.lengths_add_up(source, expected, block_bytes, eight):
+    source = encoded(payload)[0 if payload.encoding is Encoding.BSLZ4_BARE else HEADER.size :]
+    granule = 1 if payload.encoding is Encoding.LZ4_HDF5 else 8 * payload.dtype.itemsize
+    if not blocks.lengths_add_up(source, decoded_bytes(payload), block_bytes, granule):
         raise CorruptPayload(complain(payload, blocks.TRUNCATED))
 
 
-def check_header(payload: Payload, expected: int) -> int:
-    """The block size in bytes of a compressed payload whose header is consistent with `expected` decoded bytes.
+def check_header(payload: Payload) -> int:
+    """The size of a decoded block in bytes, if what the payload says of its size fits shape and type.
 
-    Costs nothing next to decoding; keeps a lying header from making us allocate or read too much.
+    Costs nothing next to decoding; keeps a lying header from making us allocate or read too much. Without blocks
+    (RAW, LZ4_BLOCK) the whole image is one. Raises CorruptPayload.
     """
-    if payload.encoding is Encoding.LZ4_BLOCK:
+    expected, encoding = decoded_bytes(payload), payload.encoding
+    if encoding is Encoding.RAW and payload.nbytes != expected:
+        raise CorruptPayload(f"{payload.nbytes} bytes instead of {expected} for {_describe(payload)}")
+    if encoding is Encoding.RAW or encoding is Encoding.LZ4_BLOCK:
         return expected
     default = default_block_bytes(payload.dtype.itemsize)
-    if payload.encoding is Encoding.BSLZ4_BARE:
+    if encoding is Encoding.BSLZ4_BARE:
         return default
-    if payload.nbytes < 12:
-        raise CorruptPayload(f"{_describe(payload)}: {payload.nbytes} bytes are too short for the 12-byte header")
-    size = int.from_bytes(payload.data[:8], "big")
-    block = int.from_bytes(payload.data[8:12], "big")
+    if payload.nbytes < HEADER.size:
+        raise CorruptPayload(f"{payload.nbytes} bytes are too short for the header of {_describe(payload)}")
+    size, block = HEADER.unpack_from(payload.data)
     if size != expected:
-        raise CorruptPayload(f"{_describe(payload)}: its header speaks of {size} bytes, shape and type of {expected}")
-    if payload.encoding is Encoding.BSLZ4:
+        raise CorruptPayload(f"its header speaks of {size} bytes instead of {expected} for {_describe(payload)}")
+    if encoding is Encoding.BSLZ4:
         block = block or default
         if block % (8 * payload.dtype.itemsize) or block > LARGEST_BLOCK:
             raise CorruptPayload(
@@ -95,7 +91,31 @@ def check_header(payload: Payload, expected: int) -> int:
             )
     elif not 0 < block <= 0x7FFFFFFF:
         raise CorruptPayload(f"{_describe(payload)}: block size {block} is out of range")
-    return block
+    return int(block)
+
+
+def with_header(payload: Payload) -> Payload | None:
+    """The same compressed bytes as HDF5's filters and stream2 want them: a header is put before bare ones.
+
+    None where no header makes them readable: they are not compressed, or a bare LZ4 block is as long as its content,
+    which HDF5's LZ4 takes for a block that is stored raw.
+    """
+    encoding, expected = payload.encoding, decoded_bytes(payload)
+    if encoding in (Encoding.BSLZ4, Encoding.LZ4_HDF5):
+        return payload
+    if encoding is Encoding.BSLZ4_BARE:
+        header, encoding = HEADER.pack(expected, default_block_bytes(payload.dtype.itemsize)), Encoding.BSLZ4
+    elif encoding is Encoding.LZ4_BLOCK and payload.nbytes != expected:
+        header = HEADER.pack(expected, expected) + payload.nbytes.to_bytes(4, "big")
+        encoding = Encoding.LZ4_HDF5
+    else:
+        return None
+    return Payload(b"".join((header, payload.data)), encoding, payload.shape, payload.dtype)
+
+
+def decoded_bytes(payload: Payload) -> int:
+    """Bytes of the decoded image."""
+    return math.prod(payload.shape) * payload.dtype.itemsize
 
 
 def default_block_bytes(itemsize: int) -> int:

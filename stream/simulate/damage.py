@@ -3,14 +3,11 @@
 import random
 from collections.abc import Sequence
 
-from stream.codec.native import address
+from stream.codec.native import HEADER, address
 from stream.errors import BadMessage
 from stream.events import Buffer
 from stream.simulate.messages import unwrap
 from stream.wire import cbor
-
-HEADER_BYTES = 12
-"""Of bslz4 and HDF5-LZ4: u64 size, u32 block size; the length of the first block comes behind them."""
 
 
 def _pixels(parts: Sequence[Buffer]) -> tuple[int, int, int, str]:
@@ -41,11 +38,11 @@ def corrupted(parts: Sequence[Buffer]) -> Sequence[Buffer]:
     Uncompressed pixels have no structure to damage: they are cut short, as by `truncated`.
     """
     number, offset, length, kind = _pixels(parts)
-    if kind == "raw" or length < HEADER_BYTES + 4:
+    if kind == "raw" or length < HEADER.size + 4:
         return truncated(parts)
     damaged = bytearray(parts[number])
     if kind == "blocks":
-        damaged[offset + HEADER_BYTES : offset + HEADER_BYTES + 4] = b"\xff\xff\xff\xff"
+        damaged[offset + HEADER.size : offset + HEADER.size + 4] = b"\xff\xff\xff\xff"
     else:
         damaged[offset : offset + 3] = b"\x00\xff\xff"  # no literals, a match 65535 bytes back
     return _with(parts, number, bytes(damaged))
@@ -60,7 +57,7 @@ def truncated(parts: Sequence[Buffer]) -> Sequence[Buffer]:
 def flipped(parts: Sequence[Buffer], rng: random.Random) -> Sequence[Buffer]:
     """One bit of the pixels' bytes is turned over, behind their header."""
     number, offset, length, kind = _pixels(parts)
-    begin = min(HEADER_BYTES + 4 if kind == "blocks" else 0, length - 1)
+    begin = min(HEADER.size + 4 if kind == "blocks" else 0, length - 1)
     damaged = bytearray(parts[number])
     damaged[offset + rng.randrange(begin, length)] ^= 1 << rng.randrange(8)
     return _with(parts, number, bytes(damaged))

@@ -9,8 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from stream.codec.native import BLOCK_BYTES
-from stream.codec.payload import decode
+from stream.codec.payload import decode, with_header
 from stream.errors import InbeamError
 from stream.events import Detector, Encoding, Frame, Payload, ScanStart
 from stream.simulate.eiger import Simulated, flatfield, pixel_mask
@@ -113,11 +112,9 @@ def fitting(payload: Payload, allowed: Mapping[Encoding, str]) -> Payload:
     """
     if payload.encoding in allowed:
         return payload
-    if payload.encoding is Encoding.BSLZ4_BARE and Encoding.BSLZ4 in allowed:
-        rows, columns = payload.shape
-        size = rows * columns * payload.dtype.itemsize
-        data = b"".join((size.to_bytes(8, "big"), BLOCK_BYTES.to_bytes(4, "big"), payload.data))
-        return Payload(data, Encoding.BSLZ4, payload.shape, payload.dtype)
+    headed = with_header(payload)
+    if headed is not None and headed.encoding in allowed:
+        return headed
     image = decode(payload)
     return Payload(image.tobytes(), Encoding.RAW, payload.shape, image.dtype)
 

@@ -15,12 +15,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from stream.codec.payload import check_header
 from stream.errors import BadMessage, CorruptPayload
 from stream.events import Buffer, Encoding, EndStatus, Event, Payload, ScanStart
 from stream.wire import metadata, simplon_header
 from stream.wire.limits import DEFAULT, Limits
 from stream.wire.series import Announced, Series
-from stream.wire.typed import check_size
 
 Json: TypeAlias = dict[str, Any]
 
@@ -135,7 +135,8 @@ class Decoder:
             raise CorruptPayload(f"the image has {len(blob)} bytes, its description says {str(size)[:20]}")
         encoding, dtype = packing(about.get("encoding"), about.get("type"))
         payload = Payload(blob, encoding, shape(about.get("shape"), self._limits), dtype)
-        return check_size(payload)
+        check_header(payload)
+        return payload
 
     def _time(self, parts: Sequence[Buffer]) -> float:
         try:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from stream.codec import payload as codec
-from stream.errors import BadMessage, CorruptPayload
+from stream.errors import BadMessage
 from stream.events import Array, Buffer, Encoding, Payload
 from stream.wire.cbor import Tag, Value
 from stream.wire.limits import Limits
@@ -19,27 +19,6 @@ DTYPES: dict[int, np.dtype[Any]] = {tag: np.dtype(name) for tag, name in (UNSIGN
 ALGORITHMS = {"bslz4": Encoding.BSLZ4, "lz4": Encoding.LZ4_HDF5}
 
 
-def check_size(payload: Payload) -> Payload:
-    """The same payload, if the size that its bytes announce fits shape and dtype. Raises CorruptPayload."""
-    rows, columns = payload.shape
-    expected = rows * columns * payload.dtype.itemsize
-    if payload.encoding is Encoding.RAW:
-        found = payload.nbytes
-    elif payload.encoding in (Encoding.BSLZ4, Encoding.LZ4_HDF5):
-        if payload.nbytes < 12:
-            raise CorruptPayload(
-                f"{payload.nbytes} bytes are too few for the 12-byte header of {payload.encoding.value}"
-            )
-        found = int.from_bytes(payload.data[:8], "big")
-    else:
-        return payload
-    if found != expected:
-        raise CorruptPayload(
-            f"the pixels have {found} bytes, {rows} x {columns} pixels of {payload.dtype.name} need {expected}"
-        )
-    return payload
-
-
 def image(value: Value, limits: Limits) -> Payload:
     """The 2-D array of one channel, still packed. Raises BadMessage if it is none, or is larger than the limit."""
     (rows, columns), typed, column_major = _dimensions(value)
@@ -47,7 +26,8 @@ def image(value: Value, limits: Limits) -> Payload:
         raise BadMessage(f"an image of {rows} x {columns} pixels: allowed are 1 to {limits.pixels} pixels")
     dtype, packed = _typed(typed)
     encoding, data = _unpacked(packed, dtype)
-    found = check_size(Payload(data, encoding, (rows, columns), dtype))
+    found = Payload(data, encoding, (rows, columns), dtype)
+    codec.check_header(found)
     if not column_major:
         return found
     if encoding is not Encoding.RAW:
