@@ -18,9 +18,9 @@ from stream.codec.payload import decode
 from stream.errors import CorruptPayload
 from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.sources import capture
-from stream.sources.dectris import Decoder
 from stream.wire import simplon, stream2
 from stream.wire.capture import Reader, Recorded, Writer
+from stream.wire.decoder import SeriesDecoder
 from stream.wire.series import FAULT
 
 GOOD = 4
@@ -49,7 +49,7 @@ def good_frame(events: Iterable[Event], index: int = GOOD) -> Frame:
     return frames[0]
 
 
-def abuse(decoder: Decoder, case: Case) -> list[Event]:
+def abuse(decoder: SeriesDecoder, case: Case) -> list[Event]:
     """Feed a hostile message and decode whatever frame comes of it; no fault, no hang, no great allocation."""
     begin = time.monotonic()
     events = decoder.feed([memoryview(part) for part in case.parts], 0.0)

@@ -11,9 +11,9 @@ from pydantic import Field, field_validator
 from stream.errors import BadMessage, SourceLost
 from stream.events import EndStatus, Event, Note
 from stream.registry import Options
-from stream.sources.dectris import Decoder
 from stream.wire import simplon, stream2
 from stream.wire.capture import Protocol, Reader, protocol_of
+from stream.wire.decoder import SeriesDecoder
 from stream.wire.limits import megabytes
 
 
@@ -52,7 +52,7 @@ class CaptureSource:
         """See `stream.roles.Source`. A scan without its end message ends as ABORTED, or STOPPED after `close`."""
         config = self._config
         reader = Reader(config.file, megabytes(config.max_message_mb))
-        decoder: Decoder | None = None
+        decoder: SeriesDecoder | None = None
         try:
             for item in reader:
                 if self._closed.is_set():
@@ -81,7 +81,7 @@ class CaptureSource:
         """See `stream.roles.Source`."""
         self._closed.set()
 
-    def _decoder(self, said: Protocol, parts: Sequence[memoryview]) -> Decoder | None:
+    def _decoder(self, said: Protocol, parts: Sequence[memoryview]) -> SeriesDecoder | None:
         config = self._config
         protocol = config.protocol if config.protocol != "auto" else said
         if protocol == "unknown":

@@ -2,39 +2,18 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
-from stream.events import EndStatus, Event, Note, ScanStart
+from stream.events import EndStatus, Event, Note
+from stream.wire.decoder import SeriesDecoder
 from stream.wire.socket import Message, Receiver, SocketOptions
 
 log = logging.getLogger("inbeam.stream")
 
 
-class Decoder(Protocol):
-    """What stream.wire.simplon.Decoder and stream.wire.stream2.Decoder have in common."""
-
-    @property
-    def scan(self) -> ScanStart | None:
-        """The scan that is open."""
-        ...
-
-    def feed(self, parts: Sequence[memoryview], received: float) -> list[Event]:
-        """The events of one message."""
-        ...
-
-    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> list[Event]:
-        """Open a scan of an earlier process again."""
-        ...
-
-    def finish(self, status: EndStatus) -> list[Event]:
-        """End the open scan."""
-        ...
-
-
 class SocketSource:
-    """The source of both DECTRIS protocols: messages from a Receiver through a Decoder."""
+    """The source of both DECTRIS protocols: messages from a Receiver through a decoder."""
 
-    def __init__(self, options: SocketOptions, decoder: Decoder) -> None:
+    def __init__(self, options: SocketOptions, decoder: SeriesDecoder) -> None:
         self.receiver = Receiver(options)
         self._decoder = decoder
         self._restored: list[Event] = []

@@ -17,10 +17,11 @@ import numpy as np
 
 from stream.codec.payload import check_header
 from stream.errors import BadMessage, CorruptPayload
-from stream.events import Buffer, Encoding, EndStatus, Event, Payload, ScanStart
+from stream.events import Buffer, Encoding, Event, Payload, ScanStart
 from stream.wire import metadata, simplon_header
-from stream.wire.limits import DEFAULT, Limits
-from stream.wire.series import Announced, Series
+from stream.wire.decoder import SeriesDecoder
+from stream.wire.limits import Limits
+from stream.wire.series import Announced
 
 Json: TypeAlias = dict[str, Any]
 
@@ -30,45 +31,10 @@ TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
 GRAMMAR = re.compile(r"(?:bs(8|16|32))?-?(lz4)?([<>])?")
 
 
-class Decoder:
-    """Messages in, events out; one per source. Never raises, whatever the bytes are: see `feed`.
+class Decoder(SeriesDecoder):
+    """Messages of stream v1 in, events out."""
 
-    monitor_key: dotted path of the incident-beam reading in an image's user data.
-    identity: see `stream.wire.series.Series`.
-    """
-
-    def __init__(
-        self,
-        limits: Limits = DEFAULT,
-        *,
-        monitor_key: str | None = None,
-        source: str = "simplon",
-        identity: str | None = None,
-    ) -> None:
-        self._limits = limits
-        self._monitor = tuple(monitor_key.split(".")) if monitor_key else ()
-        self._series = Series(source, identity)
-        self._believed: ScanStart | None = None
-
-    @property
-    def scan(self) -> ScanStart | None:
-        """The scan that is open."""
-        return self._series.open
-
-    def feed(self, parts: Sequence[Buffer], received: float) -> list[Event]:
-        """The events of one message that arrived at the Unix time `received`, s. Payloads are views into `parts`.
-
-        A message that cannot be read gives a Note, or a CORRUPT Frame if its number is known.
-        """
-        return self._series.guarded(self._read, parts, received)
-
-    def restore(self, uid: str, header: Sequence[Sequence[Buffer]]) -> list[Event]:
-        """Open scan `uid` again from the messages that began it: its ScanStart, or a Note if they cannot be read."""
-        return self._series.restored(self.feed, uid, header)
-
-    def finish(self, status: EndStatus) -> list[Event]:
-        """End the open scan, if there is one."""
-        return self._series.finish(status)
+    _believed: ScanStart | None = None
 
     def _read(self, parts: Sequence[Buffer], received: float) -> list[Event]:
         if not 0 < len(parts) <= self._limits.parts:

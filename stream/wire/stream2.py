@@ -11,11 +11,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from stream.errors import BadMessage
-from stream.events import Array, Buffer, Detector, EndStatus, Event, Payload, ScanStart
+from stream.events import Array, Buffer, Detector, Event, Payload
 from stream.wire import cbor, metadata, typed
 from stream.wire.cbor import Tag
-from stream.wire.limits import DEFAULT, NUMBER_MAX, Limits
-from stream.wire.series import SAFE_CHANNEL, Announced, Series
+from stream.wire.decoder import SeriesDecoder
+from stream.wire.limits import NUMBER_MAX, Limits
+from stream.wire.series import SAFE_CHANNEL, Announced
 
 Map: TypeAlias = dict[Any, Any]
 
@@ -31,44 +32,8 @@ MAPPED = frozenset(
 """Keys that have a place of their own in `Detector`; all others go to its metadata."""
 
 
-class Decoder:
-    """Messages in, events out; one per source. Never raises, whatever the bytes are: see `feed`.
-
-    monitor_key: dotted path of the incident-beam reading in an image's user data.
-    identity: see `stream.wire.series.Series`.
-    """
-
-    def __init__(
-        self,
-        limits: Limits = DEFAULT,
-        *,
-        monitor_key: str | None = None,
-        source: str = "stream2",
-        identity: str | None = None,
-    ) -> None:
-        self._limits = limits
-        self._monitor = tuple(monitor_key.split(".")) if monitor_key else ()
-        self._series = Series(source, identity)
-
-    @property
-    def scan(self) -> ScanStart | None:
-        """The scan that is open."""
-        return self._series.open
-
-    def feed(self, parts: Sequence[Buffer], received: float) -> list[Event]:
-        """The events of one message that arrived at the Unix time `received`, s. Payloads are views into `parts`.
-
-        A message that cannot be read gives a Note, or a CORRUPT Frame if its number is known.
-        """
-        return self._series.guarded(self._read, parts, received)
-
-    def restore(self, uid: str, header: Sequence[Sequence[Buffer]]) -> list[Event]:
-        """Open scan `uid` again from the messages that began it: its ScanStart, or a Note if they cannot be read."""
-        return self._series.restored(self.feed, uid, header)
-
-    def finish(self, status: EndStatus) -> list[Event]:
-        """End the open scan, if there is one."""
-        return self._series.finish(status)
+class Decoder(SeriesDecoder):
+    """Messages of stream2 in, events out."""
 
     def _read(self, parts: Sequence[Buffer], received: float) -> list[Event]:
         if len(parts) != 1:
