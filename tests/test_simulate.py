@@ -181,6 +181,35 @@ def test_simplon_messages_have_the_parts_and_keys_of_a_recorded_series(shared: P
         assert json.loads(sent[3]).keys() == json.loads(times).keys() and real
 
 
+def test_the_distance_has_the_sign_that_real_detectors_give_it() -> None:
+    # headers of an EIGER2 16M: stream2 in 2023, SIMPLON v1 in 2021
+    real = {"beam": (2049.3840906675064, 2163.621048575148), "pixel": 7.5e-05, "distance": 0.23715919962215962}
+    detector = replace(
+        scan_of(eiger.small(), expected=1).detector,
+        beam_center_x_px=real["beam"][0],
+        beam_center_y_px=real["beam"][1],
+        distance_m=real["distance"],
+    )
+    scan = replace(scan_of(eiger.small(), expected=1), detector=detector)
+    start = cbor2.loads(encoder("stream2", scan).start().parts[0])
+    assert start["detector_translation"] == pytest.approx(
+        [0.15370380680006296, 0.1622715786431361, -0.23715919962215962]
+    )
+    config = json.loads(encoder("simplon", scan).start().parts[1])
+    assert config["detector_distance"] == real["distance"]
+    assert config["detector_translation"] == [0.0, 0.0, -real["distance"]]
+
+
+def test_less_detail_in_the_header_does_not_change_what_the_detector_has_corrected() -> None:
+    scan = scan_of(eiger.small(), expected=3)
+    full, basic = (
+        cbor2.loads(encoder("stream2", scan, header_detail=detail).start().parts[0])  # type: ignore[arg-type]
+        for detail in ("all", "basic")
+    )
+    tables = {"flatfield", "pixel_mask", "countrate_correction_lookup_table"}
+    assert {key: value for key, value in full.items() if key not in tables} == basic
+
+
 def dumped(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 

@@ -119,6 +119,14 @@ def test_the_detector_is_filled_completely() -> None:
     assert "pixel_mask" not in detector.metadata and "beam_center_x" not in detector.metadata
 
 
+def test_the_distance_is_the_third_translation_of_a_real_header_which_is_negative() -> None:
+    real = [0.15370380680006296, 0.1622715786431361, -0.23715919962215962]  # an EIGER2 16M, E-32-0117
+    assert start_of(stream2_start(detector_translation=real)).detector.distance_m == 0.23715919962215962
+    assert start_of(stream2_start(detector_translation=[0.0, 0.0, 0.25])).detector.distance_m == 0.25
+    for nobody_has_set_it in ([0.0, 0.0, 0.0], [0.1, 0.1], "far", [0.0, 0.0, math.nan], [0.0, 0.0, "far"], None):
+        assert start_of(stream2_start(detector_translation=nobody_has_set_it)).detector.distance_m is None
+
+
 def test_a_basic_header_has_neither_mask_nor_flat_field() -> None:
     start = start_of(stream2_start(pixel_mask=None, flatfield=None))
     assert (start.detector.pixel_mask, start.detector.flatfield) == ({}, {})

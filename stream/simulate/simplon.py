@@ -84,7 +84,7 @@ class SimplonEncoder:
             "detector_distance": detector.distance_m,
             "detector_number": detector.serial_number,
             "detector_readout_time": 1e-7,
-            "detector_translation": None if detector.distance_m is None else [0.0, 0.0, detector.distance_m],
+            "detector_translation": None if detector.distance_m is None else [0.0, 0.0, -detector.distance_m],
             "eiger_fw_version": "inbeam",
             "element": "",
             "flatfield_correction_applied": detector.flatfield_applied,

@@ -9,7 +9,7 @@ import cbor2
 import numpy as np
 
 from stream.errors import InbeamError
-from stream.events import Array, Buffer, Encoding, Frame, Payload, ScanStart
+from stream.events import Array, Buffer, Detector, Encoding, Frame, Payload, ScanStart
 from stream.simulate.encode import ENDLESS, HeaderDetail, date_text, exposure, fitting
 from stream.simulate.messages import Message
 
@@ -85,13 +85,13 @@ class Stream2Encoder:
             "beam_center_y": detector.beam_center_y_px,
             "channels": list(scan.channels),
             "count_time": detector.count_time_s,
-            "countrate_correction_enabled": full,
+            "countrate_correction_enabled": True,
             "countrate_correction_lookup_table": (
                 cbor2.CBORTag(70, np.arange(65536, dtype="<u4").tobytes()) if full else None
             ),
             "detector_description": detector.description,
             "detector_serial_number": detector.serial_number,
-            "detector_translation": None if detector.distance_m is None else [0.0, 0.0, detector.distance_m],
+            "detector_translation": translation(detector),
             "flatfield": {name: array_item(flat) for name, flat in detector.flatfield.items()} if full else None,
             "flatfield_enabled": detector.flatfield_applied,
             "frame_time": detector.frame_time_s,
@@ -132,6 +132,18 @@ class Stream2Encoder:
     def end(self) -> Message:
         """The end message."""
         return Message("end", (self._end,))
+
+
+def translation(detector: Detector) -> list[float] | None:
+    """Where the sample lies as the detector sees it, m: the beam centre, and the distance with a minus sign.
+
+    As in the header of a real EIGER2 16M: centre (2049.384, 2163.621) pixels, translation (0.1537, 0.1623, -0.2372) m.
+    """
+    if detector.distance_m is None:
+        return None
+    x = (detector.beam_center_x_px or 0.0) * (detector.pixel_size_x_m or 0.0)
+    y = (detector.beam_center_y_px or 0.0) * (detector.pixel_size_y_m or 0.0)
+    return [x, y, -detector.distance_m]
 
 
 def _pair(key: str, value: Any) -> bytes:

@@ -144,7 +144,7 @@ def detector(message: Map, shape: tuple[int, int] | None, limits: Limits, proble
 
     room = [limits.table_bytes]
     translation = message.get("detector_translation")
-    distance = translation[2] if type(translation) is list and len(translation) == 3 else None
+    along_beam = metadata.number(translation[2]) if type(translation) is list and len(translation) == 3 else None
     thresholds = message.get("threshold_energy")
     energies = {
         key: energy
@@ -160,7 +160,7 @@ def detector(message: Map, shape: tuple[int, int] | None, limits: Limits, proble
         pixel_size_y_m=value("pixel_size_y", metadata.positive),
         beam_center_x_px=value("beam_center_x", metadata.number),
         beam_center_y_px=value("beam_center_y", metadata.number),
-        distance_m=metadata.positive(distance),
+        distance_m=None if along_beam is None else metadata.positive(abs(along_beam)),  # detectors say -0.237
         wavelength_angstrom=value("incident_wavelength", metadata.positive),
         energy_ev=value("incident_energy", metadata.positive),
         count_time_s=value("count_time", metadata.positive),
