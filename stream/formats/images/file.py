@@ -1,5 +1,6 @@
 """EDF, CBF, TIFF and the other image formats that fabio reads, also compressed, also with several frames in a file."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -21,18 +22,6 @@ SUFFIXES = frozenset(
     (".edf", ".cor", ".cbf", ".tif", ".tiff", ".mccd", ".mar2300", ".mar3450", ".img", ".sfrm", ".spe", ".pnm", ".pgm")
 )
 COMPRESSED = (".gz", ".bz2")
-NOT_AN_IMAGE = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    RuntimeError,
-    AssertionError,
-    EOFError,
-)
-"""What fabio's readers are seen to raise on files that are cut off or are something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +71,11 @@ class ImageFile:
         self.path = path
         try:
             self._opened = fabio.open(path)
+            self.frames = int(self._opened.nframes)
         except FileNotFoundError as error:
             raise BadMessage(f"{path} is not there") from error
-        except NOT_AN_IMAGE as error:
+        except Exception as error:  # fabio's readers raise whatever they please, also a bare Exception or zlib.error
             raise BadMessage(f"{path} is damaged, cut off or not an image: {_why(error)}") from error
-        self.frames = int(self._opened.nframes)
         first = self._frame(0)
         last = self._frame(self.frames - 1) if self.frames > 1 else first
         if part:
@@ -94,7 +83,7 @@ class ImageFile:
         else:
             good = first if isinstance(first, Image) and isinstance(last, Image) else None
         if good is None:
-            self._opened.close()
+            self.close()
             bad = first if isinstance(first, Damaged) else last
             raise BadMessage(bad.problem if isinstance(bad, Damaged) else f"{path} holds no frame")
         self.first: Image = good
@@ -106,26 +95,26 @@ class ImageFile:
             for place in range(self.frames):
                 yield self.first if place == self.first.place else self._frame(place)
         finally:
-            self._opened.close()
+            self.close()
 
     def close(self) -> None:
         """Close a file whose frames are not wanted."""
-        self._opened.close()
+        with contextlib.suppress(Exception):  # nothing that closing says of a file that was only read matters
+            self._opened.close()
 
     def _frame(self, place: int) -> "Image | Damaged":
-        path = self.path
         try:
             frame = self._opened.get_frame(place) if self.frames > 1 else self._opened
             pixels = frame.data
-        except NOT_AN_IMAGE as error:
-            return Damaged(place, f"{path} is damaged, cut off or not an image: {_why(error)}")
-        if pixels is None:
-            return Damaged(place, f"{path} is damaged, cut off or not an image: it has no pixels that can be read")
-        if pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "uif":
-            return Damaged(place, f"{path} holds no image of numbers in two dimensions")
-        if getattr(frame, "incomplete_data", False):  # EDF: fabio has filled it up with zeros
-            return Damaged(place, f"{path} is cut off: frame {place} has fewer pixels than its header says")
-        return Image(pixels, dict(frame.header), place)
+            if pixels is None:
+                raise BadMessage("it has no pixels that can be read")
+            if pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "uif":
+                return Damaged(place, f"{self.path} holds no image of numbers in two dimensions")
+            if getattr(frame, "incomplete_data", False):  # EDF: fabio has filled it up with zeros
+                return Damaged(place, f"{self.path} is cut off: frame {place} has fewer pixels than its header says")
+            return Image(pixels, dict(frame.header), place)
+        except Exception as error:
+            return Damaged(place, f"{self.path} is damaged, cut off or not an image: {_why(error)}")
 
 
 def _why(error: BaseException) -> str:

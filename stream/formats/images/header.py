@@ -4,6 +4,8 @@ Sources: PILATUS minimal header (DECTRIS, "PILATUS CBF Header Specification" 1.4
 (P. Boesecke, J. Appl. Cryst. 40 (2007) s423), and the keys that ESRF, LBNL and Diamond files in the wild carry.
 """
 
+import contextlib
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,6 +15,8 @@ from stream.events import Detector
 from stream.formats.hdf5.units import PER_UNIT
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+LONGEST_LINE = 1000
+"""Characters of a header line that are looked at: no real one is longer, and a long row of digits costs its square."""
 TIME_FORMATS = ("%a %b %d %H:%M:%S %Y", "%Y:%m:%d %H:%M:%S", "%Y-%b-%dT%H:%M:%S.%f", "%d/%m/%Y %H:%M:%S")
 STAMP = re.compile(r"\d{4}[-/]\w{2,3}[-/]\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?")
 
@@ -66,18 +70,19 @@ def time_of(header: Mapping[str, Any]) -> float:
     for text in texts:
         moment = _moment(text.strip())
         if moment is not None:
-            return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+            with contextlib.suppress(OverflowError, ValueError):  # a year that no clock of this machine reaches
+                return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
     return float("nan")
 
 
 def lines(header: Mapping[str, Any]) -> dict[str, str]:
     """The `# Key value` lines of a PILATUS header (CBF contents, EDF title, or TIFF keys): first word -> rest."""
-    words = {str(key): str(value) for key, value in header.items() if isinstance(value, str)}
+    words = {str(key): value[:LONGEST_LINE] for key, value in header.items() if isinstance(value, str)}
     if "Silicon" in words:
         words["sensor"] = f"Silicon {words['Silicon']}"
     for text in (header.get("_array_data.header_contents"), header.get("title"), header.get("imageDescription")):
         for line in str(text or "").splitlines():
-            line = line.strip().lstrip("#").strip()
+            line = line[:LONGEST_LINE].strip().lstrip("#").strip()
             if re.match(r"\w+ sensor, thickness", line):
                 words["sensor"] = line
             key, _, rest = line.partition(" ")
@@ -126,7 +131,8 @@ def _edf(header: Mapping[str, Any], keys: tuple[str, ...], unit: str = "") -> fl
 
 def _value(text: str) -> float | None:
     found = re.match(rf"\s*({NUMBER})", text)
-    return float(found.group(1)) if found else None
+    value = float(found.group(1)) if found else math.inf
+    return value if math.isfinite(value) else None
 
 
 def _plain(value: Any) -> Any:
