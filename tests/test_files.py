@@ -166,6 +166,26 @@ def test_every_scan_of_a_bliss_file_has_a_uid_of_its_own(shared: Path) -> None:
     assert [start.name for start in starts] == ["demoh5_dataset_1.1", "demoh5_dataset_2.1"]
 
 
+def test_a_scan_of_a_file_that_cannot_be_reached_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["1.1/measurement/cam"] = IMAGES
+        file["1.1"].attrs["NX_class"] = "NXentry"
+        file["2.1"] = h5py.ExternalLink("gone.h5", "/2.1")
+    found = events(tmp_path / "x.h5")
+    assert len(frames_of(found)) == 9
+    assert ["gone.h5" in text and text.startswith("left out") for text in texts_of(found)] == [True]
+
+
+def test_the_source_of_a_scan_that_is_linked_to_is_the_file_that_holds_it(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "inner.h5", "w") as file:
+        file["1.1/measurement/cam"] = IMAGES
+        file["1.1"].attrs["NX_class"] = "NXentry"
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["inner_1.1"] = h5py.ExternalLink("inner.h5", "/1.1")
+    start = events(tmp_path / "x.h5")[0]
+    assert (start.name, start.source) == ("x_inner_1.1", f"{tmp_path}/inner.h5::/1.1/measurement/cam")
+
+
 def test_a_capture_among_the_files_is_played_by_the_capture_source(shared: Path) -> None:
     found = events(shared / "streams/streaming-receiver/derived_dectris_stream2_plain.cborseq.gz")
     assert Counter(type(event).__name__ for event in found) == {"ScanStart": 1, "Frame": 10, "ScanEnd": 1}

@@ -373,8 +373,65 @@ def test_a_path_inside_the_file_chooses_the_frames(tmp_path: Path) -> None:
 
 def test_a_second_stack_in_a_file_is_named(shared: Path) -> None:
     with h5py.File(shared / "powder/i15_1_eiger2_cdte500k/i15-1-100614-fastcs_eiger_000001.h5") as file:
-        (located,) = locate(file)
+        (located,) = locate(file).scans
     assert located.path == "/data" and "also holds /data2, /data3" in located.notes[0]
+
+
+def bliss(path: Path, **detectors: np.ndarray) -> None:
+    """A file as BLISS writes it: scans 1.1 and 2.1, in each the detectors, linked from `measurement`."""
+    with h5py.File(path, "w") as file:
+        for number in (1, 2):
+            entry = file.create_group(f"{number}.1")
+            entry.attrs["NX_class"], entry.create_group("instrument").attrs["NX_class"] = "NXentry", "NXinstrument"
+            for name, images_ in detectors.items():
+                entry.create_group(f"instrument/{name}").attrs["NX_class"] = "NXdetector"
+                entry[f"instrument/{name}/data"] = images_ + number
+                entry[f"measurement/{name}"] = h5py.SoftLink(f"/{number}.1/instrument/{name}/data")
+
+
+def test_every_detector_of_an_entry_is_a_scan_of_its_own(tmp_path: Path) -> None:
+    bliss(tmp_path / "x.h5", saxs=IMAGES[:3], waxs=IMAGES[3:5, :6])
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        file["1.1/instrument/mca/data"] = np.ones((3, 4, 400))  # fluorescence: spectra are no images
+    found = hdf5.scans(str(tmp_path / "x.h5"))
+    names = [f"x_{number}.1_{name}" for number in (1, 2) for name in ("saxs", "waxs")]
+    starts, frames = [], []
+    for scan in found:
+        start, *middle, _ = scan.events()
+        starts.append(start)
+        frames.append([pixels(event) for event in middle if isinstance(event, Frame)])
+    assert [start.name for start in starts] == names
+    assert len({start.uid for start in starts}) == 4 and starts[1].uid == f"file:{tmp_path}/x.h5::/1.1/waxs"
+    assert [start.shape for start in starts] == [(10, 14), (6, 14)] * 2
+    np.testing.assert_array_equal(frames[2], IMAGES[:3] + 2)
+    np.testing.assert_array_equal(frames[3], IMAGES[3:5, :6] + 2)
+
+
+def test_a_scan_keeps_its_name_and_uid_when_the_next_one_is_added_to_its_file(tmp_path: Path) -> None:
+    bliss(tmp_path / "x.h5", saxs=IMAGES[:3])
+    both = [next(scan.events()) for scan in hdf5.scans(str(tmp_path / "x.h5"))]
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file["2.1"]
+    (alone,) = [next(scan.events()) for scan in hdf5.scans(str(tmp_path / "x.h5"))]
+    assert (alone.name, alone.uid) == (both[0].name, both[0].uid) == ("x_1.1", f"file:{tmp_path}/x.h5::/1.1")
+
+
+def test_a_path_without_a_leading_slash_chooses_in_every_entry(tmp_path: Path) -> None:
+    bliss(tmp_path / "x.h5", saxs=IMAGES[:3], waxs=IMAGES[3:5])
+    found = hdf5.scans(str(tmp_path / "x.h5"), "measurement/waxs")
+    assert [next(scan.events()).uid.partition("::")[2] for scan in found] == ["/1.1", "/2.1"]
+    one, other = (next(hdf5.scans(f"{tmp_path}/x.h5::/{place}.1/measurement/waxs").__iter__()) for place in (1, 2))
+    assert next(one.events()).uid != next(other.events()).uid
+
+
+def test_an_entry_under_a_second_name_is_one_scan_and_an_entry_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
+    bliss(tmp_path / "x.h5", saxs=IMAGES[:3])
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        file["latest"] = h5py.SoftLink("/2.1")
+        file["3.1"] = h5py.ExternalLink("gone.h5", "/3.1")
+    found = hdf5.scans(str(tmp_path / "x.h5"))
+    assert [scan.located.name for scan in found] == ["1.1", "2.1"]
+    assert ["gone.h5" in problem for problem in found.lost] == [True]
 
 
 def test_a_file_without_frames_and_a_file_that_is_none_are_explained(tmp_path: Path, shared: Path) -> None:

@@ -264,5 +264,6 @@ def _source_datasets(source: str) -> list[tuple[str, str]]:
     if not path or not h5py.is_hdf5(path):
         return []
     with h5py.File(path, "r", locking=False) as file:
-        segments = [part for scan in locate(file, inner or None) for parts in scan.channels.values() for part in parts]
+        scans = locate(file, inner or None).scans
+        segments = [part for scan in scans for parts in scan.channels.values() for part in parts]
     return list(dict.fromkeys((part.path, part.dataset) for part in segments))

@@ -109,6 +109,8 @@ class Files:
                 yield from scan.events()
             except BadMessage as error:
                 yield Note(str(error))
+        for problem in scans.lost:
+            yield Note(f"left out: {problem}")
 
     def _images(self, paths: Sequence[str]) -> Iterator[Event]:
         config = self._config

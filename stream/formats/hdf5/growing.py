@@ -52,13 +52,12 @@ class Growing:
         self._holes: set[int] = set()
         self._swmr_seen = bool(writer_flags(path) & OPEN_FOR_SWMR)
         with open_hdf5(path, swmr=self._swmr_seen) as file:
-            every = locate(file, dataset)
-            left = [located for located in every if located.name not in skip]
+            left = [located for located in locate(file, dataset).scans if located.identity not in skip]
             if not left:
                 raise BadMessage(f"{path} holds no scan that has not been taken")
             self.located: Located = left[0]
-            self.name = self.located.name
-            scan = Scan(path, self.located, several=len(every) > 1 or bool(skip))
+            self.name = self.located.identity
+            scan = Scan(path, self.located)
             if self.located.file == path:
                 self.start: ScanStart = scan.start(file)
             else:

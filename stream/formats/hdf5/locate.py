@@ -6,7 +6,6 @@ were written; a source file that is not there leaves its frames missing at their
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,22 +13,15 @@ import h5py
 import numpy as np
 
 from stream.errors import BadMessage
+from stream.formats.hdf5.candidates import broken_link, every_stack, stacks
 from stream.formats.hdf5.chunks import MOST_FRAMES
-from stream.formats.hdf5.nexus import (
-    broken_link,
-    default_signal,
-    is_stack,
-    nx_class,
-    peek,
-    same_dataset,
-    signal_of,
-    some,
-    text,
-)
+from stream.formats.hdf5.nexus import is_stack, nx_class, peek, signal_of, some, text
 from stream.formats.hdf5.segments import Segment, follow, sequence
-from stream.formats.natural import natural, stem
+from stream.formats.natural import natural
 
 DATA_FILE = re.compile(r"data_\d+$")
+SAYS_NOTHING = re.compile(r"(entry(_?0*)?1?|scan)?$")
+"""Names of an entry that every file has. BLISS's `1.1` is none."""
 ONE_CHANNEL, DECTRIS_CHANNEL = "default", "threshold_1"
 """Names of the only channel: for any camera, and what the DECTRIS streams call it."""
 
@@ -44,6 +36,9 @@ class Located:
     declared: number of frames that the dataset has room for, whether they were written or not.
     lost: the source files that are not there, one line each; notes: what else was odd.
     monitor: path of the readings that an archive of ours has for each frame.
+    detector: what the file calls the detector, where one entry has several.
+    identity, suffix: what tells the scan apart from the others of its file, for its uid and for its name. Neither
+    depends on what else is in the file, where it may still grow.
     """
 
     file: str
@@ -57,100 +52,132 @@ class Located:
     notes: tuple[str, ...] = ()
     name: str = ""
     monitor: str | None = None
+    detector: str = ""
+    identity: str = ""
+    suffix: str = ""
 
 
-def locate(file: h5py.File, dataset: str | None = None) -> list[Located]:
-    """Every scan in a file, in natural order. Raises BadMessage if there is none."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file holds. lost: what should be frames and cannot be reached, one line per place."""
+
+    scans: tuple[Located, ...]
+    lost: tuple[str, ...] = ()
+
+
+def locate(file: h5py.File, dataset: str | None = None) -> Found:
+    """Every scan in a file, in natural order. Raises BadMessage if there is none.
+
+    dataset: where the frames are; without a leading slash in each entry that has it, else from the root.
+    """
+    names = _entries(file)
     if dataset is not None:
-        return [_explicit(file, dataset)]
+        within = [] if dataset.startswith("/") else [name for name in names if _has(file, name, dataset)]
+        if not within:
+            place = dataset.strip("/")
+            return Found(tuple(_identified(one, place, _telling(one.entry)) for one in _explicit(file, dataset)))
+        names = within
     found: list[Located] = []
     lost: list[str] = []
-    for name in _entries(file):
+    for name in names:
         try:
-            located = _in_entry(file, file[name])
+            inside = _explicit(file, f"{name}/{dataset}") if dataset is not None else _in_entry(file[name])
         except KeyError:
             lost.append(broken_link(file, name))
         except BadMessage as error:
             lost.append(str(error))
         else:
-            found += [replace(located, name=name.strip("/"))] if located else []
-    if not found:
-        found = [_scan(file, path, "/") for path in _walk(file)][:1]
+            for located in inside:
+                if not any(located.channels == other.channels and _somewhere(located) for other in found):
+                    found.append(replace(located, name=name.strip("/")))
+    found = found or _anywhere(file)
     if not found:
         hint = some(lost) or "no dataset of three or more dimensions: give its path with `dataset`"
         raise BadMessage(f"{file.filename} holds no frames that can be found: {hint}")
-    return found
+    telling = [_telling(one.name) if one.name == found[0].name else one.name for one in found]
+    return Found(tuple(_identified(one, name, name) for one, name in zip(found, telling, strict=True)), tuple(lost))
+
+
+def _has(file: h5py.File, name: str, dataset: str) -> bool:
+    entry = peek(file, name) if name != "/" else None
+    return isinstance(entry, h5py.Group) and dataset in entry
+
+
+def _identified(located: Located, identity: str, suffix: str) -> Located:
+    inside = (located.detector,)
+    return replace(
+        located,
+        identity="/".join(part for part in (identity, *inside) if part),
+        suffix="_".join(part.replace("/", "_") for part in (suffix, *inside) if part),
+    )
+
+
+def _telling(entry: str) -> str:
+    """The name of an entry, "" if every file has one of that name."""
+    return "" if SAYS_NOTHING.match(entry.strip("/")) else entry.strip("/")
+
+
+def _somewhere(located: Located) -> bool:
+    return any(located.channels.values())
+
+
+def _anywhere(file: h5py.File) -> list[Located]:
+    """The first stack of a file that follows no convention; others are named."""
+    first, *others = [*every_stack(file), ""]
+    if not first:
+        return []
+    located = _scan(file, first, "/")
+    return [_named_others(located, file, [path for path in others if path])]
 
 
 def _entries(file: h5py.File) -> list[str]:
-    """Paths of the groups that hold a scan each; the root itself where there are none."""
-    names = []
+    """Paths of the groups that hold a scan each, each once; the root itself where there are none."""
+    names: dict[str, Any] = {}
     for name in natural(file):
         try:
-            is_entry = isinstance(file[name], h5py.Group) and (
-                nx_class(file[name]) == "NXentry" or name.startswith("entry")
-            )
+            entry = file[name]
         except (KeyError, OSError):
-            is_entry = isinstance(file.get(name, getlink=True), h5py.ExternalLink)
-        if is_entry:
-            names.append(f"/{name}")
-    return names or ["/"]
+            if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+                names[f"/{name}"] = None
+            continue
+        if isinstance(entry, h5py.Group) and (nx_class(entry) == "NXentry" or name.startswith("entry")):
+            names[f"/{name}"] = entry
+    alias = [
+        name
+        for name, entry in names.items()
+        if isinstance(file.get(name, getlink=True), h5py.SoftLink)
+        and any(entry == other for another, other in names.items() if another != name)
+    ]
+    return [name for name in names if name not in alias] or ["/"]
 
 
-def _in_entry(file: h5py.File, entry: h5py.Group) -> Located | None:
-    """The frames of one entry, looked for from the surest place to the least sure; None if there are none."""
+def _in_entry(entry: Any) -> list[Located]:
+    """The frames of one entry, a scan for each of its detectors; none if there are none."""
+    if not isinstance(entry, h5py.Group):
+        return []
     parts = _data_files(entry)
     if parts is not None:
-        return parts
-    broken: list[str] = []
-    first: str | None = None
-    others: list[str] = []
-    for path in _candidates(entry):
-        try:
-            dataset = entry.file[path]
-        except (KeyError, OSError):
-            broken.append(broken_link(entry.file, path))
-            continue
-        if not is_stack(dataset):
-            continue
-        if first is None:
-            first = path
-        elif entry.file[first] != dataset and os.path.basename(os.path.dirname(path)) != "plot":
-            others.append(path)
-    if first is None:
+        return [parts]
+    found, broken = stacks(entry)
+    if not found:
         if broken:
             raise BadMessage(some(broken))
-        return None
-    located = _scan(entry.file, first, entry.name)
-    known = {part.dataset for parts in located.channels.values() for part in parts}
-    others = [
-        path for path in others if entry.file[path].name not in known and not same_dataset(entry.file, first, path)
-    ]
-    note = (f"{entry.file.filename} also holds {some(dict.fromkeys(others), ', ')}: choose with `dataset`",)
-    return replace(located, notes=located.notes + note) if others else located
+        return []
+    first, *rest = found
+    chosen = [first, *(stack for stack in rest if stack.detector)]
+    located = [_scan(entry.file, stack.path, entry.name) for stack in chosen]
+    if len(chosen) > 1:
+        located = [replace(one, detector=stack.label) for one, stack in zip(located, chosen, strict=True)]
+    known = {part.dataset for one in located for parts in one.channels.values() for part in parts}
+    others = [stack.path for stack in rest if not stack.detector and entry.file[stack.path].name not in known]
+    return [_named_others(located[0], entry.file, others), *located[1:]]
 
 
-def _candidates(entry: h5py.Group) -> Iterator[str]:
-    """Paths where frames may be, the surest first."""
-    default = default_signal(entry)
-    if default:
-        yield default
-    groups = [name for name in natural(entry) if isinstance(peek(entry, name), h5py.Group)]
-    for name in sorted(groups, key=lambda name: name != "data"):
-        if nx_class(entry[name]) == "NXdata" or name == "data":
-            yield f"{entry[name].name}/{signal_of(entry[name])}"
-    if "measurement" in groups:
-        for name in natural(entry["measurement"]):
-            yield f"{entry['measurement'].name}/{name}"
-    for name in groups:
-        if nx_class(entry[name]) == "NXinstrument" or name == "instrument":
-            for part in natural(entry[name]):
-                detector = peek(entry[name], part)
-                if isinstance(detector, h5py.Group) and "data" in detector:
-                    yield f"{detector.name}/data"
-    for name in sorted(natural(entry), key=lambda name: name != "data"):
-        if isinstance(peek(entry, name), h5py.Dataset):
-            yield f"{entry.name.rstrip('/')}/{name}"
+def _named_others(located: Located, file: h5py.File, others: list[str]) -> Located:
+    if not others:
+        return located
+    note = f"{file.filename} also holds {some(dict.fromkeys(others), ', ')}: choose with `dataset`"
+    return replace(located, notes=(*located.notes, note))
 
 
 def _data_files(entry: h5py.Group) -> Located | None:
@@ -169,7 +196,7 @@ def _data_files(entry: h5py.Group) -> Located | None:
     return None
 
 
-def _explicit(file: h5py.File, path: str) -> Located:
+def _explicit(file: h5py.File, path: str) -> list[Located]:
     try:
         thing = file[path]
     except (KeyError, OSError) as error:
@@ -177,12 +204,12 @@ def _explicit(file: h5py.File, path: str) -> Located:
     entry = path.strip("/").split("/")[0]
     if isinstance(thing, h5py.Group):
         if nx_class(thing) != "NXdata":
-            found = _in_entry(file, thing)
-            if found is None:
+            found = _in_entry(thing)
+            if not found:
                 raise BadMessage(f"{file.filename} holds no frames in the group {path}: correct `dataset`")
             return found
         path = f"{path.rstrip('/')}/{signal_of(thing)}"
-    return _scan(file, path, f"/{entry}" if isinstance(file[entry], h5py.Group) else "/", flat=True)
+    return [_scan(file, path, f"/{entry}" if isinstance(file[entry], h5py.Group) else "/", flat=True)]
 
 
 def _scan(file: h5py.File, path: str, entry: str, *, flat: bool = False) -> Located:
@@ -230,18 +257,3 @@ def _located(
     ours = text(file.attrs.get("creator")) == "inbeam" and isinstance(peek(file, monitor), h5py.Dataset)
     place = file.filename, path, entry
     return Located(*place, channels, shape, dtype, declared, lost, monitor=monitor if ours else None)
-
-
-def _walk(group: h5py.Group, depth: int = 6) -> Iterator[str]:
-    """Paths of all stacks below a group, for files that follow no convention."""
-    for name in natural(group):
-        thing = peek(group, name)
-        if is_stack(thing):
-            yield thing.name
-        elif isinstance(thing, h5py.Group) and depth:
-            yield from _walk(thing, depth - 1)
-
-
-def scan_name(path: str, located: Located, several: bool) -> str:
-    """What the user calls the scan: the stem of the file, with the entry where the file holds several."""
-    return f"{stem(path)}_{located.name or located.entry.strip('/')}" if several else stem(path)

@@ -60,17 +60,3 @@ def default_signal(group: h5py.Group) -> str | None:
             return None
         group = below
     return None
-
-
-def same_dataset(file: h5py.File, one: str, other: str) -> bool:
-    """True if two links lead to the same dataset, also in another file."""
-    first, second = file[one], file[other]
-    return (first.file.filename, first.name) == (second.file.filename, second.name)
-
-
-def broken_link(file: h5py.File, path: str) -> str:
-    """Say what a path that cannot be opened points to."""
-    link = file.get(path, getlink=True) if path.strip("/") else None
-    if isinstance(link, h5py.ExternalLink):
-        return f"{file.filename}::{path} links to {link.filename}::{link.path}, which is not there: put it beside"
-    return f"{file.filename} has nothing at {path}"

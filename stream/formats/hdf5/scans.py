@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -15,8 +16,9 @@ from stream.events import Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
 from stream.formats.hdf5.chunks import Stack
 from stream.formats.hdf5.detector import announced, describe, frame_times
 from stream.formats.hdf5.lima import joined
-from stream.formats.hdf5.locate import Located, locate, scan_name
+from stream.formats.hdf5.locate import Located, locate
 from stream.formats.hdf5.segments import Segment
+from stream.formats.natural import stem
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 DAMAGED = (
@@ -61,27 +63,35 @@ def intact(path: str) -> Iterator[None]:
         raise BadMessage(f"{path} is damaged: {error}") from error
 
 
-def scans(name: str, dataset: str | None = None, monitor: str | None = None, scan: str | None = None) -> list["Scan"]:
+def scans(name: str, dataset: str | None = None, monitor: str | None = None, scan: str | None = None) -> "Scans":
     """Every scan in a file. `name` may carry `::path`, which goes before `dataset`. Raises BadMessage."""
     path, inside = split(name)
     with open_hdf5(path) as file, intact(path):
-        found = [
-            joined(file, located) if located.file == path else located for located in locate(file, inside or dataset)
-        ]
-    return [Scan(path, located, monitor, scan, several=len(found) > 1) for located in found]
+        found = locate(file, inside or dataset)
+        whole = [joined(file, located) if located.file == path else located for located in found.scans]
+    return Scans(tuple(Scan(path, located, monitor, scan) for located in whole), found.lost)
+
+
+@dataclass(frozen=True, slots=True)
+class Scans:
+    """The scans of a file, in natural order. lost: what should be frames and cannot be reached, one line each."""
+
+    scans: tuple["Scan", ...]
+    lost: tuple[str, ...]
+
+    def __iter__(self) -> Iterator["Scan"]:
+        return iter(self.scans)
 
 
 class Scan:
     """One recorded scan: its start, its frames in order, its end."""
 
-    def __init__(
-        self, path: str, located: Located, monitor: str | None = None, name: str | None = None, *, several: bool = False
-    ) -> None:
+    def __init__(self, path: str, located: Located, monitor: str | None = None, name: str | None = None) -> None:
         self.located = located
         self._path = os.path.abspath(path)
         self._monitor = monitor
-        self._name = name or scan_name(path, located, several)
-        self._uid = f"file:{self._path}" + (f"::/{located.name}" if several else "")
+        self._name = name or "_".join(part for part in (stem(path), located.suffix) if part)
+        self._uid = f"file:{self._path}" + (f"::/{located.identity}" if located.identity else "")
         self._expected = located.declared
 
     def events(self) -> Iterator[ScanStart | Frame | Note | ScanEnd]:
@@ -115,7 +125,7 @@ class Scan:
             expected=self._expected,
             detector=describe(file, located),
             received=time.time(),
-            source=f"{self._path}::{located.path}",
+            source=f"{os.path.abspath(located.file)}::{located.path}",
         )
 
     def _frames(self, uid: str, times: NDArray[Any] | None, monitor: NDArray[Any] | None) -> Iterator[Frame]:
