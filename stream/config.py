@@ -31,7 +31,10 @@ class RunOptions(Options):
     reorder_frames: int = Field(64, ge=0, description="Later frames awaited before a missing one is given up")
     reorder_ms: float = Field(500.0, ge=0, description="Time after which a missing frame is given up, ms")
     scan_timeout_s: float | None = Field(
-        None, gt=0, description="End a scan without any message for this long, s; null: wait for its end message"
+        None,
+        gt=0,
+        description="Close the files of a scan without any message for this long, s, until more comes; null: wait for "
+        "its end message",
     )
     journal: Path | None = Field(
         None, description="Folder for what a restart needs to go on in mid-scan; null: beside the first file sink"

@@ -65,6 +65,8 @@ class EndStatus(StrEnum):
     """The source said so."""
     ABORTED = "aborted"
     """The source was lost, or a new scan began before this one had ended."""
+    SILENT = "silent"
+    """Nothing of it came for `run.scan_timeout_s`: if more of it comes, it goes on."""
     STOPPED = "stopped"
     """The user stopped inbeam."""
 

@@ -305,7 +305,8 @@ def test_a_scan_that_falls_silent_is_ended() -> None:
     with sink.got:
         assert sink.got.wait_for(lambda: sink.ends, timeout=30)
     pipeline.close()
-    assert sink.ends[0].status is EndStatus.ABORTED
+    assert sink.ends[0].status is EndStatus.SILENT
+    assert "fell silent without an end message" in pipeline.report.summary() and pipeline.report.exit_code == 1
     assert "no message for" in sink.ends[0].notes[0]
 
 

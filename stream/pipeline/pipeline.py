@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from stream.config import RunOptions
-from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.ledger import Ledger, Stored
+from stream.pipeline.boundaries import Boundaries
 from stream.pipeline.chain import Chain
 from stream.pipeline.inbox import Inbox, Ticket
 from stream.pipeline.lane import Closing, Opening, Outlet
@@ -42,8 +43,6 @@ class Pipeline:
         self.report = Report()
         self._chains, self._gather, self._options = chains, gather, options
         self._failed, self._ended, self._expired = failed, ended, expired
-        self.scans = 0
-        """Scans that have ended, however."""
         self._inbox = Inbox(int(options.inbox_mb * 1e6), options.when_full, len(chains))
         self._meter = Meter()
         self._ordering = threading.Condition(threading.Lock())
@@ -52,11 +51,10 @@ class Pipeline:
         self._order: Order | None = None
         self._scan: ScanStart | None = None
         self._stored: Stored | None = None
-        self._source_scan: str | None = None
+        self._boundaries = Boundaries(options.scan_timeout_s, time.monotonic())
         self._notes: list[str] = []
         self._closings: list[Closing] = []
         self._putting = threading.Lock()
-        self._heard = time.monotonic()
         self._stopping = threading.Event()
         self._outlets = [
             Outlet(
@@ -84,31 +82,27 @@ class Pipeline:
             self._note(event.text, harmless=event.harmless)
             return
         with self._putting:
-            self._put(event)
-            self._heard = time.monotonic()
+            items, note = self._boundaries.take(event)
+            if note:
+                self._note(note)
+            self._put(items)
+            self._boundaries.heard(time.monotonic())
 
-    def _put(self, event: ScanStart | Frame | ScanEnd) -> None:
-        if isinstance(event, ScanStart):
-            if self._source_scan is not None:
-                self._note(f"scan {self._source_scan}: a new scan began before its end message")
-                self._inbox.put(ScanEnd(self._source_scan, EndStatus.ABORTED))
-            self._source_scan = event.uid
-            self._inbox.put(event)
-        elif self._source_scan != event.scan:
-            kind = "frame" if isinstance(event, Frame) else "end"
-            self._note(f"a {kind} of scan {event.scan}, which is not open, was left out")
-        else:
-            if isinstance(event, ScanEnd):
-                self._source_scan = None
-                self.scans += 1
-            else:
+    def _put(self, items: Sequence[ScanStart | Frame | ScanEnd]) -> None:
+        for item in items:
+            if isinstance(item, Frame):
                 self._meter.received += 1
-            self._inbox.put(event)
+            self._inbox.put(item)
+
+    @property
+    def scans(self) -> int:
+        """Scans that have ended, however."""
+        return self._boundaries.ended
 
     @property
     def open_scan(self) -> str | None:
         """uid of the scan that the source has begun and not ended."""
-        return self._source_scan
+        return self._boundaries.open
 
     def close(self) -> Report:
         """No more events: everything accepted is finished, every sink closed, every thread joined."""
@@ -186,8 +180,9 @@ class Pipeline:
             opening.answered.wait()
         self._stored = self._stored_before(openings)
         with self._ordering:
+            woken = self._scan is not None and self._scan.uid == scan.uid and self._stored is None
+            self._ledger = Ledger(scan.expected, Stored(self._ledger.states()) if woken else self._stored)
             self._scan = scan
-            self._ledger = Ledger(scan.expected, self._stored)
             self._order = Order(
                 self._ledger,
                 first_sequence=sequence,
@@ -262,18 +257,18 @@ class Pipeline:
             self._ended(closings[0].end)
 
     def _expire(self) -> None:
-        """End a scan of which nothing has been heard for too long. A source that is busy putting is not silent."""
-        limit = self._options.scan_timeout_s
-        if limit is None or not self._putting.acquire(blocking=False):
+        """Close a scan of which nothing has been heard for too long. A source that is busy putting is not silent."""
+        if not self._putting.acquire(blocking=False):
             return
         try:
-            silent = self._source_scan is not None and time.monotonic() - self._heard > limit
-            if silent and self._source_scan is not None:
-                self._note(f"scan {self._source_scan}: no message for {limit:g} s, and no end message")
-                self._put(ScanEnd(self._source_scan, EndStatus.ABORTED))
+            silent = self._boundaries.fall_asleep(time.monotonic())
+            if silent is not None:
+                end, text = silent
+                self._note(text, harmless=True)  # what it cost is in the ledger
+                self._put([end])
         finally:
             self._putting.release()
-        if silent:
+        if silent is not None:
             self._expired()
 
     def _note(self, text: str, *, harmless: bool = False) -> None:

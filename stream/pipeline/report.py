@@ -46,6 +46,7 @@ class Meter:
 class ScanReport:
     """How one scan ended: the reconciled counts, which sum to `expected`."""
 
+    uid: str
     name: str
     status: EndStatus
     expected: int
@@ -57,7 +58,7 @@ class ScanReport:
     @classmethod
     def of(cls, scan: ScanStart, end: ScanEnd, *, highest: int, repeats: int) -> "ScanReport":
         """From the two boundaries of the scan and its ledger."""
-        return cls(scan.name, end.status, end.expected, end.counts, repeats, highest, end.notes)
+        return cls(scan.uid, scan.name, end.status, end.expected, end.counts, repeats, highest, end.notes)
 
     @property
     def lost(self) -> int:
@@ -89,8 +90,10 @@ class Report:
         self._lock = threading.Lock()
 
     def add(self, scan: ScanReport) -> None:
-        """A scan has ended."""
+        """A scan has ended: this is how; one that was closed for its silence may end again."""
         with self._lock:
+            if self.scans and self.scans[-1].uid == scan.uid:
+                del self.scans[-1]
             self.scans.append(scan)
             self._problems = set()
         log.info(scan.line())
@@ -149,6 +152,9 @@ class Report:
         aborted = sum(scan.status is EndStatus.ABORTED for scan in self.scans)
         if aborted:
             parts.append(f"{aborted} scans were aborted")
+        silent = sum(scan.status is EndStatus.SILENT for scan in self.scans)
+        if silent:
+            parts.append(f"{silent} scans fell silent without an end message")
         return "; ".join(parts)
 
     def _error(self, text: str) -> None:

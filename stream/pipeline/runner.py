@@ -120,8 +120,8 @@ class Run:
             )
 
     def _ended(self, end: ScanEnd) -> None:
-        """Every sink has completed the scan. One that we stopped ourselves can be resumed: its journal stays."""
-        if end.status is not EndStatus.STOPPED:
+        """Every sink has completed the scan. One that is not over can be resumed: its journal stays."""
+        if end.status not in (EndStatus.STOPPED, EndStatus.SILENT):
             self._journal.end(end.scan)
 
     def _feed(self, pipeline: Pipeline) -> None:
