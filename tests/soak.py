@@ -161,7 +161,12 @@ def main() -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print("ledger exact, memory and handles flat" if held else "THE ENDURANCE TEST FAILED", flush=True)
-    harness = [sys.executable, str(Path(__file__).with_name("kill_harness.py")), "--kills", str(options.kills)]
+    harness = [
+        sys.executable,
+        str(Path(__file__).with_name("helpers") / "kill_harness.py"),
+        "--kills",
+        str(options.kills),
+    ]
     killed = subprocess.run(harness, check=False).returncode if options.kills else 0
     return 0 if held and not killed else 1
 

@@ -16,7 +16,7 @@ from sinks.file.ledger_reader import read
 from stream.errors import SinkFailed
 from stream.events import ScanEnd
 
-TESTS = Path(__file__).parent
+HELPERS = Path(__file__).with_name("helpers")
 KINDS = ["archive", "hdf5"]
 FRAMES = {"archive": 1000, "hdf5": 500}
 """More than 1.4 MB of them, less than 4 MB."""
@@ -118,7 +118,7 @@ def test_a_disk_that_is_full_at_the_very_end_is_told_too(kind: str, spare: int, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_limit_on_the_file_size_is_told_and_the_scan_goes_on_without_it(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
-    command = [sys.executable, "-c", LIMITED, kind, str(path), str(TESTS)]
+    command = [sys.executable, "-c", LIMITED, kind, str(path), str(HELPERS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 3, done.stderr
     assert "scan.h5: the file size limit is reached" in done.stdout

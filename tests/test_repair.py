@@ -21,7 +21,7 @@ from stream.commands.main import main
 from stream.errors import SinkFailed
 from stream.events import ScanEnd
 
-TESTS = Path(__file__).parent
+HELPERS = Path(__file__).with_name("helpers")
 
 HALF_WRITTEN = """
 import os, signal, sys
@@ -37,12 +37,12 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def kill_after_twelve(kind: str, path: Path) -> None:
     """A writer that flushed ten of twelve frames when it was killed."""
-    done = subprocess.run([sys.executable, "-c", HALF_WRITTEN, kind, str(path), str(TESTS)], check=False)
+    done = subprocess.run([sys.executable, "-c", HALF_WRITTEN, kind, str(path), str(HELPERS)], check=False)
     assert done.returncode == -signal.SIGKILL
 
 
 def test_killed_writers_lose_nothing_that_was_flushed() -> None:
-    command = [sys.executable, str(TESTS / "kill_harness.py"), "--kills", "24", "--seed", "20261120", "--json"]
+    command = [sys.executable, str(HELPERS / "kill_harness.py"), "--kills", "24", "--seed", "20261120", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     tallies = json.loads(done.stdout)

@@ -20,6 +20,7 @@ from bragg_frames import crystal, frame_of, poni, scan_of, sparsified
 from fabio.sparseimage import SparseImage
 from sink_conformance import SinkConformance
 from sink_examples import BINS, SHAPE, hole, scan
+from sparse_examples import PRODUCT, frame, make, pixels
 
 from processors import sparsify
 from sinks import monitor, sparse
@@ -30,57 +31,7 @@ from stream.errors import SinkFailed
 from stream.events import EndStatus, FrameStatus, ScanEnd
 from stream.pipeline.chain import Chain, Step
 from stream.pipeline.pipeline import Pipeline
-from stream.products import Field, Product
 from stream.roles import Counters
-
-PRODUCT = Product(
-    "sparsify",
-    (
-        Field("background_avg", (BINS,), np.dtype("f4")),
-        Field("background_std", (BINS,), np.dtype("f4")),
-        Field("index", (None,), np.dtype("u4")),
-        Field("intensity", (None,), np.dtype("u2")),
-        Field("picked", (), np.dtype("u4")),
-        Field("hit", (), np.dtype("u1")),
-        Field("peaks", (), np.dtype("u4")),
-        *(Field(f"peak_{name}", (None,), np.dtype("f4")) for name in ("pos0", "pos1", "intensity", "sigma")),
-    ),
-    signal="background_avg",
-    constants={
-        "radius": np.linspace(0, 1, BINS, dtype=np.float32),
-        "mask": np.linspace(0, 1, SHAPE[0] * SHAPE[1], dtype=np.float32).reshape(SHAPE),
-    },
-    parameters={"geometry": {"dist": 0.1}, "sparsify": {"cutoff_pick": 3.0, "dummy": None}},
-)
-
-
-def pixels(index: int) -> np.ndarray:
-    """Flat indices picked in a frame: another number in each, none in some."""
-    return np.sort(np.random.default_rng(index).choice(SHAPE[0] * SHAPE[1], 37 * (index % 5), replace=False)).astype(
-        "u4"
-    )
-
-
-def frame(index: int, status: FrameStatus = FrameStatus.RECEIVED, **changes: Any) -> Any:
-    """A frame with the results of `sparsify`."""
-    found, number = pixels(index), index % 4
-    values = sink_examples.pattern(index)
-    results = {
-        "background_avg": values,
-        "background_std": np.abs(values) + 1,
-        "index": found,
-        "intensity": (found % 1000 + index).astype("u2"),
-        "picked": np.array(len(found), "u4"),
-        "hit": np.array(index % 2, "u1"),
-        "peaks": np.array(number, "u4"),
-        **{f"peak_{name}": np.arange(number, dtype="f4") + 10 * index + 1 for name in ("pos0", "pos1", "intensity")},
-        "peak_sigma": np.full(number, 2, "f4"),
-    }
-    return sink_examples.frame(index, status, results={"sparsify": results}, **changes)
-
-
-def make(path: object, **options: Any) -> sparse.SparseSink:
-    return sparse.create(sparse.Config(path=str(path), **options))
 
 
 class TestSparseConforms(SinkConformance):
@@ -178,11 +129,11 @@ def test_late_pixels_survive_a_stop_and_are_merged_when_the_scan_is_complete(tmp
 
 READER = """
 import sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {helpers!r})
 import h5py, hdf5plugin
 import numpy as np
 from sink_examples import pattern
-from test_sparse_sink import pixels
+from sparse_examples import pixels
 with h5py.File(sys.argv[1], "r", libver="v110", swmr=True) as file:
     group = file["/entry_0000/sparse_frames"]
     print("open", flush=True)
@@ -204,7 +155,7 @@ def test_a_growing_file_is_read_by_another_process_and_every_flushed_frame_is_wh
     path = tmp_path / "a.h5"
     sink = make(path, flush_frames=1)
     sink.start(scan(expected=300), (PRODUCT,))
-    program = READER.format(tests=os.path.dirname(__file__))
+    program = READER.format(helpers=os.path.dirname(sink_examples.__file__))
     with subprocess.Popen(
         [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as reader:
@@ -226,8 +177,8 @@ def test_a_growing_file_is_read_by_another_process_and_every_flushed_frame_is_wh
 
 KILLED = """
 import sys, time
-sys.path.insert(0, {tests!r})
-from test_sparse_sink import PRODUCT, frame, make
+sys.path.insert(0, {helpers!r})
+from sparse_examples import PRODUCT, frame, make
 from sink_examples import scan
 from stream.events import FrameStatus
 sink = make(sys.argv[1], flush_frames=3)
@@ -246,7 +197,7 @@ while True:
 @pytest.mark.parametrize("after", [4, 23, 60, 61, 62, 150])
 def test_a_killed_file_has_every_flushed_frame_and_goes_on_to_the_same_result(tmp_path, after):
     path = tmp_path / "a.h5"
-    program = KILLED.format(tests=os.path.dirname(__file__))
+    program = KILLED.format(helpers=os.path.dirname(sink_examples.__file__))
     writer = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
     assert writer.stdout is not None
     for _ in range(after):

@@ -328,8 +328,7 @@ class SinkConformance:
         first.write(self.frame(0))
         first.tick(Counters())
         program = (
-            "import sys; sys.path.insert(0, 'tests'); from sinks.file.repair import repair; from pathlib import Path\n"
-            "repair(Path(sys.argv[1]))"
+            "import sys; from sinks.file.repair import repair; from pathlib import Path\nrepair(Path(sys.argv[1]))"
         )
         second = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
         assert second.returncode != 0

@@ -1,6 +1,6 @@
 """Kill a writing process at random instants, again and again, and look at what is in its files.
 
-    python tests/kill_harness.py --kills 200 --sinks archive,hdf5,sparse
+    python tests/helpers/kill_harness.py --kills 200 --sinks archive,hdf5,sparse
 
 A child writes a scan through a sink and tells through a pipe which frames it has flushed; it is killed by SIGKILL, the
 next child goes on with the same file. After each kill every frame that was flushed must be in the file, with the right
@@ -26,7 +26,7 @@ from typing import Any
 import h5py
 import numpy as np
 import sink_examples
-import test_sparse_sink
+import sparse_examples
 from sink_examples import image, pattern, scan
 
 from sinks.check import check
@@ -58,12 +58,12 @@ class Tally:
 
 def examples(kind: str) -> Any:
     """The module that makes sinks, frames and products of this kind."""
-    return test_sparse_sink if kind == "sparse" else sink_examples
+    return sparse_examples if kind == "sparse" else sink_examples
 
 
 def make(kind: str, path: Path, **options: Any) -> Any:
     """A sink of this kind."""
-    return test_sparse_sink.make(path, **options) if kind == "sparse" else sink_examples.make(kind, path, **options)
+    return sparse_examples.make(path, **options) if kind == "sparse" else sink_examples.make(kind, path, **options)
 
 
 def write(kind: str, path: Path, report: int, flush_frames: int) -> None:
@@ -121,7 +121,7 @@ def is_right(kind: str, file: Any, index: int) -> bool:
     if len(waits):  # until the end of the scan
         group, place = late, int(waits[-1])
         start, stop = late["end"][place - 1] if place else 0, late["end"][place]
-    found = test_sparse_sink.frame(index).results["sparsify"]
+    found = sparse_examples.frame(index).results["sparsify"]
     return (
         np.array_equal(group["index"][start:stop], found["index"])
         and np.array_equal(group["intensity"][start:stop], found["intensity"])
