@@ -215,7 +215,8 @@ class Integrate:
             "corrections_from": dict(correction.origin),
             "solid_angle_applied": config.solid_angle,
             "polarization_applied": config.polarization is not None,
-            "normalization_applied": config.normalize_by_monitor,
+            "normalization_applied": True,  # every bin is divided by its pixels' solid angles and factors
+            "monitor_applied": config.normalize_by_monitor,
             "dark_applied": correction.dark is not None,
             "flat_applied": correction.flat is not None,
             "masked_pixels": int(correction.mask.sum()),

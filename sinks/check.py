@@ -150,6 +150,8 @@ def _results(file: Any, held: Any, length: int) -> Iterator[str]:
         if address in seen:
             continue
         seen.add(address)
+        if "default" in group.attrs:  # a product beside the one that the entry is about
+            group = group[group.attrs["default"]]
         if group.attrs.get("NX_class") != "NXdata" or "signal" not in group.attrs:
             continue
         for field, dataset in group.items():
@@ -192,7 +194,7 @@ def _undecodable(name: str, dataset: Any, indices: Any) -> Iterator[str]:
 
 def _link(file: Any, path: Path) -> Iterator[str]:
     """The archive that is linked, if it is still there, holds the same scan."""
-    link = file["entry"].get("frames", getlink=True)
+    link = file["entry"].get("frames/data", getlink=True)
     if isinstance(link, h5py.ExternalLink):
         target = path.parent / link.filename
         found = repair.find(target) if target.exists() else None

@@ -1,7 +1,7 @@
 """`hdf5`: the results of all processors in one growing NeXus file per scan.
 
-Each product becomes an NXdata group named after it, /entry/data is the first; NXazint1d and NXazint2d as the
-application definitions want them (nexusformat/definitions, contributed by MAX IV). Row i is frame number i; a frame
+Each product becomes a group named after it, /entry/data is the one that the entry is about; NXazint1d and NXazint2d as
+the application definitions want them (nexusformat/definitions, contributed by MAX IV). Row i is frame number i; a frame
 that never came, or whose processor failed, is NaN. Which one it was, /entry/ledger says.
 """
 
@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from sinks.archive import DATA, dataset_paths
 from sinks.file import naming, nexus, provenance
 from sinks.file import product as results
+from sinks.file.apart import set_apart
 from sinks.file.chunk_index import rows_present
 from sinks.file.columns import Cell, Rows
 from sinks.file.sink import FileSink
@@ -54,7 +56,7 @@ class Results:
     ) -> None:
         self._config = config
         self._scan = scan
-        self._products = _chosen(config, products)
+        self._products = results.main_first(_chosen(config, products), scan.detector)
         self._configuration = configuration
         self._rows: dict[tuple[str, str], Rows] = {}
         self._monitor: Rows
@@ -71,18 +73,26 @@ class Results:
         # the archive that is linked has the masks
         detector = results.as_used(self._scan.detector, self._products)
         nexus.instrument(made, detector, self._scan.channels, per_pixel=self._config.link is None)
+        nexus.group(made, "monitor", "NXmonitor")
         for product in self._products:
             self._rows.update(results.declare(file, product, names[product.name]))
         if self._products:
-            results.describe_entry(made, self._products[0])
-            if (first := names[self._products[0].name]) != "data":
+            main, *others = self._products
+            definition = results.definition_of(main, detector)
+            results.describe_entry(made, main, definition)
+            if (first := names[main.name]) != "data":
                 made["data"] = made[first]
-        nexus.group(made, "monitor", "NXmonitor")
+            for product in others if definition else ():
+                set_apart(made, names[product.name], product, results.definition_of(product, self._scan.detector))
         self._monitor = file.rows("/entry/monitor/data", (), "f8")
         self._end_time = Cell(made["end_time"])
         provenance.write(file.layout, self._scan, self._configuration, self._products)
         if self._config.link is not None:
-            results.link_archive(made, self._config.link, self._scan, file.path, self._configuration)
+            results.link_archive(made, self._config.link, self._scan, file.path, self._configuration, self._frames())
+
+    def _frames(self) -> tuple[str, ...]:
+        """The archive's datasets: every channel, the first one first, and the frame numbers."""
+        return (*dataset_paths(self._scan.channels).values(), f"{DATA}/frame_number")
 
     def settle(self, frame: Frame | None) -> None:
         """Everything is known from the start."""

@@ -344,7 +344,7 @@ def test_the_monitor_divides_intensities_and_errors(poni: Path) -> None:
     options = {"poni": poni, "npt": 30, "error_model": "poisson", "normalize_by_monitor": True}
     product, result = run(image, {**options, "monitor_reference": 100.0}, monitor=240.0)
     assert_agrees(result, by_pyfai(poni, image, options, normalization_factor=2.4))
-    assert product.parameters["normalization_applied"]
+    assert product.parameters["monitor_applied"]
 
 
 def test_a_frame_without_monitor_reading_fails_and_says_so(poni: Path) -> None:

@@ -1,7 +1,7 @@
 """How a product is laid out in a NeXus file: NXdata with signal, axes and errors, NXprocess with its parameters."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,16 +18,25 @@ from sinks.file.target import look
 from stream.events import Detector, ScanStart
 from stream.products import Axis, Product
 
-TAKEN = ("instrument", "sample", "ledger", "provenance", "monitor", "reduction", "definition", "frames")
+OURS = ("instrument", "sample", "ledger", "provenance", "monitor", "frames", "data")
+STANDARD = (
+    *("title", "experiment_identifier", "experiment_description", "experiment_documentation", "collection_identifier"),
+    *("collection_description", "entry_identifier", "entry_identifier_uuid", "features", "definition"),
+    *("definition_local", "start_time", "end_time", "duration", "collection_time", "run_cycle", "program_name"),
+    *("revision", "pre_sample_flightpath", "notes", "thumbnail"),
+)
+"""Names with a meaning of their own in NXentry."""
 VOLATILE = ("device",)
 """Parameters that may change between two runs without changing what is computed."""
-FLAGS = ("solid_angle_applied", "polarization_applied", "normalization_applied")
+FLAGS = ("solid_angle_applied", "polarization_applied", "normalization_applied", "monitor_applied")
+TAKEN = frozenset((*OURS, *STANDARD, *FLAGS))
+"""Names in /entry that no product's group can have."""
 NXAZINT: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "I": {"long_name": "intensity", "units": "arbitrary units"},
         "I_errors": {"long_name": "estimated intensity error", "units": "arbitrary units"},
         "norm": {
-            "long_name": "number of pixels contributing to the corresponding bin",
+            "long_name": "effective number of pixels contributing to the corresponding bin",
             "units": "arbitrary units",
         },
         "azimuthal_axis": {"long_name": "azimuthal bin center"},
@@ -44,14 +53,32 @@ def stored_fields(product: Product) -> tuple[str, ...]:
 
 
 def group_names(products: Sequence[Product]) -> dict[str, str]:
-    """Product name -> name of its group in /entry."""
+    """Product name -> name of its group in /entry: the product's own, with "_" where that has a meaning already."""
     names: dict[str, str] = {}
-    for product in products:
+    for position, product in enumerate(products):
         name = nexus.safe_name(product.name)
-        while name in TAKEN or name in names.values():
+        if name.startswith("reduction"):  # NXprocess groups are reduction, reduction_NAME ...
+            name = f"_{name}"
+        while name in names.values() or (name in TAKEN and (name, position) != ("data", 0)):
             name += "_"
         names[product.name] = name
     return names
+
+
+def main_first(products: Sequence[Product], detector: Detector) -> list[Product]:
+    """The product that the entry is about (its definition, its default plot) before all others: the first that fits an
+    application definition, else the first."""
+    return sorted(products, key=lambda product: not definition_of(product, detector))
+
+
+def definition_of(product: Product, detector: Detector) -> str:
+    """The application definition that the product fits, or "". NXazint knows no radius but q and 2theta, and asks for
+    the wavelength, which only q needs."""
+    if product.definition.startswith("NXazint"):
+        wavelength = product.parameters.get("wavelength_angstrom") or detector.wavelength_angstrom
+        if product.axes[-1].long_name not in ("q", "2theta") or not (wavelength or detector.energy_ev):
+            return ""
+    return product.definition
 
 
 def identity(product: Product) -> Any:
@@ -112,20 +139,26 @@ def as_used(detector: Detector, products: Sequence[Product]) -> Detector:
     return replace(detector, wavelength_angstrom=float(wavelength), energy_ev=None)
 
 
-def describe_entry(entry: Any, product: Product) -> None:
-    """What the application definition wants in the entry itself."""
-    if product.definition:
-        nexus.text(entry, "definition", product.definition)
+def describe_entry(entry: Any, product: Product, definition: str) -> None:
+    """What the application definition wants in the entry (or subentry) itself."""
+    if definition:
+        nexus.text(entry, "definition", definition)
     for flag in FLAGS:
         if flag in product.parameters:
             entry.create_dataset(flag, data=bool(product.parameters[flag]))
 
 
 def link_archive(
-    entry: Any, pattern: str, scan: ScanStart, here: Path, configuration: Mapping[str, Any] | None
+    entry: Any,
+    pattern: str,
+    scan: ScanStart,
+    here: Path,
+    configuration: Mapping[str, Any] | None,
+    datasets: Collection[str],
 ) -> None:
-    """Link the frames of the archive: /entry/frames, and /entry/instrument/detector/data for the first channel.
+    """Link the archive's `datasets`: all in /entry/frames, the first as /entry/instrument/detector/data too.
 
+    /entry/frames is a collection: a second NXdata in an entry would have to fit the entry's definition.
     Its file is the one that has this scan already, or the one that it will make: an archive begins with the first
     frame, after all sinks have started, and numbers its files.
     """
@@ -134,8 +167,10 @@ def link_archive(
     if found is None and any(sink.get("path") == pattern and sink.get("if_exists") == "overwrite" for sink in sinks):
         path = naming.file_name(pattern, scan)
     target = os.path.relpath(path, here.parent)
-    entry["frames"] = h5py.ExternalLink(target, "/entry/data")
-    entry["instrument/detector/data"] = h5py.ExternalLink(target, "/entry/data/data")
+    frames = nexus.group(entry, "frames", "NXcollection")
+    for dataset in datasets:
+        frames[dataset.rsplit("/", 1)[1]] = h5py.ExternalLink(target, dataset)
+    entry["instrument/detector/data"] = h5py.ExternalLink(target, next(iter(datasets)))
 
 
 def _axis(made: Any, axis: Axis) -> None:
