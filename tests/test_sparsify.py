@@ -20,7 +20,6 @@ from processors.bragg.selection import Judge
 from processors.bragg.variance import Variance
 from processors.shared.correction import Correction, Corrections
 from stream import Detector, InbeamError, Work
-from stream.errors import ConfigError
 
 SHAPE = (200, 220)
 MODELS = ["poisson", "azimuthal", "hybrid", "5*I+8"]
@@ -415,17 +414,13 @@ def test_a_geometry_that_does_not_fit_is_told_before_the_first_frame(tmp_path):
     for options, text in (
         ({"poni": str(blind), "unit": "q_A^-1"}, r"q_A\^-1 needs the wavelength, .*no wavelength.poni"),
         ({"poni": str(blind), "unit": "d_A"}, "needs the wavelength"),
-        ({"poni": poni(tmp_path, (100, 100))}, "describes a detector of"),
-        ({"poni": str(tmp_path / "none.poni")}, "cannot read the geometry"),
+        ({"poni": poni(tmp_path, (100, 100))}, "is for a detector"),
+        ({"poni": str(tmp_path / "none.poni")}, "cannot read .*none.poni"),
         ({"poni": poni(tmp_path, SHAPE), "unit": "r_parsec"}, "unknown radial unit"),
         ({"poni": poni(tmp_path, SHAPE), "mask": str(tmp_path / "none.edf")}, "no such file"),
     ):
-        if text == "describes a detector of":
-            with pytest.raises(InbeamError, match=text):
-                sparsified(images, **options)
-        else:
-            with pytest.raises((InbeamError, ConfigError), match=text):
-                sparsified(images, **options)
+        with pytest.raises(InbeamError, match=text):
+            sparsified(images, **options)
 
 
 @pytest.mark.parametrize("options", [{}, {"unit": "r_mm", "radial_range": (2.0, 9.0)}, {"unit": "q_nm^-1", "bins": 17}])

@@ -177,7 +177,7 @@ def test_a_file_that_cannot_be_written_is_an_error_with_exit_code_1(folder, caps
 def test_a_wrong_geometry_is_an_error_with_exit_code_1(folder, caplog):
     poni(folder, (50, 60))
     assert main(["sparsify-bragg", "-p", "50x60.poni", "one.h5"]) == 1
-    assert "describes a detector of (50, 60) pixels" in caplog.text
+    assert "is for a detector (Detector) of (50, 60) pixels" in caplog.text
 
 
 def test_verbose_tells_of_each_frame(folder, capsys):

@@ -51,14 +51,6 @@ class Polar:
         return rows, columns
 
 
-def load_geometry(poni: str) -> Any:
-    """pyFAI's geometry of a PONI file. Raises InbeamError if it cannot be read."""
-    try:
-        return pyFAI.load(poni)
-    except Exception as error:
-        raise InbeamError(f"cannot read the geometry {poni}: {error}; give a PONI file made by pyFAI-calib2") from error
-
-
 def set_up(
     geometry: Any,
     shape: tuple[int, int],
@@ -86,7 +78,7 @@ def set_up(
         low, high = sorted(radial_range)
         span = (low / units.scale, high / units.scale)
     described = {
-        "what": "polar bins 1",
+        "what": "polar bins 2",
         "pyFAI": pyFAI.version,
         "geometry": geometry.get_config(),
         "files": files_in(geometry.detector.get_config()),

@@ -1,6 +1,7 @@
 """From options, scan and bench to what an engine needs: geometry, what is wrong with the pixels, provenance."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from pyFAI.units import RADIAL_UNITS
 from processors import correct
 from processors.bragg import polar
 from processors.shared.correction import Correction, Corrections
+from processors.shared.geometry import from_poni
+from processors.shared.poni import load
 from stream.errors import InbeamError
 from stream.events import Array, ScanStart
 from stream.work import Work
@@ -35,18 +38,12 @@ class Setting:
 
 def make(config: "Config", scan: ScanStart, work: Work) -> Setting:
     """Raises InbeamError if the files cannot be read or do not fit the scan."""
-    geometry = polar.load_geometry(config.poni)
-    detector = geometry.detector
-    size = detector.shape or detector.max_shape
-    if size and tuple(size) != scan.shape and not detector.guess_binning(np.empty(scan.shape, np.uint8)):
-        raise InbeamError(
-            f"{config.poni} describes a detector of {tuple(size)} pixels, the frames of scan {scan.name} have "
-            f"{scan.shape}: give the geometry of this detector (and binning)"
-        )
+    text = from_poni(Path(config.poni), None, scan.detector, "sparsify.poni").poni
+    geometry = load("sparsify.poni", config.poni, text, scan.shape)
     if config.unit in RADIAL_UNITS and "λ" in str(RADIAL_UNITS[config.unit].formula) and not geometry.wavelength:
         raise InbeamError(
-            f"the unit {config.unit} needs the wavelength, and {config.poni} does not say it: add the line "
-            "'Wavelength: 1e-10' (in metres) to it, or take r_mm or 2th_deg"
+            f"the unit {config.unit} needs the wavelength, and neither {config.poni} nor the header says it: add the "
+            "line 'Wavelength: 1e-10' (in metres) to the file, or take r_mm or 2th_deg"
         )
     correction = _correction(config, scan, work)
     mask = _outline(correction)

@@ -5,11 +5,9 @@ matrix is then turned from bin by bin to pixel by pixel, because one pass over t
 times faster than gathering them (15 against 1.6 ms for 4.5 Mpixel).
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from processors.shared import cache
 from processors.shared.correction import Mask
 from processors.shared.geometry import Geometry, files_of
+from processors.shared.poni import load
 from stream.errors import ConfigError
 from stream.events import Array
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
 Range = tuple[float, float]
-FORMAT = 3
+FORMAT = 4
 """Counted up when the kept arrays change their meaning."""
 
 
@@ -152,29 +151,8 @@ def _make(request: Request, mask: Mask) -> dict[str, Array]:
 
 
 def _integrator(request: Request) -> "AzimuthalIntegrator":
-    import pyFAI
-
-    with tempfile.TemporaryDirectory(prefix="inbeam-") as folder:
-        path = Path(folder) / "geometry.poni"
-        path.write_text(request.geometry.poni, encoding="utf-8")
-        try:
-            integrator = pyFAI.load(str(path))
-        except Exception as error:  # pyFAI raises whatever comes up while it reads
-            raise ConfigError([("integrate.poni", f"pyFAI cannot read the geometry: {error}")]) from error
-    detector = integrator.detector
-    known = detector.shape or detector.max_shape
-    fits = known is None or tuple(known) == request.shape or detector.guess_binning(np.empty(request.shape, np.uint8))
-    if not fits:
-        raise ConfigError(
-            [
-                (
-                    "integrate.poni",
-                    f"the geometry is for a detector ({detector.name}) of {tuple(known)} pixels, but the frames have "
-                    f"{request.shape}: give the .poni of this detector",
-                )
-            ]
-        )
-    return integrator
+    origin = request.geometry.origin.get("geometry", "of the header")
+    return load("integrate.poni", origin, request.geometry.poni, request.shape)
 
 
 def _azimuth_range(integrator: "AzimuthalIntegrator", degrees: Range | None) -> tuple[float, ...] | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from processors.shared.poni import check, fields, number
 from stream.errors import ConfigError
 from stream.events import Detector
 
@@ -51,15 +52,9 @@ class Geometry:
     origin: Mapping[str, str]
 
     def value(self, key: str) -> float | None:
-        """A number of the .poni ("Distance", "Wavelength", ... SI units), or None if it is not there.
-
-        Of several calibrations in one file (pyFAI appends) the last counts, line by line, as pyFAI reads them.
-        """
-        found = re.findall(rf"^\s*{key}\s*:\s*(\S+)\s*$", self.poni, re.MULTILINE | re.IGNORECASE)
-        try:
-            return float(found[-1]) if found else None
-        except ValueError:
-            return None
+        """A number of the .poni ("Distance", "Wavelength", ... SI units), or None if it is not there."""
+        found = fields(self.poni).get(key.lower())
+        return None if found is None else number(found)
 
     @property
     def essence(self) -> str:
@@ -70,12 +65,8 @@ class Geometry:
 
 def files_of(geometry: Geometry) -> Mapping[str, tuple[int, int]]:
     """The files that a .poni's detector names (a NeXus detector, a spline): path -> (size, time of change in ns)."""
-    found = re.findall(r"^\s*Detector_config\s*:\s*(\{.*\})\s*$", geometry.poni, re.MULTILINE | re.IGNORECASE)
-    try:
-        config = json.loads(found[-1]) if found else {}
-    except json.JSONDecodeError:
-        return {}
-    return files_in(config)
+    config = json.loads(fields(geometry.poni).get("detector_config", "{}"))
+    return files_in(config or {})
 
 
 def files_in(config: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
@@ -84,18 +75,19 @@ def files_in(config: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()}
 
 
-def from_poni(path: Path, wavelength_angstrom: float | None, detector: Detector) -> Geometry:
+def from_poni(
+    path: Path, wavelength_angstrom: float | None, detector: Detector, key: str = "integrate.poni"
+) -> Geometry:
     """The geometry of a .poni file; a wavelength it lacks comes from the configuration or from the stream's header.
 
-    Raises ConfigError.
+    `key` is the option that named it. Raises ConfigError with everything in it that cannot be.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([("integrate.poni", f"cannot read {path}: {error}")]) from error
+        raise ConfigError([(key, f"cannot read {path}: {error}")]) from error
+    check(key, str(path), text)
     geometry = Geometry(text, {"geometry": str(path)})
-    if geometry.value("Distance") is None:
-        raise ConfigError([("integrate.poni", f"{path} is not a .poni file: it has no line 'Distance: ...'")])
     if wavelength_angstrom is not None:
         text = re.sub(r"(?im)^\s*wavelength\s*:.*$", "", text)
         source: float | None = wavelength_angstrom
