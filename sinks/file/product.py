@@ -162,9 +162,11 @@ def link_archive(
     Its file is the one that has this scan already, or the one that it will make: an archive begins with the first
     frame, after all sinks have started, and numbers its files.
     """
-    path, found = look(pattern, scan)
+    path = look(pattern, scan)
     sinks = (configuration or {}).get("sinks") or ()
-    if found is None and any(sink.get("path") == pattern and sink.get("if_exists") == "overwrite" for sink in sinks):
+    if not path.exists() and any(
+        sink.get("path") == pattern and sink.get("if_exists") == "overwrite" for sink in sinks
+    ):
         path = naming.file_name(pattern, scan)
     target = os.path.relpath(path, here.parent)
     frames = nexus.group(entry, "frames", "NXcollection")

@@ -1,6 +1,5 @@
 """Find out what an earlier run left in a file, and repair a file whose writer was killed."""
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import h5py
 import numpy as np
 
 from sinks.file import ledger, ledger_reader, superblock
-from sinks.file.advice import ADVICE, failing
+from sinks.file.advice import failing
 from sinks.file.chunk_index import chunks
 from sinks.file.locks import Lock
 from stream.errors import SinkFailed
@@ -69,22 +68,20 @@ def _found(file: Any) -> Found:
     return Found(str(attributes["scan_uid"]), str(attributes["layout"]), found.complete, found.states)
 
 
-def repair(path: Path, *, keep_copy: bool = True) -> bool:
+def repair(path: Path, *, keep_copy: bool = True, lock: Lock | None = None) -> bool:
     """Make a file that was not closed properly openable again, for readers and for writing on.
 
     Flags, end of file and checksum of the superblock are put right; a chunk that the index knows but the disk had no
-    room for keeps its place. Returns False if the file was sound. Raises SinkFailed, with advice, if somebody has it
-    open or it cannot be repaired.
+    room for keeps its place. lock: one that owns the file already. Returns False if the file was sound. Raises
+    SinkFailed, with advice, if somebody has it open or it cannot be repaired.
     """
-    lock = Lock()
+    own = Lock()
     with failing(path, "repair"):
         if superblock.read(path).clean:
             return False
         try:
-            lock.own(path)
-        except BlockingIOError as error:
-            raise SinkFailed(f"cannot repair {path}: {ADVICE[errno.EAGAIN]}") from error
-        try:
+            if lock is None:
+                own.own(path)
             with superblock.Sound(path) as sound, h5py.File(sound, "r") as file:
                 ledger_reader.read(file)
                 end = max((chunks(dataset).end for dataset in _growing(file)), default=0)
@@ -92,7 +89,7 @@ def repair(path: Path, *, keep_copy: bool = True) -> bool:
         except KeyError as error:
             raise SinkFailed(f"{path} has no {ledger.GROUP}: it was not written by inbeam") from error
         finally:
-            lock.release()
+            own.release()
     return True
 
 

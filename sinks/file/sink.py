@@ -6,6 +6,7 @@ row, then its status; so a row with a status has its data, whenever the process 
 
 import contextlib
 import ctypes
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,14 +18,17 @@ from sinks.file.advice import failing, reason
 from sinks.file.columns import FlushPolicy, Rows
 from sinks.file.full_disk import layout_bytes
 from sinks.file.ledger import GROUP, LedgerTable, identity_of
-from sinks.file.swmr import Moved, SwmrFile
+from sinks.file.locks import Lock, Written
+from sinks.file.swmr import Moved, NameTaken, SwmrFile
 from sinks.file.target import FileOptions as FileOptions
-from sinks.file.target import choose, digest
+from sinks.file.target import digest, earlier, new_names
 from stream.errors import SinkFailed
 from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
 from stream.ledger import Stored
 from stream.products import Product
 from stream.roles import Counters
+
+log = logging.getLogger("inbeam")
 
 
 class Content(Protocol):
@@ -111,13 +115,17 @@ class FileSink:
         self._policy.done()
         content = self._content = self._make(scan, products)
         identity = digest(content.identity())
-        self.path, found = choose(self.options, scan, identity)
-        if found is not None and found.complete:
-            return Stored(found.states)
-        if found is not None:
-            return self._resume(scan)
-        room = layout_bytes(scan, products)
-        self._file = SwmrFile.create(self.path, layout_bytes=room, alignment_bytes=self._alignment_bytes)
+        for path, found in earlier(self.options.path, scan, identity):
+            self.path = path
+            if found.complete:
+                return Stored(found.states)
+            try:
+                return self._resume(scan)
+            except Written:
+                if self.options.if_exists == "fail":
+                    raise
+                log.warning("%s has this scan, and another process writes it: this run makes another file", path)
+        self._file, self.path = self._create(scan, layout_bytes(scan, products))
         try:
             with failing(self.path, "create"):
                 self._ledger = LedgerTable(self._file, scan.channels)
@@ -209,10 +217,33 @@ class FileSink:
         if file.started:
             file.check_place()
 
+    def _create(self, scan: ScanStart, room: int) -> tuple[SwmrFile, Path]:
+        """A new file, under the first name that no other process is quicker to take."""
+        for path in new_names(self.options, scan):
+            overwrite = self.options.if_exists == "overwrite"
+            with contextlib.suppress(NameTaken):
+                return SwmrFile.create(
+                    path, layout_bytes=room, alignment_bytes=self._alignment_bytes, overwrite=overwrite
+                ), path
+        raise SinkFailed(f"no name is free for {self.options.path}: choose another `path`")
+
     def _resume(self, scan: ScanStart) -> Stored:
+        """Go on with the file. Raises Written if another process does, else SinkFailed."""
         assert self.path is not None
-        repair.repair(self.path)
-        file = self._file = SwmrFile.reopen(self.path)
+        lock = Lock()
+        with failing(self.path, "go on with"):
+            lock.own(self.path)
+        try:
+            # what was found before may have been gone on with, or completed, since
+            found = repair.find(self.path)
+            if found is not None and found.complete:
+                lock.release()
+                return Stored(found.states)
+            repair.repair(self.path, lock=lock)
+            file = self._file = SwmrFile.reopen(self.path, lock)
+        except BaseException:
+            lock.release()
+            raise
         try:
             with failing(self.path, "go on with"):
                 ledger = self._ledger = LedgerTable(file, scan.channels, reopened=True)

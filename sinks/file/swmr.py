@@ -5,7 +5,6 @@ them and they are gone after a crash. So everything is declared first (`layout`)
 only rows are written and flushed. Each run-time value is a chunked dataset, never an attribute.
 """
 
-import errno
 import math
 import os
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from sinks.file import detach, full_disk
 from sinks.file.advice import failing, reason
 from sinks.file.columns import Cell, Flat, Rows
 from sinks.file.locks import Lock
+from stream.claim import Claim, Taken
 from stream.errors import SinkFailed
 
 BITSHUFFLE: Mapping[str, Any] = MappingProxyType(dict(hdf5plugin.Bitshuffle(cname="lz4")))
@@ -51,6 +51,10 @@ class Moved(SinkFailed):
     """The file is not where it was: it can still be written and closed, but nobody would find it."""
 
 
+class NameTaken(SinkFailed):
+    """Another process makes a file of this name just now, or has made it: choose another name."""
+
+
 class SwmrFile:
     """One HDF5 file being written, SWMR-readable from `start` on. Used by one thread.
 
@@ -58,50 +62,68 @@ class SwmrFile:
     name is complete in its layout and can be repaired after a kill. reopen: an existing file, closed properly.
     """
 
-    def __init__(self, path: Path, file: Any, written_as: Path) -> None:
+    def __init__(self, path: Path, file: Any, *, claim: Claim | None = None, lock: Lock | None = None) -> None:
         self.path = path
         self.started = False
         self._file = file
-        self._written_as = written_as
+        self._claim = claim
         self._inode = 0
         self._descriptor: int = file.id.get_vfd_handle()
         self._opened = detach.identity(self._descriptor)
-        self._lock = Lock()
+        self._lock = lock or Lock()
 
     @classmethod
-    def create(cls, path: Path, *, layout_bytes: int = full_disk.LAYOUT_BYTES, alignment_bytes: int = 1) -> "SwmrFile":
-        """Begin a new file; nothing called `path` is touched before `start`. Raises SinkFailed.
+    def create(
+        cls,
+        path: Path,
+        *,
+        layout_bytes: int = full_disk.LAYOUT_BYTES,
+        alignment_bytes: int = 1,
+        overwrite: bool = False,
+    ) -> "SwmrFile":
+        """Begin a new file; nothing called `path` is touched before `start`. Raises NameTaken, SinkFailed.
 
-        layout_bytes: at most so much is written before `start`; there is room for it, or this fails.
+        layout_bytes: at most so much is written before `start`; there is room for it, or this fails. overwrite: there
+        may be a file of this name, which `start` replaces.
         """
-        temporary = path.with_name(f".{path.name}.new")
         with failing(path, "create"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if temporary.exists() and temporary.stat().st_nlink > 1:
-                temporary.unlink()  # a writer was killed in `_rename`: this is also a finished layout's other name
             try:
-                with open(temporary, "ab") as room:
-                    full_disk.take(room.fileno(), layout_bytes)
-                file = h5py.File(
-                    temporary,
-                    "w",
-                    libver="v110",
-                    rdcc_nbytes=CHUNK_CACHE_BYTES,
-                    alignment_threshold=max(4096, alignment_bytes),
-                    alignment_interval=alignment_bytes,
-                )
+                claim = Claim.take(path)
+            except Taken as error:
+                raise NameTaken(f"cannot create {path}: {error.strerror}") from error
+            try:
+                # whoever held the name before may have published his file meanwhile
+                if os.path.lexists(path) and not overwrite:
+                    raise NameTaken(f"cannot create {path}: a file of this name is there already")
+                full_disk.take(claim.descriptor, layout_bytes)
+                try:
+                    file = _new(claim, alignment_bytes)
+                except BlockingIOError:  # over a network one lock may stand for both kinds: ours is in HDF5's way
+                    file = _new(claim, alignment_bytes, locking=False)
                 full_disk.take(file.id.get_vfd_handle(), layout_bytes)
-            except OSError as error:
-                if "unable to lock" not in str(error):
-                    temporary.unlink(missing_ok=True)
+            except BaseException:
+                claim.release()
                 raise
-        return cls(path, file, temporary)
+        return cls(path, file, claim=claim)
 
     @classmethod
-    def reopen(cls, path: Path) -> "SwmrFile":
-        """Go on with an existing file; it must have been repaired if its writer was killed. Raises SinkFailed."""
+    def reopen(cls, path: Path, lock: Lock | None = None) -> "SwmrFile":
+        """Go on with an existing file; it must have been repaired if its writer was killed. Raises SinkFailed.
+
+        lock: one that owns the file already.
+        """
         with failing(path, "reopen"):
-            return cls(path, h5py.File(path, "r+", libver="v110", rdcc_nbytes=CHUNK_CACHE_BYTES), path)
+            if lock is None:
+                lock = Lock()
+                lock.own(path)
+            try:
+                lock.hand_over()
+                file = h5py.File(path, "r+", libver="v110", rdcc_nbytes=CHUNK_CACHE_BYTES)
+            except BaseException:
+                lock.release()
+                raise
+            return cls(path, file, lock=lock)
 
     @property
     def layout(self) -> Any:
@@ -174,13 +196,13 @@ class SwmrFile:
             self._file.visititems(_check)
             self._file.flush()
             self._file.swmr_mode = True
-            if self._written_as != self.path:
-                _rename(self._written_as, self.path, overwrite)
-                self._written_as = self.path
-            self._inode = os.stat(self.path).st_ino
+            if self._claim is not None:
+                self._claim.publish(overwrite=overwrite)
+            self._inode = os.fstat(self._descriptor).st_ino
             self.started = True
             full_disk.give_back(self._descriptor)
-            self._lock.share(self.path)
+            self._lock.share(self.path, self._claim.descriptor if self._claim is not None else None)
+            self._release()
 
     def check_place(self) -> None:
         """Raises Moved if the file was deleted or moved: writing on would go into a file that nobody finds."""
@@ -198,8 +220,7 @@ class SwmrFile:
         """
         self._lock.release()
         detach.detach(self._descriptor, self._opened)
-        if not self.started and self._written_as != self.path:
-            self._written_as.unlink(missing_ok=True)
+        self._release()
         try:
             self._file.close()
         except (OSError, RuntimeError, ValueError):
@@ -213,8 +234,24 @@ class SwmrFile:
                 self._file.close()
         finally:
             self._lock.release()
-            if not self.started and self._written_as != self.path:
-                self._written_as.unlink(missing_ok=True)
+            self._release()
+
+    def _release(self) -> None:
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+
+
+def _new(claim: Claim, alignment_bytes: int, **options: Any) -> Any:
+    return h5py.File(
+        claim.reachable,
+        "w",
+        libver="v110",
+        rdcc_nbytes=CHUNK_CACHE_BYTES,
+        alignment_threshold=max(4096, alignment_bytes),
+        alignment_interval=alignment_bytes,
+        **options,
+    )
 
 
 def _check(name: str, item: Any) -> None:
@@ -227,19 +264,3 @@ def _check(name: str, item: Any) -> None:
         raise ValueError(f"/{name} has variable length: use fixed-length bytes in a file that grows")
     if item.chunks is None and item.size and not item.id.get_storage_size() and not item.is_virtual:
         raise ValueError(f"/{name} is contiguous and empty: write it before the start, or make it chunked")
-
-
-def _rename(source: Path, target: Path, overwrite: bool) -> None:
-    """Give a file its final name, without replacing another unless told."""
-    if not overwrite:
-        try:
-            os.link(source, target)
-        except FileExistsError:
-            raise
-        except OSError:
-            if target.exists():
-                raise FileExistsError(errno.EEXIST, "a file of this name was made meanwhile", str(target)) from None
-        else:
-            source.unlink()
-            return
-    os.replace(source, target)

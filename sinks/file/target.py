@@ -3,7 +3,9 @@
 import hashlib
 import itertools
 import json
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +13,12 @@ from pydantic import Field, field_validator
 
 from sinks.file import naming, repair
 from sinks.file.ledger import identity_of
+from sinks.file.locks import is_written
 from stream.errors import SinkFailed
 from stream.events import ScanStart
 from stream.registry import Options
+
+log = logging.getLogger("inbeam")
 
 LOOKED_AT = 200
 """Of files with the same name and a number, the last ones that are asked for the scan they hold (2 ms each)."""
@@ -42,24 +47,41 @@ def digest(identity: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def choose(options: FileOptions, scan: ScanStart, layout: str) -> tuple[Path, repair.Found | None]:
-    """The file of this very scan if an earlier run left one, else a name that is free. Raises SinkFailed."""
-    path, found = look(options.path, scan, layout)
+def new_names(options: FileOptions, scan: ScanStart) -> Iterator[Path]:
+    """Names for a new file, the best first: others may be quicker to take one. Raises SinkFailed if none may be used.
+
+    `if_exists: overwrite` holds for the first name only, and not while another process writes that file.
+    """
     first = naming.file_name(options.path, scan)
-    if found is not None or path == first or options.if_exists == "number":
-        return path, found
     if options.if_exists == "fail":
-        raise SinkFailed(
-            f"{first} is there already, with another scan or other settings: move it away, or set if_exists"
-        )
-    return first, None
+        if os.path.lexists(first):
+            raise SinkFailed(
+                f"{first} is there already, with another scan or other settings: move it away, or set if_exists"
+            )
+        yield first
+        raise SinkFailed(f"{first} is being made by another process: choose another `path`, or set if_exists")
+    if options.if_exists == "overwrite":
+        if is_written(first):
+            log.warning("%s is being written by another process and is not replaced: this scan gets a number", first)
+        else:
+            yield first
+    yield from (path for path in naming.numbered(first) if not os.path.lexists(path))
 
 
-def look(pattern: str, scan: ScanStart, layout: str | None = None) -> tuple[Path, repair.Found | None]:
-    """The file that has this scan (in this layout, if given) and what is in it, else the first free name."""
-    taken = list(itertools.takewhile(os.path.lexists, naming.numbered(naming.file_name(pattern, scan))))
-    for path in (*naming.earlier(pattern, scan), *taken[: -LOOKED_AT - 1 : -1]):
+def earlier(pattern: str, scan: ScanStart, layout: str | None = None) -> Iterator[tuple[Path, repair.Found]]:
+    """The files that have this scan (in this layout, if given) and what is in them, the best first."""
+    for path in (*naming.earlier(pattern, scan), *_taken(pattern, scan)[: -LOOKED_AT - 1 : -1]):
         found = repair.find(path)
         if found is not None and found.uid == identity_of(scan) and layout in (None, found.layout):
-            return path, found
-    return next(itertools.islice(naming.numbered(naming.file_name(pattern, scan)), len(taken), None)), None
+            yield path, found
+
+
+def look(pattern: str, scan: ScanStart) -> Path:
+    """The file that has this scan, else the first free name."""
+    for path, _ in earlier(pattern, scan):
+        return path
+    return next(itertools.islice(naming.numbered(naming.file_name(pattern, scan)), len(_taken(pattern, scan)), None))
+
+
+def _taken(pattern: str, scan: ScanStart) -> list[Path]:
+    return list(itertools.takewhile(os.path.lexists, naming.numbered(naming.file_name(pattern, scan))))
