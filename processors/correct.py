@@ -98,6 +98,19 @@ def the_channel(scan: ScanStart, channel: str | None) -> str:
     return channel
 
 
+def correction_for(work: Work, scan: ScanStart, channel: str | None = None) -> Correction:
+    """The Correction of a channel (None: the first) of this scan, for use in a processor's `start`.
+
+    Without a `correct` earlier in the chain: as `{type: correct}` with its defaults would make it from the header.
+    Raises ConfigError if the scan has no such channel.
+    """
+    name = the_channel(scan, channel)
+    left = work.get(Corrections)
+    if left is not None and left.uid == scan.uid and name in left.by_channel:
+        return left.by_channel[name]
+    return make_correction(Config(type="correct"), scan, name)
+
+
 def make_correction(config: Config, scan: ScanStart, channel: str) -> Correction:
     """All that is known of the pixels of `channel` before the first frame. Raises ConfigError."""
     origin: dict[str, str] = {}

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from processors.correct import the_channel
+from processors.correct import correction_for, the_channel
 from processors.integration.cpu import CpuEngine
 from processors.integration.matrix import Matrix, Request, edges, matrix_for, turned
 from processors.integration.opencl import OpenClEngine
 from processors.integration.plan import Engine, ErrorModel, make_plan
 from processors.shared import geometry
-from processors.shared.correction import Correction, correction_for
+from processors.shared.correction import Correction
 from processors.shared.device import choose
 from stream.errors import ConfigError
 from stream.events import Frame, ScanEnd, ScanStart

@@ -10,7 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from processors import correct
-from processors.shared.correction import Correction, Corrections, correction_for
+from processors.correct import correction_for
+from processors.shared.correction import Correction, Corrections
 from stream.errors import ConfigError
 from stream.events import Detector, ScanStart
 from stream.work import Work

@@ -19,10 +19,10 @@ from stream.errors import InbeamError
 from stream.pipeline.runner import Run
 from stream.simulate import eiger
 from stream.simulate.damage import corrupted, flipped, garbage, truncated
-from stream.simulate.encode import encoder, scan_of
+from stream.simulate.encode import scan_of
 from stream.simulate.faults import Faults, Report, ScanDeeds, inject, parse
 from stream.simulate.messages import Message, classify
-from stream.simulate.scans import simulated
+from stream.simulate.scans import encoder, simulated
 from stream.simulate.sender import Sender
 from stream.wire.simplon import Decoder as SimplonDecoder
 from stream.wire.stream2 import Decoder as Stream2Decoder

@@ -25,9 +25,9 @@ from stream.codec.payload import decode
 from stream.commands import replay, simulate
 from stream.errors import InbeamError
 from stream.simulate import eiger
-from stream.simulate.encode import encoder, scan_of
+from stream.simulate.encode import scan_of
 from stream.simulate.messages import Message
-from stream.simulate.scans import simulated
+from stream.simulate.scans import encoder, simulated
 from stream.simulate.sender import Sender
 from stream.wire.simplon import Decoder as SimplonDecoder
 from stream.wire.stream2 import Decoder as Stream2Decoder

@@ -19,8 +19,8 @@ from stream.codec.native import bslz4_compress
 from stream.codec.payload import decode
 from stream.errors import InbeamError
 from stream.simulate import eiger
-from stream.simulate.encode import encoder, fitting, scan_of, ulid
-from stream.simulate.scans import chosen, recorded, simulated
+from stream.simulate.encode import fitting, scan_of, ulid
+from stream.simulate.scans import chosen, encoder, recorded, simulated
 from stream.simulate.simplon import ENCODINGS
 from stream.simulate.stream2 import ALGORITHMS, head
 from stream.wire.simplon import Decoder as SimplonDecoder

@@ -2,22 +2,20 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pyFAI.units import RADIAL_UNITS
 
 from processors import correct
 from processors.bragg import polar
+from processors.bragg.options import Config
 from processors.shared.correction import Correction, Corrections
 from processors.shared.geometry import from_poni
 from processors.shared.poni import load
 from stream.errors import InbeamError
 from stream.events import Array, ScanStart
 from stream.work import Work
-
-if TYPE_CHECKING:
-    from processors.sparsify import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Setting:
     origin: dict[str, str]
 
 
-def make(config: "Config", scan: ScanStart, work: Work) -> Setting:
+def make(config: Config, scan: ScanStart, work: Work) -> Setting:
     """Raises InbeamError if the files cannot be read or do not fit the scan."""
     text = from_poni(Path(config.poni), None, scan.detector, "sparsify.poni").poni
     geometry = load("sparsify.poni", config.poni, text, scan.shape)
@@ -66,7 +64,7 @@ def make(config: "Config", scan: ScanStart, work: Work) -> Setting:
     return Setting(bins, correction.dark, norm, norm, limits, dict(correction.origin))
 
 
-def provenance(config: "Config", made: Setting) -> dict[str, Any]:
+def provenance(config: Config, made: Setting) -> dict[str, Any]:
     """JSON-like; `geometry` and `sparsify` as pyFAI stores them, so that its readers understand."""
     recipe: dict[str, Any] = {
         "dummy": config.dummy,
@@ -118,7 +116,7 @@ def _instrument(geometry: Any) -> dict[str, Any]:
     }
 
 
-def _correction(config: "Config", scan: ScanStart, work: Work) -> Correction:
+def _correction(config: Config, scan: ScanStart, work: Work) -> Correction:
     """What `correct` left on the bench, and what our own options add or replace.
 
     Its limit of saturation is left aside: a saturated pixel is a Bragg peak all the more.

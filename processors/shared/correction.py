@@ -1,7 +1,8 @@
 """What is wrong with the pixels of one channel, frozen for one scan; no corrected image is made unless someone asks.
 
-`correct` leaves `Corrections` on the bench; a processor takes its channel's `Correction` with `correction_for` in its
-own `start`, and either fuses it into its kernel (`integrate`) or calls `Correction.apply` (everybody else).
+`correct` leaves `Corrections` on the bench; a processor takes its channel's `Correction` with
+`processors.correct.correction_for` in its own `start`, and either fuses it into its kernel (`integrate`) or calls
+`Correction.apply` (everybody else).
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.events import EMPTY, Array, ScanStart
-from stream.work import Work
+from stream.events import EMPTY, Array
 
 Mask = NDArray[np.bool_]
 Image32 = NDArray[np.float32]
@@ -72,18 +72,3 @@ class Corrections:
 
     uid: str
     by_channel: Mapping[str, Correction]
-
-
-def correction_for(work: Work, scan: ScanStart, channel: str | None = None) -> Correction:
-    """The Correction of a channel (None: the first) of this scan, for use in a processor's `start`.
-
-    Without a `correct` earlier in the chain: as `{type: correct}` with its defaults would make it from the header.
-    Raises ConfigError if the scan has no such channel.
-    """
-    from processors.correct import Config, make_correction, the_channel  # correct builds on this file
-
-    name = the_channel(scan, channel)
-    left = work.get(Corrections)
-    if left is not None and left.uid == scan.uid and name in left.by_channel:
-        return left.by_channel[name]
-    return make_correction(Config(type="correct"), scan, name)

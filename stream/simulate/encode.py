@@ -10,7 +10,6 @@ from typing import Literal, Protocol, TypeAlias
 import numpy as np
 
 from stream.codec.payload import decode, with_header
-from stream.errors import InbeamError
 from stream.events import Detector, Encoding, Frame, Payload, ScanStart
 from stream.simulate.eiger import Simulated, flatfield, pixel_mask
 from stream.simulate.messages import Message
@@ -37,18 +36,6 @@ class Encoder(Protocol):
     def end(self) -> Message:
         """The message that ends the scan."""
         ...
-
-
-def encoder(protocol: str, scan: ScanStart, *, series: int = 1, header_detail: HeaderDetail = "all") -> Encoder:
-    """The encoder of "stream2" or "simplon" for this scan. Raises InbeamError if the protocol cannot carry it."""
-    from stream.simulate.simplon import SimplonEncoder
-    from stream.simulate.stream2 import Stream2Encoder
-
-    if protocol == "stream2":
-        return Stream2Encoder(scan, series=series, header_detail=header_detail)
-    if protocol == "simplon":
-        return SimplonEncoder(scan, series=series, header_detail=header_detail)
-    raise InbeamError(f"no protocol {protocol!r} to send: use stream2 or simplon")
 
 
 def ulid() -> str:

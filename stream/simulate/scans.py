@@ -4,10 +4,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from stream.errors import InbeamError
 from stream.events import Event, Frame, Note, Payload, ScanEnd, ScanStart
 from stream.simulate.eiger import Simulated
-from stream.simulate.encode import Encoder, HeaderDetail, encoder, exposure, scan_of, ulid
+from stream.simulate.encode import Encoder, HeaderDetail, exposure, scan_of, ulid
 from stream.simulate.messages import Message
+from stream.simulate.simplon import SimplonEncoder
+from stream.simulate.stream2 import Stream2Encoder
 
 
 def simulated(
@@ -35,6 +38,15 @@ def simulated(
             index += 1
         yield made.end()
         number += 1
+
+
+def encoder(protocol: str, scan: ScanStart, *, series: int = 1, header_detail: HeaderDetail = "all") -> Encoder:
+    """The encoder of "stream2" or "simplon" for this scan. Raises InbeamError if the protocol cannot carry it."""
+    if protocol == "stream2":
+        return Stream2Encoder(scan, series=series, header_detail=header_detail)
+    if protocol == "simplon":
+        return SimplonEncoder(scan, series=series, header_detail=header_detail)
+    raise InbeamError(f"no protocol {protocol!r} to send: use stream2 or simplon")
 
 
 def chosen(index: int, frames: int | None, pool: int) -> int:
