@@ -14,7 +14,7 @@ from typing import Any
 import fabio
 import numpy as np
 import pytest
-from helpers.integration_frames import (
+from integration_frames import (
     MODELS,
     PONI,
     SHAPE,

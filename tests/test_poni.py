@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.bragg_frames import sparsified
-from helpers.integration_frames import PONI, SHAPE, assert_agrees, by_pyfai, rings, run, uncertain_in_pyfai
+from bragg_frames import sparsified
+from integration_frames import PONI, SHAPE, assert_agrees, by_pyfai, rings, run, uncertain_in_pyfai
 
 from processors.shared.geometry import from_poni
 from processors.shared.poni import load
