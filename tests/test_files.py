@@ -191,6 +191,18 @@ def test_a_capture_among_the_files_is_played_by_the_capture_source(shared: Path)
     assert Counter(type(event).__name__ for event in found) == {"ScanStart": 1, "Frame": 10, "ScanEnd": 1}
 
 
+def test_a_capture_that_cannot_be_read_or_has_vanished_is_told_and_the_next_file_is_taken(tmp_path: Path) -> None:
+    damaged, vanished = tmp_path / "damaged.zip", tmp_path / "vanished.cbors"
+    for path in (damaged, vanished):
+        path.write_bytes(b"PK\x03\x04 no archive at all")
+    source = files.create(files.Config(files=(str(damaged), str(vanished), *map(str, tiffs(tmp_path / "a", [0, 1])))))
+    vanished.unlink()
+    found = list(source.events())
+    first, second = texts_of(found)
+    assert "damaged.zip: the zip archive cannot be read" in first and "vanished.cbors is not there" in second
+    assert len(frames_of(found)) == 2
+
+
 def test_a_capture_without_an_extension_is_known_by_its_first_byte(tmp_path: Path, shared: Path) -> None:
     shutil.copy(
         shared / "streams/dectris_h5-testfiles/eiger1_testmode10_2datafiles_4images_lz4_data_000001.h5", tmp_path

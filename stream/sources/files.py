@@ -7,24 +7,26 @@ Each HDF5 file (or each entry in it) is a scan; the image files of one folder ar
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from stream import registry
-from stream.errors import BadMessage, ConfigError
+from stream.errors import BadMessage, ConfigError, SourceLost
 from stream.events import EndStatus, Event, Note, ScanEnd, ScanStart
 from stream.formats.hdf5 import scans as hdf5
 from stream.formats.images.file import frame_number, is_image
 from stream.formats.images.series import events as image_events
 from stream.formats.natural import check_pattern, natural, stem
+from stream.registry import Options
 from stream.roles import Source
+from stream.sources import capture
 from stream.wire.limits import NUMBER_AHEAD, NUMBER_MAX
 
 CAPTURES = (".cbor", ".cbors", ".cborseq", ".zip", ".capture")
 
 
-class Config(registry.Options):
+class Config(Options):
     """Options of the source `files`."""
 
     type: Literal["files"] = "files"
@@ -148,15 +150,10 @@ class Files:
 
     def _capture(self, path: str) -> Iterator[Event]:
         try:
-            module = registry.module("stream", "capture")
-        except (LookupError, ImportError) as error:
-            yield Note(f"{path} is a capture, but the source `capture` cannot be loaded: {error}")
-            return
-        field = next(name for name in ("file", "path", "files") if name in module.Config.model_fields)
-        value = [path] if field == "files" else path
-        delegate: Source = module.create(module.Config.model_validate({"type": "capture", field: value}))
-        self._delegate = delegate
-        yield from delegate.events()
+            self._delegate = capture.create(capture.Config(type="capture", file=Path(path)))
+            yield from self._delegate.events()
+        except (ValidationError, SourceLost) as error:  # it has vanished meanwhile, or is no capture after all
+            yield Note(str(error))
         self._delegate = None
 
 
