@@ -2,6 +2,7 @@
 
 from stream.errors import BadMessage, ConfigError, CorruptPayload, InbeamError, SinkFailed, SourceLost
 from stream.events import (
+    Array,
     Detector,
     Encoding,
     EndStatus,
@@ -15,10 +16,13 @@ from stream.events import (
 )
 from stream.ledger import Ledger, Stored
 from stream.products import Axis, Field, Product
+from stream.registry import READS, Options
 from stream.roles import Counters, Processor, Sink, Source
 from stream.work import Work
 
 __all__ = [
+    "READS",
+    "Array",
     "Axis",
     "BadMessage",
     "ConfigError",
@@ -34,6 +38,7 @@ __all__ = [
     "InbeamError",
     "Ledger",
     "Note",
+    "Options",
     "Payload",
     "Processor",
     "Product",
