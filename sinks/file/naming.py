@@ -67,16 +67,16 @@ def earlier(pattern: str, scan: ScanStart, limit: int = 20) -> list[Path]:
 def _values(scan: ScanStart) -> dict[str, _Text]:
     moment = time.localtime(scan.received)
     return {
-        "scan": _safe(scan.name),
+        "scan": safe(scan.name),
         "date": _Text(time.strftime("%Y%m%d", moment)),
         "time": _Text(time.strftime("%H%M%S", moment)),
-        "uid": _safe(scan.uid),
-        "source": _safe(Path(scan.source).stem or scan.source),
-        "detector": _safe(scan.detector.description or "detector"),
+        "uid": safe(scan.uid),
+        "source": safe(Path(scan.source).stem or scan.source),
+        "detector": safe(scan.detector.description or "detector"),
     }
 
 
-def _safe(text: str) -> _Text:
+def safe(text: str) -> _Text:
     """A value from the network as part of a file name: no separators, no leading dot, not too long."""
     plain = re.sub(r"[^\w.+-]+", "_", text).lstrip(".") or "_"
     if len(plain.encode()) > 120:

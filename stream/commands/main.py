@@ -18,6 +18,7 @@ COMMANDS = {
     "validate": ("stream.commands.validate", "check a configuration: every error at once"),
     "schema": ("stream.commands.schema", "print the JSON schema of the configuration, for editors"),
     "info": ("stream.commands.info", "devices, plug-ins and versions"),
+    "export": ("stream.commands.export", "write results as .xy, .chi, .csv columns or .edf, .tif images"),
     "check": ("stream.commands.check", "verify a file against its ledger"),
     "recover": ("stream.commands.recover", "repair a file whose writer was killed"),
     "sparsify-bragg": ("stream.commands.sparsify_bragg", "keep Bragg peaks, model the background (pyFAI's options)"),

@@ -1,0 +1,1 @@
+"""Results files read again and written as what older programs take: text columns, images."""

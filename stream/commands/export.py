@@ -1,0 +1,181 @@
+"""`inbeam export FILE...`: results as text columns (.xy, .xye, .chi, .csv) or images (.edf, .tif), a file per frame."""
+
+import argparse
+import string
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sinks.export import cakes, columns
+from sinks.export.results import Results, opened
+from sinks.export.units import CHANGEABLE, converted
+from sinks.export.write import put
+from sinks.file.naming import safe
+from stream.errors import ConfigError, InbeamError
+
+FIELDS = ("scan", "frame", "product", "file")
+MOST_NAMED = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `inbeam export`."""
+    formats = (*columns.FORMATS, *cakes.FORMATS)
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="results file of inbeam; one that grows too"
+    )
+    parser.add_argument("-f", "--format", choices=formats, help="xy, xye, chi, csv for patterns, edf, tif for cakes")
+    parser.add_argument("-p", "--product", metavar="NAME", help="default: the one that the file's entry is about")
+    parser.add_argument(
+        "--frames", default=":", metavar="LIST", help="frame numbers such as 0,5,10:20 or ::10 or -1; default: all"
+    )
+    parser.add_argument("-u", "--unit", choices=CHANGEABLE, help="unit of the first column; default: as integrated")
+    parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="FOLDER", help="default: this folder")
+    parser.add_argument(
+        "--name",
+        default="{scan}_{frame:05d}",
+        metavar="PATTERN",
+        help="file names without ending, of {scan}, {frame}, {product}, {file} (default: {scan}_{frame:05d})",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+def run(options: argparse.Namespace) -> int:
+    """0: every chosen frame was written; 1: one has no data, or a file failed; 2 (ConfigError): wrong arguments."""
+    _check(options)
+    options.output.mkdir(parents=True, exist_ok=True)
+    taken: set[Path] = set()
+    failed = 0
+    for path in options.files:
+        try:
+            with opened(path, options.product) as results:
+                failed += _export(results, options, taken)
+        except InbeamError as error:
+            print(f"inbeam export: {error}", file=sys.stderr)
+            failed += 1
+    return 1 if failed else 0
+
+
+def chosen(text: str, length: int) -> list[int]:
+    """Frame numbers, ascending, of a list such as "0,5,10:20:2,-1" for a scan of `length` frames.
+
+    Raises ValueError if it is no such list; a single number that the scan does not have is given all the same.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, *others = part.split(":")
+        if not others:
+            number = int(first)
+            found.add(number + length if number < 0 else number)
+        elif len(others) > 2:
+            raise ValueError(part)
+        else:
+            bounds = [int(bound) if bound.strip() else None for bound in (first, *others)]
+            found.update(range(length)[slice(*bounds)])
+    return sorted(found)
+
+
+def _check(options: argparse.Namespace) -> None:
+    problems = []
+    try:
+        chosen(options.frames, 0)
+    except ValueError:
+        problems.append(("--frames", f"{options.frames!r}: give numbers and ranges such as 0,5,10:20"))
+    try:
+        name = options.name.format(**{**dict.fromkeys(FIELDS, "a"), "frame": 1})
+        known = {field for _, field, _, _ in string.Formatter().parse(options.name)} - {None} <= set(FIELDS)
+    except (ValueError, KeyError, IndexError, AttributeError):
+        known, name = False, ""
+    if not known or not name.strip() or "/" in name:
+        problems.append(("--name", f"{options.name!r}: a file name of {{scan}}, {{frame}}, {{product}}, {{file}}"))
+    if options.output.exists() and not options.output.is_dir():
+        problems.append(("--output", f"{options.output} is not a folder"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _export(results: Results, options: argparse.Namespace, taken: set[Path]) -> int:
+    """Write the chosen frames of one file and say what was done. Returns how many of them could not be written."""
+    known = cakes.FORMATS if results.azimuthal is not None else tuple(columns.FORMATS)
+    kind = options.format or known[0]
+    if kind not in known:
+        what = "a cake" if results.azimuthal is not None else "a pattern"
+        raise InbeamError(
+            f"{results.path}: {results.product} is {what}: choose --format {' or '.join(known)}, not {kind}"
+        )
+    unit = options.unit or results.unit
+    radial = converted(results.radial, results.unit, unit, results.wavelength_angstrom)
+    wanted = chosen(options.frames, len(results))
+    held = [index for index in wanted if results.has(index)]
+    targets = {index: _target(results, options, index, kind) for index in held}
+    _free(targets, options, taken)
+    without_value: Counter[int] = Counter()
+    for index, values, errors in results.rows(held):
+        if results.azimuthal is None:
+            told = {**results.told, **_wavelength(results)}
+            received = float(results.received[index])
+            pattern = columns.Pattern(
+                results.scan, index, unit, radial, values, errors, received, header=told, poni=results.poni
+            )
+            if not len(pattern.columns[0]):
+                raise InbeamError(f"{results.path}: frame {index} has no bin with a value")
+            without_value[pattern.left_out] += 1
+            put(targets[index], columns.FORMATS[kind](pattern).encode("ascii"), overwrite=options.overwrite)
+        else:
+            header = {**cakes.axes_header(radial, unit, results.azimuthal), **results.told, **_wavelength(results)}
+            header |= {"scan": results.scan, "frame": str(index)}
+            if kind == "edf":
+                put(targets[index], cakes.edf(values, errors, header), overwrite=options.overwrite)
+            else:
+                put(targets[index], cakes.tif(values, header), overwrite=options.overwrite)
+                if errors is not None:
+                    put(_errors(targets[index]), cakes.tif(errors, header), overwrite=options.overwrite)
+    return _tell(results, options, wanted, targets, without_value)
+
+
+def _target(results: Results, options: argparse.Namespace, index: int, kind: str) -> Path:
+    fields = {"scan": results.scan, "product": results.product, "file": results.path.stem}
+    name = options.name.format(frame=index, **{field: safe(value) for field, value in fields.items()})
+    return Path(options.output / f"{name}.{kind}")
+
+
+def _errors(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_errors{path.suffix}")
+
+
+def _free(targets: Mapping[int, Path], options: argparse.Namespace, taken: set[Path]) -> None:
+    """Refuse before anything is written what would be written twice, or over something."""
+    names = [*targets.values()]
+    twice = [path for path, number in Counter(names).items() if number > 1 or path in taken]
+    if twice:
+        raise InbeamError(f"{twice[0]} would be written more than once: use {{frame}} and {{file}} in --name")
+    there = [path for path in names if path.is_symlink() or path.exists()]
+    if there and not options.overwrite:
+        more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
+        raise InbeamError(f"{there[0]} exists{more}: nothing was written; add --overwrite, or choose another --output")
+    taken.update(names)
+
+
+def _wavelength(results: Results) -> Mapping[str, str]:
+    known = results.wavelength_angstrom == results.wavelength_angstrom
+    return {"wavelength": f"{results.wavelength_angstrom!r} angstrom"} if known else {}
+
+
+def _tell(
+    results: Results,
+    options: argparse.Namespace,
+    wanted: Sequence[int],
+    targets: Mapping[int, Path],
+    without_value: Mapping[int, int],
+) -> int:
+    missing = [index for index in wanted if index not in targets]
+    written = [*targets.values()]
+    where = "nothing" if not written else str(written[0]) + (f" ... {written[-1].name}" if len(written) > 1 else "")
+    print(f"{results.path}: {results.product}, {len(written)} of {len(wanted)} frames -> {where}")
+    for bins, frames in sorted(without_value.items()):
+        if bins:
+            print(f"  {bins} of {len(results.radial)} bins have no value and were left out, in {frames} frames")
+    if missing:
+        named = ", ".join(f"{index} {results.status(index)}" for index in missing[:MOST_NAMED])
+        print(f"  {len(missing)} frames have no data: {named}{' ...' if len(missing) > MOST_NAMED else ''}")
+    return len(missing) if options.frames != ":" or not written else 0
