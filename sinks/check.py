@@ -18,7 +18,7 @@ from sinks.file.ledger_reader import Record, read
 from sinks.sparse_frames.check import pointers
 from stream.codec.payload import decode
 from stream.errors import CorruptPayload
-from stream.events import Encoding, FrameStatus, Payload
+from stream.events import Encoding, EndStatus, FrameStatus, Payload
 
 MOST_PROBLEMS = 20
 NOT_ROWS = ("frame_number", "frame_ptr", "index", "intensity", "errors")
@@ -94,12 +94,15 @@ def _counts(record: Record) -> Iterator[str]:
         return
     found = np.bincount(record.states, minlength=len(FrameStatus))
     found[FrameStatus.MISSING] += record.length - len(record.states)
+    disarmed = record.end_status is EndStatus.DISARMED
     if record.length != record.expected:
         yield f"the ledger has {record.length} rows, but {record.expected} frames were expected"
     for status, count in record.counts.items():
         if count != found[status]:
             yield f"the ledger counts {count} frames as {status.name.lower()}, its rows say {found[status]}"
-    if record.announced is not None and record.announced > record.expected:
+    if record.end_status is EndStatus.SILENT:
+        yield f"the scan fell silent after {record.expected} frames, without an end message"
+    elif record.announced is not None and record.announced > record.expected and not disarmed:
         yield f"the detector announced {record.announced} frames, the ledger expects {record.expected}"
 
 

@@ -63,12 +63,19 @@ class EndStatus(StrEnum):
 
     COMPLETE = "complete"
     """The source said so."""
+    DISARMED = "disarmed"
+    """The source said so before it had taken all that it had announced: behind the last frame nothing is missing."""
     ABORTED = "aborted"
     """The source was lost, or a new scan began before this one had ended."""
     SILENT = "silent"
     """Nothing of it came for `run.scan_timeout_s`: if more of it comes, it goes on."""
     STOPPED = "stopped"
     """The user stopped inbeam."""
+
+    @property
+    def open_ended(self) -> bool:
+        """True if frames that were announced, and lie behind the last one, are not missing: never taken, or to come."""
+        return self in (EndStatus.DISARMED, EndStatus.SILENT)
 
 
 @dataclass(frozen=True, slots=True)

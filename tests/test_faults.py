@@ -50,6 +50,7 @@ def received(protocol: str, messages: Sequence[Message]) -> list[list[object]]:
             if isinstance(event, ScanStart) or not scans:
                 scans.append([])
             scans[-1].append(event)
+    scans[-1] += decoder.tick(1.0)
     return scans
 
 

@@ -20,8 +20,7 @@ from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.sources import capture
 from stream.wire import simplon, stream2
 from stream.wire.capture import Reader, Recorded, Writer
-from stream.wire.decoder import SeriesDecoder
-from stream.wire.series import FAULT
+from stream.wire.decoder import FAULT, SeriesDecoder
 
 GOOD = 4
 ALLOCATED = 256 * 2**20

@@ -224,7 +224,7 @@ def test_a_simulated_detector_reports_its_faults_and_ends_by_itself(
     common = ("--detector", "small", "--frames", "200", "--scans", "2", "--rate", "max", "--bind", endpoint)
     faults = ("--faults", "drop=0.1,duplicate=0.1", "--seed", "5", "--report", str(report), "--poni", str(poni))
     command = Command(simulate, *common, *faults)
-    decoder, scans = Stream2Decoder(), []
+    decoder, scans = Stream2Decoder(grace_s=0.0), []
     with reader(endpoint) as receive:
         while len(scans) < 2 or not isinstance(scans[-1][-1], ScanEnd):
             for event in decoder.feed([memoryview(receive()[0])], 0.0):

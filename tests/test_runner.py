@@ -176,7 +176,7 @@ def test_a_terminal_that_goes_away_does_not_end_the_run(tmp_path: Path, monkeypa
 def test_numbers_that_a_stopped_scan_had_not_reached_are_not_told_as_lost() -> None:
     report = Report()
     counts = dict.fromkeys(FrameStatus, 0) | {FrameStatus.RECEIVED: 98, FrameStatus.MISSING: 902}
-    report.add(ScanReport("uid", "1", EndStatus.STOPPED, 1000, counts, 0, 99, ()))
+    report.add(ScanReport("uid", "1", EndStatus.STOPPED, 1000, counts, 0, 99, 1000, ()))
     assert "2 frames without data (2 missing)" in report.summary()
 
 

@@ -20,8 +20,10 @@ RECORDED = "streams/streaming-receiver/eiger_legacy_dump.zip"
 
 
 def feed(*messages: Sequence[bytes], decoder: Decoder | None = None) -> list[Event]:
+    """All events, also of what waits for a message that does not come."""
     decoder = decoder or Decoder()
-    return [event for message in messages for event in decoder.feed(message, 1.5e9)]
+    events = [event for message in messages for event in decoder.feed(message, 1.5e9)]
+    return events + decoder.tick(1.5e9 + 1)
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -234,9 +236,10 @@ def test_the_old_scan_stays_open_until_a_header_without_detail_gets_its_first_im
 
 
 def test_stale_images_of_another_series_are_noted_and_left_out() -> None:
-    stale = v1_image(3, series=6)
-    events = feed(v1_header(), stale, v1_image(0), v1_end(6), v1_end(), v1_image(1))
-    assert kinds(events) == ["ScanStart", "Note", "Frame", "Note", "ScanEnd", "Note"]
+    stale, decoder = v1_image(3, series=6), Decoder()
+    events = feed(v1_header(), stale, v1_image(0), v1_end(6), v1_end(), decoder=decoder)
+    assert kinds(events) == ["ScanStart", "Note", "Frame", "Note", "ScanEnd"]
+    assert kinds(feed(v1_image(1), decoder=decoder)) == ["Note"]
 
 
 def test_every_scan_gets_a_uid_of_its_own_but_a_recording_the_same_at_every_reading() -> None:

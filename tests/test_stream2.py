@@ -18,8 +18,10 @@ RECORDED = "streams/streaming-receiver/derived_dectris_stream2_plain.cborseq.gz"
 
 
 def feed(*messages: bytes, decoder: Decoder | None = None) -> list[Event]:
+    """All events, also of what waits for a message that does not come."""
     decoder = decoder or Decoder()
-    return [event for message in messages for event in decoder.feed([message], 1.5e9)]
+    events = [event for message in messages for event in decoder.feed([message], 1.5e9)]
+    return events + decoder.tick(1.5e9 + 1)
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -166,9 +168,11 @@ def test_without_a_start_message_the_scan_starts_at_its_first_image() -> None:
     start = events[0]
     assert isinstance(start, ScanStart) and (start.shape, start.expected) == (SHAPE, None)
     assert start.uid != UID, "the scan with this identity is the one that has its start message"
-    late = feed(stream2_image(3), stream2_start(), stream2_image(4))
-    assert kinds(late) == ["ScanStart", "Note", "Frame", "ScanEnd", "ScanStart", "Frame"]
-    assert isinstance(late[4], ScanStart) and late[4].uid == UID
+    decoder = Decoder()
+    feed(stream2_image(3), decoder=decoder)
+    end, start, frame = feed(stream2_start(), stream2_image(4), decoder=decoder)
+    assert isinstance(end, ScanEnd) and end.status is EndStatus.ABORTED
+    assert isinstance(start, ScanStart) and start.uid == UID and isinstance(frame, Frame)
 
 
 def test_times_count_from_the_start_of_the_series() -> None:
@@ -232,17 +236,19 @@ def test_a_new_start_ends_the_scan_before_it_as_aborted() -> None:
 
 def test_images_of_another_series_are_noted_and_left_out() -> None:
     stale = stream2_image(3, series_id=6, series_unique_id="01HRCJF83SA63WH8M5X1VBKFJL")
-    events = feed(stale, stream2_start(), stale, stream2_image(0), stream2_end(), stream2_image(1))
-    assert kinds(events) == ["ScanStart", "Note", "Frame", "ScanEnd", "ScanStart", "Note", "Frame", "ScanEnd", "Note"]
-    assert isinstance(events[-1], Note) and "has ended" in events[-1].text
+    decoder = Decoder()
+    events = feed(stale, stream2_start(), stale, stream2_image(0), stream2_end(), decoder=decoder)
+    assert kinds(events) == ["ScanStart", "Note", "Frame", "ScanEnd", "ScanStart", "Note", "Frame", "ScanEnd"]
+    (note,) = feed(stream2_image(1), decoder=decoder)
+    assert isinstance(note, Note) and "has ended" in note.text
 
 
 def test_a_later_series_whose_start_was_lost_takes_over_at_its_third_image() -> None:
     later = [stream2_image(index, series_id=8, series_unique_id="01HRCJF83SA63WH8M5X1VBKFJN") for index in range(6)]
     events = feed(stream2_start(), stream2_image(0), *later)
-    assert kinds(events)[2:] == ["Note", "Note", "ScanEnd", "ScanStart", "Note", "Frame", "Frame", "Frame", "Frame"]
+    assert kinds(events)[2:] == ["ScanEnd", "ScanStart", "Note", *["Frame"] * 6]
     between = feed(stream2_start(), *later[:2], stream2_image(0), *later[2:4], stream2_image(1))
-    assert kinds(between) == ["ScanStart", "Note", "Note", "Frame", "Note", "Note", "Frame"], "not one after another"
+    assert kinds(between) == ["ScanStart", "Frame", "Frame", *["Note"] * 4], "not one after another"
     older = [stream2_image(index, series_id=6, series_unique_id="01HRCJF83SA63WH8M5X1VBKFJL") for index in range(6)]
     assert kinds(feed(stream2_start(), *older)) == ["ScanStart", *["Note"] * 6]
 

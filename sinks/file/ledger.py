@@ -96,7 +96,8 @@ class LedgerTable:
 
     def expected(self, end: ScanEnd) -> int:
         """How many frame numbers the scan has, now that it is over."""
-        return max(end.expected, end.announced or 0, self._length)
+        announced = 0 if end.status.open_ended else end.announced or 0
+        return max(end.expected, announced, self._length)
 
     def status(self, index: int) -> FrameStatus:
         """The status of a frame number as this file has it, rows waiting for `commit` included."""
@@ -195,9 +196,9 @@ class LedgerTable:
             notes.append(f"the pipeline counted otherwise: {text}")
         self._counts[:] = found
         self._counts.id.flush()
+        self.announce(end.announced)
         self._cells["expected"].set(expected)
         self._cells["repeats"].set(self.repeats)
-        self.announce(end.announced)
         self._end["end_status"].set(end.status.value.encode())
         self._end["notes"].set("\n".join(notes).encode("utf-8", "replace")[:NOTES_BYTES])
         self._end["finished"].set(1)

@@ -36,7 +36,7 @@ class Record:
     @property
     def complete(self) -> bool:
         """True if the source said that the scan was over: nothing is to be added."""
-        return self.finished and self.end_status is EndStatus.COMPLETE
+        return self.finished and self.end_status in (EndStatus.COMPLETE, EndStatus.DISARMED)
 
 
 def read(file: Any) -> Record:

@@ -61,7 +61,7 @@ class Boundaries:
         self._close()
         self._asleep = scan
         text = f"scan {scan.uid}: no message for {limit:g} s, and no end message: its files are closed until more comes"
-        return ScanEnd(scan.uid, EndStatus.SILENT), text
+        return ScanEnd(scan.uid, EndStatus.SILENT, scan.expected), text
 
     def _begin(self, start: ScanStart) -> tuple[Sequence[Item], str]:
         before = self._open

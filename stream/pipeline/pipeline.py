@@ -18,7 +18,7 @@ from stream.pipeline.chain import Chain
 from stream.pipeline.inbox import Inbox, Ticket
 from stream.pipeline.lane import Closing, Opening, Outlet
 from stream.pipeline.order import Order
-from stream.pipeline.report import Meter, Report, ScanReport
+from stream.pipeline.report import Meter, Report, ScanReport, reach
 from stream.roles import Counters, Sink
 
 MOST_NOTES = 100
@@ -210,12 +210,15 @@ class Pipeline:
         with self._ordering:
             self._emit(self._order.end())
             self._order = None
-        if end.announced is not None:
+        if end.status.open_ended:
+            self._ledger.announced = None
+        elif end.announced is not None:
             self._ledger.announced = max(end.announced, self._ledger.announced or 0)
         end = replace(end, expected=self._ledger.expected, counts=self._ledger.counts())
         for problem in dict.fromkeys(each for chain in (*self._chains, self._gather) for each in chain.finish(end)):
             self._note(problem)
-        end = replace(end, notes=(*end.notes, *self._notes)[:MOST_NOTES])
+        how_far = reach(end.status, self._ledger.highest, end.announced)
+        end = replace(end, notes=(*end.notes, *filter(None, [how_far]), *self._notes)[:MOST_NOTES])
         self._notes = []
         self._report_ended()
         self._closings = [outlet.end(end) for outlet in self._outlets]

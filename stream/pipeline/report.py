@@ -53,12 +53,15 @@ class ScanReport:
     counts: Mapping[FrameStatus, int]
     repeats: int
     highest: int
+    announced: int | None
     notes: tuple[str, ...]
 
     @classmethod
     def of(cls, scan: ScanStart, end: ScanEnd, *, highest: int, repeats: int) -> "ScanReport":
         """From the two boundaries of the scan and its ledger."""
-        return cls(scan.uid, scan.name, end.status, end.expected, end.counts, repeats, highest, end.notes)
+        return cls(
+            scan.uid, scan.name, end.status, end.expected, end.counts, repeats, highest, end.announced, end.notes
+        )
 
     @property
     def lost(self) -> int:
@@ -76,7 +79,21 @@ class ScanReport:
         """One line: every status that occurs, its sum."""
         parts = [f"{number} {status.name.lower()}" for status, number in self.counts.items() if number]
         again = f", {self.repeats} copies sent again" if self.repeats else ""
-        return f"scan {self.name} {self.status.value}: {' + '.join(parts) or '0'} = {self.expected} frames{again}"
+        text = f"scan {self.name} {self.status.value}: {' + '.join(parts) or '0'} = {self.expected} frames{again}"
+        return ", ".join(filter(None, (text, reach(self.status, self.highest, self.announced))))
+
+
+def reach(status: EndStatus, highest: int, announced: int | None) -> str:
+    """How far a scan came that ended before its announced number of frames, in words; "" if it did not."""
+    left = 0 if announced is None else announced - highest - 1
+    so_far = f"{highest + 1} of {announced} frames"
+    if left <= 0:
+        return ""
+    if status is EndStatus.COMPLETE:
+        return f"ended by the detector after {so_far}: the last {left} may have been taken, they count as missing"
+    if status is EndStatus.DISARMED:
+        return f"ended by the detector after {so_far}: the others were not taken"
+    return f"silent after {so_far}" if status is EndStatus.SILENT else ""
 
 
 class Report:

@@ -1,6 +1,7 @@
 """The source of both DECTRIS protocols: messages from a socket, through a decoder."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 
 from stream.events import EndStatus, Event, Note
@@ -28,7 +29,10 @@ class SocketSource:
             self._restored = []
             if isinstance(message, Message):
                 yield from self._decoder.feed(message.parts, message.received)
-            elif message is not None:
+            elif message is None:
+                yield from self._decoder.tick(time.time())
+            else:
+                self._decoder.disturbed()
                 scan = self._decoder.scan
                 log.log(logging.WARNING if message.refused or scan is not None else logging.INFO, message.text)
                 if scan is not None:

@@ -15,5 +15,10 @@ class Config(SocketOptions):
 
 def create(config: Config) -> SocketSource:
     """The source that a configuration asks for."""
-    decoder = Decoder(config.limits, monitor_key=config.monitor_key, source=f"stream2 {config.endpoint}")
+    decoder = Decoder(
+        config.limits,
+        monitor_key=config.monitor_key,
+        source=f"stream2 {config.endpoint}",
+        grace_s=config.grace_ms / 1e3,
+    )
     return SocketSource(config, decoder)

@@ -1,11 +1,22 @@
-"""What the decoders of both DECTRIS protocols have in common: bytes in, events out, whatever the bytes are."""
+"""What the decoders of both DECTRIS protocols have in common: bytes in, events out, whatever the bytes are.
 
+An image that comes before its start message waits for it, as long as a missing frame is waited for: messages of several
+senders overtake each other. The start message of another series, an end message, and the end of all end the waiting.
+"""
+
+import math
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from stream.events import Buffer, EndStatus, Event, ScanStart
+from stream.errors import BadMessage
+from stream.events import Buffer, EndStatus, Event, Note, ScanStart
+from stream.wire.announced import Announced
+from stream.wire.early import Early, Held, Room
 from stream.wire.limits import DEFAULT, Limits
-from stream.wire.series import Series
+from stream.wire.series import GRACE_S, Series
+
+FAULT = "internal error, please report:"
 
 
 class SeriesDecoder(ABC):
@@ -14,6 +25,7 @@ class SeriesDecoder(ABC):
     monitor_key: dotted path of the incident-beam reading in an image's user data.
     source: how notes call the sender.
     identity: see `stream.wire.series.Series`.
+    grace_s: how long images may come behind their end message, or before their start message.
     """
 
     def __init__(
@@ -23,10 +35,13 @@ class SeriesDecoder(ABC):
         monitor_key: str | None = None,
         source: str = "detector",
         identity: str | None = None,
+        grace_s: float = GRACE_S,
     ) -> None:
         self._limits = limits
         self._monitor = tuple(monitor_key.split(".")) if monitor_key else ()
-        self._series = Series(source, identity)
+        self._series = Series(source, identity, grace_s)
+        self._grace_s = grace_s
+        self._early = Room()
 
     @property
     def scan(self) -> ScanStart | None:
@@ -36,18 +51,72 @@ class SeriesDecoder(ABC):
     def feed(self, parts: Sequence[Buffer], received: float) -> list[Event]:
         """The events of one message that arrived at the Unix time `received`, s. Payloads are views into `parts`.
 
-        A message that cannot be read gives a Note, or a CORRUPT Frame if its number is known.
+        A message that cannot be read gives a Note, or a CORRUPT Frame if its number is known. What has waited long
+        enough at that time comes first.
         """
-        return self._series.guarded(self._read, parts, received)
+        if not self._early and not self._series.ending:
+            return self._guarded(parts, received)
+        events = self.tick(received) + self._guarded(parts, received)
+        if self._early.full:
+            events += self._wait_no_more()
+        return events + self._series.due(received)
+
+    def tick(self, now: float) -> list[Event]:
+        """The events of what has waited long enough at the Unix time `now`, s."""
+        events = self._wait_no_more() if self._early and now - self._early.since >= self._grace_s else []
+        return events + self._series.due(now)
+
+    def disturbed(self) -> None:
+        """The connection was lost for a while."""
+        self._series.disturbed()
 
     def restore(self, uid: str, header: Sequence[Sequence[Buffer]]) -> list[Event]:
         """Open scan `uid` again from the messages that began it: its ScanStart, or a Note if they cannot be read."""
-        return self._series.restored(self.feed, uid, header)
+        self._series.resume(uid)
+        events = [event for parts in header for event in self._guarded(parts, time.time())]
+        self._series.resume(None)
+        starts: list[Event] = [event for event in events if isinstance(event, ScanStart)]
+        text = f"scan {uid} cannot be gone on with: the journal holds no readable start message"
+        return starts or [self._series.note(text)]
 
     def finish(self, status: EndStatus) -> list[Event]:
-        """End the open scan, if there is one."""
-        return self._series.finish(status)
+        """Nothing more will come: end the open scan, if there is one."""
+        return self._wait_no_more() + self._series.due(math.inf) + self._series.finish(status)
 
     @abstractmethod
     def _read(self, parts: Sequence[Buffer], received: float) -> list[Event]:
-        """The events of one message. Raises BadMessage for what cannot be read and has no frame number."""
+        """The events of one message. Raises BadMessage for what cannot be read and has no frame number, Early."""
+
+    def _announce(self, start: Announced, received: float) -> list[Event]:
+        """A start message, and the images that have waited for it."""
+        events = self._wait_no_more(lambda held: not start.same(held.series, held.unique))
+        events += self._series.announce(start, received)
+        return events + self._again(self._early.take())
+
+    def _end(self, series: int, unique: str | None, received: float) -> list[Event]:
+        """An end message."""
+        events = self._wait_no_more(lambda held: Announced(series, unique).same(held.series, held.unique))
+        return events + self._series.end(series, unique, received)
+
+    def _wait_no_more(self, which: Callable[[Held], bool] = lambda held: True) -> list[Event]:
+        if not self._early:
+            return []
+        before, self._series.patient = self._series.patient, False
+        events = self._again(self._early.take(which))
+        self._series.patient = before
+        return events
+
+    def _again(self, held: Iterable[Held]) -> list[Event]:
+        return [event for each in held for event in self._guarded(each.parts, each.received)]
+
+    def _guarded(self, parts: Sequence[Buffer], received: float) -> list[Event]:
+        """The events of one message, or a Note of why there are none."""
+        try:
+            return self._read(parts, received)
+        except Early as early:
+            self._early.add(Held(early.series, early.unique, parts, received))
+            return []
+        except BadMessage as error:
+            return [self._series.note(str(error))]
+        except Exception as error:  # a fault of ours must not end a beamtime: the fuzz run looks for this text
+            return [Note(f"{FAULT} {type(error).__name__}: {error}")]

@@ -3,59 +3,35 @@
 Both DECTRIS protocols share these rules:
 - a start message ends a scan that is still open (ABORTED); the very same start message again is noted only;
 - a start message that tells neither shape nor type of the images waits for the first of them;
+- images that come behind their end message, within a grace, belong to the scan all the same: messages of several
+  senders overtake each other. If all are there, nothing is awaited;
 - images without any start message (it was lost, or inbeam came late) begin a scan by themselves, unless their series
-  has ended already; the start message, if it comes after all, begins the scan anew;
-- while a scan is open, images of another series are noted and left out; but the third one in a row of one later series
-  means that its start message was lost, and begins it;
+  has ended already; the start message, if it comes after all, begins the scan anew. Before that they are told to wait
+  for it (see `stream.wire.decoder`);
+- while a scan is open, images of another series are noted and left out; but three in a row of one later series mean
+  that its start message was lost, and begin it;
 - a number out of all proportion is left out, but the third one in a row means that many images were lost.
 """
 
 import math
 import re
-import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import numpy as np
 
 from stream.errors import BadMessage
-from stream.events import Buffer, Detector, EndStatus, Event, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
-from stream.wire.limits import NUMBER_AHEAD, NUMBER_MAX
+from stream.events import Detector, EndStatus, Event, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
+from stream.wire.announced import Announced, Parts
+from stream.wire.arrivals import IN_A_ROW, Arrivals, check_first
+from stream.wire.early import Early
 
 SAFE_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 SAFE_CHANNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-TAKES_OVER = 3
-FAULT = "internal error, please report:"
-Parts: TypeAlias = tuple[bytes, ...]
-Reader: TypeAlias = Callable[[Sequence[Buffer], float], list[Event]]
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """What start messages, or a first image, say of a scan; None where they are silent.
-
-    series, unique: the detector's identities of the scan; v1 has no unique one.
-    """
-
-    series: int
-    unique: str | None = None
-    shape: tuple[int, int] | None = None
-    dtype: np.dtype[Any] | None = None
-    channels: tuple[str, ...] | None = None
-    expected: int | None = None
-    detector: Detector = field(default_factory=Detector)
-    header: tuple[Parts, ...] = ()
-    has_start: bool = True
-    """False if there was no start message, only images."""
-
-    def same(self, series: int, unique: str | None) -> bool:
-        """True if a message with these identities belongs to this scan."""
-        if self.unique is not None and unique is not None:
-            return self.unique == unique
-        return self.series == series
+GRACE_S = 0.5
 
 
 class Series:
@@ -65,56 +41,62 @@ class Series:
     it these uids are random.
     """
 
-    def __init__(self, source: str, identity: str | None = None) -> None:
+    def __init__(self, source: str, identity: str | None = None, grace_s: float = GRACE_S) -> None:
         self.source = source
-        self._identity = identity
-        self._scans = 0
         self.open: ScanStart | None = None
+        self.patient = True
+        """Images without a start message are told to wait for it."""
+        self._identity, self._grace_s = identity, grace_s
+        self._scans = 0
         self._now: Announced | None = None
         self._waiting: Announced | None = None
         self._ended: deque[Announced] = deque(maxlen=64)
-        self._highest = -1
+        self._ending: tuple[Announced, float] | None = None
+        """The end message of this series came at this time, and some of its images have not come yet."""
+        self._arrivals = Arrivals(None)
         self._later: tuple[int, int] | None = None
-        self._ahead: tuple[int, int] | None = None
-        self._anywhere = False
-        """True until the first image of a scan that is gone on with: it may have come any way meanwhile."""
         self._said: set[str] = set()
         self._resume: str | None = None
 
-    def guarded(self, read: Reader, parts: Sequence[Buffer], received: float) -> list[Event]:
-        """`read(parts, received)`, or a Note of why it could not."""
-        try:
-            return read(parts, received)
-        except BadMessage as error:
-            return [self.note(str(error))]
-        except Exception as error:  # a fault of ours must not end a beamtime: the fuzz run looks for this text
-            return [self.note(f"{FAULT} {type(error).__name__}: {error}")]
+    def resume(self, uid: str | None) -> None:
+        """The next scan to begin is one of an earlier process, with that uid; None: it has begun, or could not."""
+        self._resume, self.patient = uid, uid is None
+        self._arrivals.anywhere = self.open is not None
 
-    def restored(self, feed: Reader, uid: str, header: Sequence[Sequence[Buffer]]) -> list[Event]:
-        """Feed the messages that began scan `uid` in an earlier process: its ScanStart only, with that uid."""
-        self._resume = uid
-        events = [event for parts in header for event in feed(parts, time.time())]
-        self._resume = None
-        self._anywhere = self.open is not None
-        starts: list[Event] = [event for event in events if isinstance(event, ScanStart)]
-        return starts or [self.note(f"scan {uid} cannot be gone on with: the journal holds no readable start message")]
+    def disturbed(self) -> None:
+        """The connection was lost: images of the open scan may be, too."""
+        self._arrivals.doubtful = True
+
+    @property
+    def ending(self) -> bool:
+        """True if an end message has come, and images behind it may come still."""
+        return self._ending is not None
+
+    def due(self, now: float) -> list[Event]:
+        """End the series whose end message has come, if all its images have, or at the Unix time `now`, s."""
+        if self._ending is None:
+            return []
+        ending, since = self._ending
+        if now - since >= self._grace_s or (ending is self._now and self._arrivals.whole(ending.expected)):
+            return self._end_waiting() or self.finish(EndStatus.COMPLETE)
+        return []
 
     def announce(self, start: Announced, received: float) -> list[Event]:
         """A start message: the events that it causes."""
-        now = self._now
-        if now is not None and now.same(start.series, start.unique) and _same_header(now, start):
+        if self._now is not None and self._now.again(start):
             return [
                 self.note(f"the start message of series {start.series} came again: the scan goes on", harmless=True)
             ]
         if start.shape is None or start.dtype is None or not start.channels:
+            events = self._end_waiting()
             self._waiting = start
-            return []
+            return events
         return self._begin(start, start.shape, start.dtype, start.channels, received)
 
     def claim(self, series: int, unique: str | None, index: int) -> Announced | None:
         """Decide on image `index`: None if it is one of the open scan, else the scan that it begins.
 
-        Raises BadMessage if it belongs to neither, or if its number is absurd.
+        Raises BadMessage if it belongs to neither, or if its number is absurd; Early if its start may still come.
         """
         now = self._now
         begins = None
@@ -123,21 +105,22 @@ class Series:
                 begins = self._waiting
             elif any(scan.same(series, unique) for scan in self._ended):
                 self._stale(series, "which has ended")
-            elif now is not None and not self._took_over(now, series):
+            elif now is not None and series <= now.series:
+                self._stale(series, f"while series {now.series} is open")
+            elif self.patient:
+                count = self._later[1] + 1 if self._later is not None and self._later[0] == series else 1
+                self._later = (series, count)
+                raise Early(series, unique)
+            elif now is not None and (self._later is None or self._later[0] != series or self._later[1] < IN_A_ROW):
                 self._stale(series, f"while series {now.series} is open")
             else:
                 begins = Announced(series, unique, has_start=False)
         else:
             self._later = None
-        expected = (now if begins is None else begins) or Announced(series)
-        bound = NUMBER_MAX
-        if begins is None or expected.expected is not None:
-            highest = self._highest if begins is None else -1
-            bound = min(NUMBER_MAX, max(expected.expected or 0, highest + 1) + NUMBER_AHEAD)
-        if index < bound:
-            self._ahead = None
-        elif begins is not None or index >= NUMBER_MAX or not (self._anywhere or self._leapt(index)):
-            raise BadMessage(f"an image number beyond {bound}, out of all proportion to this scan: left out")
+        if begins is not None:
+            check_first(index, begins.expected)
+        elif now is not None:
+            self._arrivals.check(index, now.expected)
         return begins
 
     def start_with(
@@ -168,33 +151,34 @@ class Series:
             if payload.shape != scan.shape or payload.dtype.newbyteorder("=") != scan.dtype:
                 return self.corrupt(index, f"{channel} is {_kind(payload)}, not {_kind(scan)} as the scan", received)
             found[channel] = payload
-        if index > self._highest:
-            self._highest = index
-        self._anywhere = False
+        self._arrivals.add(index, received, time)
         return Frame(scan.uid, index, found, received, time, monitor)
 
     def corrupt(self, index: int, problem: str, received: float, time: float = math.nan) -> Frame:
         """A hole at a known place of the open scan, with the reason."""
         assert self.open is not None
-        self._highest = max(self._highest, index)
-        self._anywhere = False
+        self._arrivals.add(index, received, time)
         return Frame(self.open.uid, index, {}, received, time, status=FrameStatus.CORRUPT, problem=problem)
 
-    def end(self, series: int, unique: str | None) -> list[Event]:
-        """An end message: ends the open scan if it is that one."""
-        if self._waiting is not None and self._waiting.same(series, unique):
-            self._ended.append(self._waiting)
-            self._waiting = None
-            return [self.note(f"series {series} ended without any image", harmless=True)]
-        if self._now is None or not self._now.same(series, unique):
+    def end(self, series: int, unique: str | None, received: float) -> list[Event]:
+        """An end message: ends its series as soon as all its images are there, or later: see `due`."""
+        ending = next((each for each in (self._waiting, self._now) if each and each.same(series, unique)), None)
+        if ending is None:
             return [self.note(f"the end of series {series}, which is not open", harmless=True)]
-        return self.finish(EndStatus.COMPLETE)
+        if self._ending is None or self._ending[0] is not ending:
+            self._ending = (ending, received)
+        return self.due(received)
 
     def finish(self, status: EndStatus, *notes: str) -> list[Event]:
-        """End the open scan, if there is one."""
+        """End the open scan, if there is one: in this way, unless its end message has come."""
         if self.open is None or self._now is None:
             return []
-        end = ScanEnd(self.open.uid, status, self.open.expected, notes=notes)
+        announced = self.open.expected
+        if self._ending is not None and self._ending[0] is self._now:
+            cut_short = self._arrivals.cut_short(announced, self.open.detector.frame_time_s, self._ending[1])
+            status, notes = EndStatus.DISARMED if cut_short else EndStatus.COMPLETE, ()
+            self._ending = None
+        end = ScanEnd(self.open.uid, status, announced, notes=notes)
         self._ended.append(replace(self._now, detector=Detector(), header=()))
         self.open = self._now = None
         return [end]
@@ -218,16 +202,19 @@ class Series:
         channels: tuple[str, ...],
         received: float,
     ) -> list[Event]:
-        events: list[Event] = []
-        if self._now is not None:
-            events += self.finish(EndStatus.ABORTED, f"no end message before series {start.series} began")
+        ended_at = None
+        if self._ending is not None and self._ending[0] is self._waiting and start.same(*self._waiting.identities):
+            (_, ended_at), self._ending = self._ending, None
+        events = self._end_waiting()
+        events += self.finish(EndStatus.ABORTED, f"no end message before series {start.series} began")
+        self._ending = None if ended_at is None else (start, ended_at)
         self._scans += 1
         if start.unique is not None and SAFE_UID.fullmatch(start.unique):
             uid = start.unique if start.has_start else f"{start.unique}:headless"
         else:
             uid = f"{self._identity}#{self._scans}" if self._identity is not None else str(uuid.uuid4())
-        self._now, self._waiting, self._highest, self._later = start, None, -1, None
-        self._ahead, self._anywhere = None, False
+        self._now, self._waiting, self._later = start, None, None
+        self._arrivals = Arrivals(received if self._resume is None else None)
         self._said.clear()
         self.open = ScanStart(
             uid=self._resume or uid,
@@ -245,26 +232,17 @@ class Series:
         self._resume = None
         return [*events, self.open]
 
-    def _took_over(self, now: Announced, series: int) -> bool:
-        """True at the third image in a row of a series that can only have been armed after the open one."""
-        count = self._later[1] + 1 if self._later is not None and self._later[0] == series else 1
-        self._later = (series, count)
-        return series > now.series and count >= TAKES_OVER
-
-    def _leapt(self, index: int) -> bool:
-        """True at the third image in a row with a number far ahead: that many were lost, rather than one forged."""
-        near = self._ahead is not None and 0 < abs(index - self._ahead[0]) <= NUMBER_AHEAD
-        count = self._ahead[1] + 1 if self._ahead is not None and near else 1
-        self._ahead = (index, count)
-        return count >= TAKES_OVER
+    def _end_waiting(self) -> list[Event]:
+        """The series that waits for its first image has ended without any, if its end message has come."""
+        if self._waiting is None or self._ending is None or self._ending[0] is not self._waiting:
+            return []
+        series = self._waiting.series
+        self._ended.append(self._waiting)
+        self._waiting = self._ending = None
+        return [self.note(f"series {series} ended without any image", harmless=True)]
 
     def _stale(self, series: int, why: str) -> NoReturn:
         raise BadMessage(f"an image of series {series}, {why}: left out")
-
-
-def _same_header(now: Announced, start: Announced) -> bool:
-    """A unique identity says it all; without one, only the same bytes are the same start."""
-    return now.has_start and (now.unique is not None or now.header[:1] == start.header[:1])
 
 
 def _kind(what: Payload | ScanStart) -> str:

@@ -19,9 +19,9 @@ from stream.codec.payload import check_header
 from stream.errors import BadMessage, CorruptPayload
 from stream.events import Buffer, Encoding, Event, Payload, ScanStart
 from stream.wire import metadata, simplon_header
+from stream.wire.announced import Announced
 from stream.wire.decoder import SeriesDecoder
 from stream.wire.limits import Limits
-from stream.wire.series import Announced
 
 Json: TypeAlias = dict[str, Any]
 
@@ -51,13 +51,13 @@ class Decoder(SeriesDecoder):
         if kind.startswith("dheader-"):
             return self._start(first, series, parts, received)
         if kind.startswith("dseries_end-"):
-            return self._series.end(series, None)
+            return self._end(series, None, received)
         raise BadMessage(f"a message of type {kind[:40]!r}: dheader, dimage and dseries_end are known")
 
     def _start(self, first: Json, series: int, parts: Sequence[Buffer], received: float) -> list[Event]:
         copies = tuple(bytes(part) for part in parts)  # masks must not pin the socket's buffers
         start, problems = simplon_header.announced(first, series, copies, CHANNEL, self._limits)
-        events = self._series.announce(start, received)
+        events = self._announce(start, received)
         return [*events, *(self._series.note(f"header of series {series}: {problem}") for problem in problems)]
 
     def _image(self, first: Json, series: int, parts: Sequence[Buffer], received: float) -> list[Event]:

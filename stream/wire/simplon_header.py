@@ -9,8 +9,8 @@ import numpy as np
 from stream.errors import BadMessage
 from stream.events import Array, Detector
 from stream.wire import metadata
+from stream.wire.announced import Announced
 from stream.wire.limits import NUMBER_MAX, Limits
-from stream.wire.series import Announced
 
 MAPPED = frozenset(
     (

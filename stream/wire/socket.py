@@ -53,6 +53,12 @@ class SocketOptions(Options):
     monitor_key: str | None = Field(
         None, description="Dotted path of the incident-beam reading in the image's user data, such as beam.i0"
     )
+    grace_ms: float = Field(
+        500.0,
+        ge=0,
+        description="How long images may come behind their end message, or before their start message, as those of "
+        "several senders do, ms",
+    )
     server_key: Path | None = Field(None, description="CURVE: public certificate (*.key) of the sending end")
     secret_key: Path | None = Field(None, description="CURVE: our own certificate (*.key_secret)")
 

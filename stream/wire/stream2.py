@@ -13,10 +13,11 @@ import numpy as np
 from stream.errors import BadMessage
 from stream.events import Array, Buffer, Detector, Event, Payload
 from stream.wire import cbor, metadata, typed
+from stream.wire.announced import Announced
 from stream.wire.cbor import Tag
 from stream.wire.decoder import SeriesDecoder
 from stream.wire.limits import NUMBER_MAX, Limits
-from stream.wire.series import SAFE_CHANNEL, Announced
+from stream.wire.series import SAFE_CHANNEL
 
 Map: TypeAlias = dict[Any, Any]
 
@@ -55,14 +56,14 @@ class Decoder(SeriesDecoder):
         if kind == "start":
             return self._start(bytes(parts[0]), series, unique, received)
         if kind == "end":
-            return self._series.end(series, unique)
+            return self._end(series, unique, received)
         raise BadMessage(f"a message of type {str(kind)[:40]!r}: start, image and end are known")
 
     def _start(self, data: bytes, series: int, unique: str | None, received: float) -> list[Event]:
         message = cbor.loads(data, self._limits)  # again, from our own copy: masks must not pin the socket's buffer
         message = message.value if type(message) is Tag else message
         start, problems = announced(message, series, unique, data, self._limits)
-        events = self._series.announce(start, received)
+        events = self._announce(start, received)
         return [*events, *(self._series.note(f"start of series {series}: {problem}") for problem in problems)]
 
     def _image(self, message: Map, series: int, unique: str | None, data: Buffer, received: float) -> list[Event]:

@@ -20,7 +20,8 @@ import stream.codec.blocks  # noqa: F401  compiled code cannot be instrumented
 
 with atheris.instrument_imports(include=["stream.wire"], enable_loader_override=False):
     from stream.codec import payload
-    from stream.wire import cbor, metadata, series, simplon, simplon_header, stream2, typed
+    from stream.wire import cbor, decoder, metadata, series, simplon, simplon_header, stream2, typed
+    from stream.wire.decoder import FAULT
 
 from dectris_messages import pixels, stream2_end, stream2_image, stream2_start, v1_end, v1_header, v1_image
 from hostile_corpus import simplon_cases, simplon_headers, stream2_cases
@@ -28,7 +29,7 @@ from hostile_corpus import simplon_cases, simplon_headers, stream2_cases
 from stream.errors import BadMessage, CorruptPayload
 from stream.events import Frame, FrameStatus, Note
 
-INSTRUMENTED = (cbor, metadata, payload, series, simplon, simplon_header, stream2, typed)
+INSTRUMENTED = (cbor, decoder, metadata, payload, series, simplon, simplon_header, stream2, typed)
 SEPARATOR = b"\x00|PART|\x00"
 STREAM2, SIMPLON, SEQUENCE = range(3)
 
@@ -48,7 +49,7 @@ def one_input(data: bytes) -> None:
     good = [stream2_start()] if kind == STREAM2 else v1_header("basic")
     decoder.feed(good, 0.0)
     for event in decoder.feed([message] if kind == STREAM2 else message.split(SEPARATOR), 0.0):
-        if isinstance(event, Note) and series.FAULT in event.text:
+        if isinstance(event, Note) and FAULT in event.text:
             raise AssertionError(event.text)
         if isinstance(event, Frame):
             assert 0 <= event.index < 2**27
