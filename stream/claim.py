@@ -32,7 +32,7 @@ class Claim:
     @classmethod
     def take(cls, path: Path, purpose: str = "new") -> "Claim":
         """Make `.<name>.<purpose>`, an empty file, in a folder that is there. Raises Taken, or another OSError."""
-        temporary = path.with_name(f".{path.name}.{purpose}")
+        temporary = path.with_name(f".{path.name.removeprefix('.')}.{purpose}")
         for _ in range(ATTEMPTS):
             try:
                 descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, 0o666)

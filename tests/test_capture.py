@@ -59,7 +59,7 @@ def as_lists(messages: Messages) -> list[list[bytes]]:
     return [list(parts) for parts in messages]
 
 
-@given(st.lists(st.lists(st.binary(max_size=300), min_size=1, max_size=5), max_size=6))
+@given(st.lists(st.lists(st.binary(max_size=300), min_size=1, max_size=5), min_size=1, max_size=6))
 @settings(PATIENT, max_examples=50)
 def test_messages_are_read_back_byte_for_byte(
     tmp_path_factory: pytest.TempPathFactory, messages: list[list[bytes]]
@@ -284,6 +284,10 @@ def test_a_recording_that_got_nothing_says_so_and_leaves_no_file(tmp_path: Path,
     path = tmp_path / "nothing.cbors"
     assert record("tcp://127.0.0.1:9", str(path), "--seconds", "0.2") == 1
     assert "armed" in capsys.readouterr().err and not path.exists()
+    path.write_bytes(b"precious")
+    assert record("tcp://127.0.0.1:9", str(path), "--seconds", "0.2", "--overwrite") == 1
+    assert path.read_bytes() == b"precious", "nothing came that could replace it"
+    path.unlink()
     assert record("nonsense", str(path)) == 2
     assert "tcp://host:port" in capsys.readouterr().err and not path.exists()
     assert record("tcp://127.0.0.1:9", str(tmp_path / "no" / "folder.cbors")) == 2

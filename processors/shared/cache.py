@@ -97,7 +97,8 @@ def store(path: Path, arrays: Mapping[str, Array]) -> None:
     text += b" " * (-(len(text) + 1) % ALIGN) + b"\n"
     aside = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        aside.write_bytes(text + body)
+        with aside.open("xb") as file:
+            file.write(text + body)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

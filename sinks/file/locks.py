@@ -31,14 +31,15 @@ class Lock:
     def __init__(self) -> None:
         self._descriptor: int | None = None
 
-    def own(self, path: Path) -> None:
-        """Keep everybody out, to repair the file. Raises Written, or BlockingIOError if it is read."""
+    def own(self, path: Path, *, readers: bool = False) -> None:
+        """Keep everybody out (but readers, if so said). Raises Written, or BlockingIOError if it is read."""
         self.release()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             if locks.hold(self._descriptor, alone=True) is False:
                 raise Written(path)
-            _flock(self._descriptor, fcntl.LOCK_EX)
+            if not readers:
+                _flock(self._descriptor, fcntl.LOCK_EX)
         except (OSError, Written):
             self.release()
             raise

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream.claim import replacing
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -61,7 +63,8 @@ def repair(path: Path, size: int | None = None, *, keep_copy: bool = True) -> bo
     if before.clean and (size is None or size <= before.size):
         return False
     if keep_copy:
-        path.with_name(path.name + COPY_SUFFIX).write_bytes(before.raw)
+        with replacing(path.with_name(path.name + COPY_SUFFIX)) as copy:
+            os.write(copy.descriptor, before.raw)
     with path.open("r+b") as file:
         if size is not None and size > before.size:
             os.truncate(file.fileno(), size)

@@ -47,6 +47,14 @@ def fill_of(dtype: np.dtype[Any]) -> Any:
     return np.zeros((), dtype)[()]
 
 
+def new_file(claim: Claim, **options: Any) -> Any:
+    """The h5py.File in a claimed file, with these options of h5py. Raises OSError."""
+    try:
+        return h5py.File(claim.reachable, "w", **options)
+    except BlockingIOError:  # over a network one lock may stand for both kinds: ours is in HDF5's way
+        return h5py.File(claim.reachable, "w", locking=False, **options)
+
+
 class Moved(SinkFailed):
     """The file is not where it was: it can still be written and closed, but nobody would find it."""
 
@@ -97,10 +105,13 @@ class SwmrFile:
                 if os.path.lexists(path) and not overwrite:
                     raise NameTaken(f"cannot create {path}: a file of this name is there already")
                 full_disk.take(claim.descriptor, layout_bytes)
-                try:
-                    file = _new(claim, alignment_bytes)
-                except BlockingIOError:  # over a network one lock may stand for both kinds: ours is in HDF5's way
-                    file = _new(claim, alignment_bytes, locking=False)
+                file = new_file(
+                    claim,
+                    libver="v110",
+                    rdcc_nbytes=CHUNK_CACHE_BYTES,
+                    alignment_threshold=max(4096, alignment_bytes),
+                    alignment_interval=alignment_bytes,
+                )
                 full_disk.take(file.id.get_vfd_handle(), layout_bytes)
             except BaseException:
                 claim.release()
@@ -240,18 +251,6 @@ class SwmrFile:
         if self._claim is not None:
             self._claim.release()
             self._claim = None
-
-
-def _new(claim: Claim, alignment_bytes: int, **options: Any) -> Any:
-    return h5py.File(
-        claim.reachable,
-        "w",
-        libver="v110",
-        rdcc_nbytes=CHUNK_CACHE_BYTES,
-        alignment_threshold=max(4096, alignment_bytes),
-        alignment_interval=alignment_bytes,
-        **options,
-    )
 
 
 def _check(name: str, item: Any) -> None:

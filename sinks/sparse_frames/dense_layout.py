@@ -6,6 +6,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from sinks.file.swmr import new_file
+from stream.claim import replacing
 from stream.events import Array
 
 
@@ -38,7 +40,7 @@ def master(target: Path, frames: int, masked: Array, told: dict[str, Any]) -> No
     """DECTRIS' master file beside the data file, with what the geometry and the mask say."""
     path = master_name(target)
     detector_config = told.get("detector_config", {})
-    with h5py.File(path, "w") as file:
+    with replacing(path) as claim, new_file(claim) as file:
         file.attrs.update({"NX_class": "NXroot", "default": "entry"})
         entry = file.create_group("entry")
         entry.attrs.update({"NX_class": "NXentry", "default": "data"})

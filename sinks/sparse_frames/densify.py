@@ -15,7 +15,9 @@ import hdf5plugin
 import numpy as np
 
 from sinks.file.advice import failing
+from sinks.file.swmr import new_file
 from sinks.sparse_frames.dense_layout import lima, master, master_name
+from stream.claim import replacing
 from stream.codec.native import bslz4_compress
 from stream.errors import InbeamError
 from stream.events import Array
@@ -176,25 +178,20 @@ def _write(
     source: SparseFile, target: Path, frames: Iterator[Array], style: str, progress: Callable[[int, int], None]
 ) -> None:
     """Into a file beside, then into place: a run that is stopped leaves no half a stack."""
-    aside = target.with_name(f".{target.name}.new")
     rows, columns = source.shape
-    try:
-        with h5py.File(aside, "w") as file:
-            data = lima(file, len(source)) if style == "lima" else file.create_group("entry/data")
-            stack = data.create_dataset(
-                "data", (len(source), rows, columns), source.dtype, chunks=(1, rows, columns),
-                **hdf5plugin.Bitshuffle(cname="lz4"),
-            )  # fmt: skip
-            stack.attrs["interpretation"] = "image"
-            for number, frame in enumerate(frames):
-                stack.id.write_direct_chunk((number, 0, 0), bslz4_compress(frame))
-                progress(number + 1, len(source))
-            if "peaks" in source.entry:
-                relative = os.path.relpath(source.path.absolute(), target.absolute().parent)
-                data.parent["peaks"] = h5py.ExternalLink(relative, source.entry["peaks"].name)
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(target) as claim, new_file(claim) as file:
+        data = lima(file, len(source)) if style == "lima" else file.create_group("entry/data")
+        stack = data.create_dataset(
+            "data", (len(source), rows, columns), source.dtype, chunks=(1, rows, columns),
+            **hdf5plugin.Bitshuffle(cname="lz4"),
+        )  # fmt: skip
+        stack.attrs["interpretation"] = "image"
+        for number, frame in enumerate(frames):
+            stack.id.write_direct_chunk((number, 0, 0), bslz4_compress(frame))
+            progress(number + 1, len(source))
+        if "peaks" in source.entry:
+            relative = os.path.relpath(source.path.absolute(), target.absolute().parent)
+            data.parent["peaks"] = h5py.ExternalLink(relative, source.entry["peaks"].name)
 
 
 def _opened(path: Path) -> Any:

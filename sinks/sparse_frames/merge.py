@@ -5,6 +5,7 @@ beside itself and replaced in one step: a kill in between leaves the old one, an
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import numpy as np
 
 from sinks.file.advice import failing
 from sinks.file.ledger import GROUP
+from sinks.file.locks import Lock, Written
+from sinks.file.swmr import new_file
 from sinks.sparse_frames.layout import ENTRY, FRAMES, LATE
+from stream.claim import Taken, replacing
 
 MOVED = ("index", "intensity")
 BLOCK = 1 << 22
@@ -21,22 +25,35 @@ BLOCK = 1 << 22
 
 
 def merge_late(path: Path) -> int:
-    """Rewrite a closed file if frames came late. Returns how many. Raises SinkFailed."""
-    with failing(path, "move late frames into their places in"), h5py.File(path, "r") as file:
-        late = len(file[f"{LATE}/frame"]) if f"{LATE}/frame" in file else 0
-        if not late or not int(file[f"{GROUP}/finished"][0]):
+    """Rewrite a closed file if frames came late. Returns how many. Raises SinkFailed.
+
+    One that another process goes on with, or rewrites, is left to it.
+    """
+    lock = Lock()
+    try:
+        with failing(path, "move late frames into their places in"), suppress(Taken, Written):
+            if not _waiting(path):
+                return 0
+            lock.own(path, readers=True)
+            if not (late := _waiting(path)):
+                return 0
+            with h5py.File(path, "r") as file, replacing(path, "merged") as claim:
+                with new_file(claim, libver="v110") as target:
+                    _copy(file, target)
+                    _merge(file, target)
+                os.fsync(claim.descriptor)
+            return late
+    finally:
+        lock.release()
+    return 0
+
+
+def _waiting(path: Path) -> int:
+    """How many late frames of a finished scan wait to be moved."""
+    with h5py.File(path, "r") as file:
+        if f"{LATE}/frame" not in file or not int(file[f"{GROUP}/finished"][0]):
             return 0
-        aside = path.with_name(f".{path.name}.merged")
-        try:
-            with h5py.File(aside, "w", libver="v110") as target:
-                _copy(file, target)
-                _merge(file, target)
-            with aside.open("rb") as written:
-                os.fsync(written.fileno())
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-    return late
+        return len(file[f"{LATE}/frame"])
 
 
 def _copy(file: Any, target: Any) -> None:

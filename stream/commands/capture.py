@@ -64,8 +64,6 @@ def run(args: argparse.Namespace) -> int:
     finally:
         with suppress(OSError):
             writer.close()
-        if not writer.messages:
-            args.out.unlink(missing_ok=True)
     if failure:
         return _fail(failure, NOTHING_OR_FAILED)
     if not writer.messages:

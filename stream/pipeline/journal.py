@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cbor2
 
+from stream.claim import replacing
 from stream.config import Config
 from stream.events import ScanStart
 
@@ -51,13 +52,11 @@ class Journal:
         if not scan.header:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".new")
-        with self._changing:
-            with fresh.open("wb") as file:
-                cbor2.dump({"uid": scan.uid, "header": [list(parts) for parts in scan.header]}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
+        content = cbor2.dumps({"uid": scan.uid, "header": [list(parts) for parts in scan.header]})
+        with self._changing, replacing(self.path) as fresh:
+            with open(fresh.descriptor, "wb", closefd=False) as file:
+                file.write(content)
+            os.fsync(fresh.descriptor)
 
     def end(self, uid: str) -> None:
         """That scan has been completed: nothing of it to resume."""

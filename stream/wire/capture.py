@@ -5,7 +5,9 @@ message. Read as well: foreign recordings (arrays of byte strings, dranspose's t
 Nothing is ever unpickled.
 """
 
+import errno
 import gzip
+import os
 import time
 import zipfile
 import zlib
@@ -17,6 +19,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias, cast
 
 import cbor2
 
+from stream.claim import Claim
 from stream.errors import BadMessage
 from stream.events import Buffer
 from stream.wire import cbor, metadata
@@ -57,11 +60,22 @@ def protocol_of(parts: Sequence[Buffer]) -> Protocol:
 
 
 class Writer:
-    """Writes a capture. A process that is killed loses at most the last second; the file stays readable."""
+    """Writes a capture. A process that is killed loses at most the last second; the file stays readable.
+
+    It has its name from the first message on: what is to be overwritten stays if nothing comes.
+    """
 
     def __init__(self, path: Path, endpoint: str, *, overwrite: bool = False) -> None:
         """Raises FileExistsError, or another OSError."""
-        self._file = path.open("wb" if overwrite else "xb")
+        self._overwrite = overwrite
+        self._claim: Claim | None = None
+        if overwrite and path.exists() and not path.is_file():  # a pipe or another device is written to, not replaced
+            self._file = path.open("wb")
+        else:
+            if os.path.lexists(path) and not overwrite:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            self._claim = Claim.take(path)
+            self._file = os.fdopen(os.dup(self._claim.descriptor), "wb")
         self._endpoint = endpoint
         self._started = time.time()
         self._flushed = time.monotonic()
@@ -90,16 +104,18 @@ class Writer:
             self._flushed = now
 
     def close(self) -> None:
-        """Complete the file."""
+        """Complete the file. Without a message there is none."""
         try:
-            if not self.messages and not self._file.closed:
-                self._begin("unknown")
-        finally:
             self._file.close()
+        finally:
+            if self._claim is not None:
+                self._claim.release()
 
     def _begin(self, protocol: Protocol) -> None:
         about = {"inbeam_capture": 1, "endpoint": self._endpoint, "protocol": protocol, "started": self._started}
         self._file.write(cbor2.dumps(about))
+        if self._claim is not None:
+            self._claim.publish(overwrite=self._overwrite)
 
 
 def _head(major: int, count: int) -> bytes:
