@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from stream.events import Event, Frame, Note, ScanEnd, ScanStart
 from stream.formats.hdf5.growing import Growing
+from stream.formats.hdf5.live import look
 from stream.sources import files, watch
 from stream.wire import simplon, stream2
 
@@ -66,7 +67,7 @@ def test_a_master_that_was_to_run_until_stopped_announces_what_it_holds(tmp_path
     assert indices(found) == [0, 1, 2]
     assert [event.expected for event in found if isinstance(event, ScanStart)] == [3]
     assert [event.announced for event in found if isinstance(event, ScanEnd)] == [3]
-    growing = Growing(str(path))
+    growing = Growing(str(path), look(str(path)).scans[0])
     assert indices(list(growing.advance(finished=True))) == [0, 1, 2]
     assert growing.end().announced == 3
 

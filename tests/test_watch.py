@@ -617,17 +617,143 @@ def test_the_next_scan_in_a_bliss_file_is_taken_when_it_appears(folder: Path) ->
     np.testing.assert_array_equal(images(events), IMAGES[2:4])
 
 
-def test_a_file_that_grows_after_its_scan_was_ended_is_reported_once(folder: Path, writer: Any) -> None:
+def add_scans(path: Path, *entries: str, **detectors: np.ndarray) -> None:
+    """Add scans to a file as BLISS does: an entry, and in it the frames of each detector."""
+    with h5py.File(path, "a") as file:
+        for entry in entries:
+            group = file.create_group(entry)
+            group.attrs["NX_class"], group.create_group("instrument").attrs["NX_class"] = "NXentry", "NXinstrument"
+            for name, frames in detectors.items():
+                group.create_dataset(f"instrument/{name}/data", data=frames, **BSLZ4)
+                group[f"measurement/{name}"] = h5py.SoftLink(f"/{entry}/instrument/{name}/data")
+
+
+def begun(events: list[Any]) -> list[str]:
+    return [event.name for event in events if isinstance(event, ScanStart)]
+
+
+def test_every_scan_that_a_file_holds_already_is_taken(folder: Path) -> None:
+    add_scans(folder / "v.h5", "1.1", "2.1", "10.1", cam=IMAGES[:2])
+    watched = Driven(folder, scan_idle_s=60.0)
+    events = watched.begin() + watched.settle()
+    assert begun(events) == ["v_1.1", "v_2.1", "v_10.1"] and kinds(events).count("ScanEnd") == 3
+    assert len(indices(events)) == 6
+
+
+def test_scans_added_to_a_file_while_another_is_open_are_taken_as_they_come(folder: Path) -> None:
+    watched = Driven(folder, scan_idle_s=60.0)
+    watched.begin()
+    open_ended = {"maxshape": (None, 9, 13), **BSLZ4}
+    with h5py.File(folder / "v.h5", "w") as file:
+        data = file.create_dataset("1.1/measurement/cam", (1, 9, 13), "u2", **open_ended)
+        file["1.1"].attrs["NX_class"] = "NXentry"
+        data[0] = IMAGES[0]
+    events = watched.settle()
+    with h5py.File(folder / "v.h5", "a") as file:
+        file["1.1/measurement/cam"].resize(2, axis=0)
+        file["1.1/measurement/cam"][1] = IMAGES[1]
+    events += watched.step(1.0)
+    with h5py.File(folder / "v.h5", "a") as file:
+        file["1.1/end_time"] = "2024-06-25T23:29:25Z"
+    add_scans(folder / "v.h5", "2.1", "3.1", cam=IMAGES[2:4])
+    events += watched.settle()  # 1.1 says that it has ended: nothing is waited for
+    assert begun(events) == ["v_1.1", "v_2.1", "v_3.1"]
+    np.testing.assert_array_equal(images(events), IMAGES[[0, 1, 2, 3, 2, 3]])
+    add_scans(folder / "v.h5", "4.1", cam=IMAGES[4:6])
+    assert begun(watched.settle()) == ["v_4.1"]
+
+
+def test_two_detectors_of_one_growing_file_are_two_scans(folder: Path) -> None:
+    watched = Driven(folder, scan_idle_s=60.0)
+    watched.begin()
+    add_scans(folder / "v.h5", "1.1", saxs=IMAGES[:3], waxs=IMAGES[3:6])
+    events = watched.settle()
+    assert begun(events) == ["v_1.1_saxs", "v_1.1_waxs"]
+    np.testing.assert_array_equal(images(events), IMAGES[:6])
+
+
+def test_two_files_written_by_turns_lose_no_frame(folder: Path) -> None:
+    watched = Driven(folder, scan_idle_s=60.0)
+    watched.begin()
+    events = []
+    for number in range(5):
+        for place, name in enumerate(("saxs", "waxs")):
+            with h5py.File(folder / f"{name}.h5", "a", libver="v110") as file:
+                data = file.require_group("entry/data")
+                if "data" not in data:
+                    data.create_dataset("data", (0, 9, 13), "u2", maxshape=(None, 9, 13), **BSLZ4)
+                data["data"].resize(number + 1, axis=0)
+                data["data"][number] = IMAGES[number + 6 * place]
+            events += watched.step(2.0)
+    for _ in range(90):
+        events += watched.step(2.0)
+    assert begun(events) == ["saxs", "waxs"] and indices(events) == [0, 1, 2, 3, 4] * 2
+    np.testing.assert_array_equal(images(events), IMAGES[[*range(5), *range(6, 11)]])
+    (note,) = [event for event in events if isinstance(event, Note)]
+    assert note.harmless and "waxs.h5 waits" in note.text and "`include`" in note.text
+
+
+def test_a_scan_whose_frames_never_come_does_not_hold_up_the_next_one_and_is_told(folder: Path) -> None:
+    watched = Driven(folder, scan_idle_s=60.0, give_up_s=30.0)
+    watched.begin()
+    layout = h5py.VirtualLayout((4, 9, 13), "u2")
+    for part in (0, 1):
+        layout[2 * part : 2 * part + 2] = h5py.VirtualSource(f"../raw_{part}.h5", "data", (2, 9, 13))
+    with h5py.File(folder / "v.h5", "w") as file:
+        file.create_group("1.1/measurement").create_virtual_dataset("cam", layout)
+        file["1.1"].attrs["NX_class"] = "NXentry"
+    add_scans(folder / "v.h5", "2.1", cam=IMAGES[4:6])
+    assert begun(watched.settle()) == ["v_2.1"]
+    with h5py.File(folder.parent / "raw_1.h5", "w") as file:  # no change of a file in the folder
+        file.create_dataset("data", data=IMAGES[2:4], **BSLZ4)
+    events = watched.step(20.0) + watched.step(20.0) + watched.step(1.0)
+    assert begun(events) == ["v_1.1"] and indices(events) == [2, 3]
+    assert ["raw_0.h5" in event.text for event in events if isinstance(event, Note)] == [True]
+
+
+def test_the_recorded_files_of_a_visit_are_taken_as_they_are_written(shared: Path, folder: Path) -> None:
+    """A BLISS visit, grown step by step: the Lima file, then scan 1.1, then the file of the visit, then scan 2.1."""
+    recorded = shared / "filewatch/esrf_id11_demoh5"
+    watched = Driven(folder, scan_idle_s=60.0)
+    watched.begin()
+    dataset = folder / "demoh5_dataset/demoh5_dataset.h5"
+    dataset.parent.mkdir()
+    with h5py.File(recorded / "demoh5_dataset/demoh5_dataset.h5") as source, h5py.File(dataset, "w") as file:
+        source.copy("1.1", file)
+    assert watched.settle() == []  # its Lima file is not there yet
+    (dataset.parent / "scan0001").mkdir()
+    shutil.copy(recorded / "demoh5_dataset/scan0001/marana_0000.h5", folder / "marana.part")
+    os.rename(folder / "marana.part", dataset.parent / "scan0001/marana_0000.h5")
+    events = watched.settle()
+    assert begun(events) == ["demoh5_dataset_1.1"] and indices(events) == [0, 1]
+    shutil.copy(recorded / "ma4500_demoh5.h5", folder)
+    (dataset.parent / "scan0002").mkdir()
+    with h5py.File(dataset.parent / "scan0002/marana_0000.h5", "w") as file:
+        frames = np.arange(5, dtype="u2")[:, None, None] + np.zeros((1, 2048, 2048), "u2")
+        file.create_dataset("entry_0000/ESRF-ID11/marana/data", data=frames, chunks=(1, 2048, 2048))
+    with h5py.File(recorded / "demoh5_dataset/demoh5_dataset.h5") as source, h5py.File(dataset, "a") as file:
+        source.copy("2.1", file)
+    events = watched.settle() + watched.step(70.0)
+    assert [name.endswith("_2.1") for name in begun(events)] == [True] and indices(events) == [0, 1, 2, 3, 4]
+    assert [event for event in events if isinstance(event, Note) and not event.harmless] == []
+
+
+def test_what_a_file_grows_by_after_its_scan_was_ended_is_a_scan_of_its_own(folder: Path, writer: Any) -> None:
     watched = Driven(folder, scan_idle_s=60.0)
     watched.begin()
     process = writer(folder / "x.h5", "old")
     process.tell("write 0 1")
     assert kinds(watched.settle() + watched.step(60.0)) == ["ScanStart", "Frame", "Frame", "ScanEnd"]
     process.tell("write 2 3 4 5 6")
-    (note,) = watched.step(1.0) + watched.step(1.0)
-    assert "x.h5 has grown after its scan had ended: raise `scan_idle_s`" in note.text
+    note, start, *frames = watched.step(1.0) + watched.step(1.0)
+    assert "x.h5 has grown after its scan x had ended" in note.text and "raise `scan_idle_s`" in note.text
+    assert (start.name, start.uid) == ("x_from_2", f"file:{folder}/x.h5_from_2")
     process.tell("write 7")
-    assert watched.step(1.0) == []
+    frames += watched.step(1.0)
+    assert indices(frames) == list(range(6))
+    np.testing.assert_array_equal(images(frames), IMAGES[2:8])
+    (end,) = watched.step(60.0)
+    assert end.announced == 6
 
 
 def test_the_files_of_a_lima_scan_are_one_scan(folder: Path) -> None:
@@ -673,8 +799,8 @@ def test_a_virtual_dataset_that_comes_before_its_sources_never_holds_up_their_fr
     events = watched.settle()
     assert len(indices(events)) == 4 and kinds(events).count("ScanStart") == 1
     np.testing.assert_array_equal(images(events), IMAGES[:4])
-    notes = [event.text for event in events + watched.settle() if isinstance(event, Note)]
-    assert notes == [] or ["only links to frames that have been taken" in note for note in notes] == [True]
+    notes = [event for event in events + watched.settle() if isinstance(event, Note)]
+    assert ["links to frames that are taken" in note.text and note.harmless for note in notes] == [True] * len(notes)
 
 
 def test_recorded_hdf5_layouts_copied_into_the_folder_are_taken_once(shared: Path, folder: Path) -> None:

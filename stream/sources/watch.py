@@ -1,18 +1,22 @@
 """Source `watch`: follows a folder and takes images as they are completed and HDF5 files as they grow.
 
-One scan is open at a time. A scan of image files is a series: the files of one folder that differ only by the number in
-their names (`series: prefix`), or all files of one folder (`series: folder`). It ends with its `scan_files`-th file,
-when a file of another series or folder (or an HDF5 file) is taken, or after `scan_idle_s` without a file. An HDF5 scan
-ends when all announced frames are there, when its SWMR writer has closed it, when its writer has closed it and another
-file waits, or after `scan_idle_s` without a frame. A file of a series that has ended is noted and set aside while
-another scan is open, and begins a further part (`name_2`) otherwise. Images wait while an HDF5 scan is open.
+One scan is open at a time; others wait, in files that lose nothing by it. A scan of image files is a series: the files
+of one folder that differ only by the number in their names (`series: prefix`), or all of them (`series: folder`). It
+ends with its `scan_files`-th file, when a file of another series is taken, or after `scan_idle_s` without a file.
+A file of a series that has ended is noted and set aside while another scan is open, and begins a further part
+(`name_2`) otherwise. Images wait while an HDF5 scan is open.
+
+Each scan in an HDF5 file, and each detector of it, is taken when its turn comes. It ends when all announced frames are
+there, when its SWMR writer has closed it, or after `scan_idle_s` without a frame; while another scan waits also when
+nothing has come for much longer than between two frames, or soon if the file has an `end_time`. What is added after
+that is a scan of its own (`name_from_40`).
 """
 
 import fnmatch
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -20,11 +24,12 @@ from pydantic import Field, field_validator
 from stream.errors import BadMessage, ConfigError, SourceLost
 from stream.events import EndStatus, Event, Note
 from stream.formats.folder.changes import Change, Folder
-from stream.formats.folder.ended import Ended
 from stream.formats.folder.incoming import Incoming
+from stream.formats.folder.library import Library, Waiting
 from stream.formats.folder.names import is_hdf5_name, is_master, master_of
 from stream.formats.folder.scans import GrowingScan, ImageSeries, series_of
-from stream.formats.hdf5.growing import UNREADY, Growing
+from stream.formats.hdf5.growing import Growing
+from stream.formats.hdf5.live import UNREADY
 from stream.formats.images.file import ImageFile, is_image
 from stream.formats.natural import LAST_NUMBER, check_pattern, natural_key
 from stream.registry import Options
@@ -86,11 +91,10 @@ class Watch:
         # Without the files that are there already a series begins at another number after every start.
         self._session = "" if config.existing or config.first_number is not None else f"@{uuid.uuid4()}"
         self._taken: set[str] = set()
-        self._parts: set[str] = set()
+        self.library = Library(config.dataset, config.give_up_s)
         self._ended: dict[str, int] = {}
         self._scan: ImageSeries | GrowingScan | None = None
-        self._queue: list[Growing] = []
-        self._ended_files = Ended()
+        self._queue: list[Waiting] = []
         self._looked_back = float("-inf")
 
     def events(self) -> Iterator[Event]:
@@ -111,8 +115,8 @@ class Watch:
             raise SourceLost(f"the watched folder {self._root} is gone ({error}): waiting for it") from error
         finally:
             self.folder.stop()
-            for growing in self._queue:
-                growing.release()
+            if isinstance(self._scan, GrowingScan):
+                self._scan.growing.release()
 
     def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
         """Nothing to do: the same files give the same scan with the same uid."""
@@ -144,16 +148,16 @@ class Watch:
                 continue
             if isinstance(self._scan, GrowingScan):
                 self._scan.noticed(change, now)
-            if change.path not in self._taken:
+            if change.path in self.library:
+                self.library.gone(change.path) if change.kind == "gone" else self.library.changed(change.path, now)
+            elif change.path not in self._taken:
                 self.incoming.note(change, now)
-            elif change.kind != "gone" and is_hdf5_name(change.path):
-                yield from self._again(change.path)
-        if not self.folder.native and now - self._looked_back >= self._config.poll_s:
-            self._looked_back = now
-            for path in self._ended_files.changed():
-                yield from self._again(path)
         current = self._scan.key if self._scan is not None else None
         ready = self.incoming.ready(now)
+        awaited = any(is_hdf5_name(path) for path in ready)  # perhaps by a virtual dataset, which goes before
+        if self.folder.native or awaited or now - self._looked_back >= self._config.poll_s:
+            self._looked_back = now
+            yield from self._found(self.library.look(now, native=self.folder.native), now)
         for path in sorted(
             ready, key=lambda path: (self._key(path) != current, not is_master(path), natural_key(path))
         ):
@@ -200,61 +204,73 @@ class Watch:
 
     def _hdf5(self, path: str, now: float) -> Iterator[Event]:
         master = master_of(path)
-        known = os.path.realpath(path) in self._parts
-        if known or (master and os.path.exists(master)):
+        if master and os.path.exists(master):
             self.incoming.done(path)
-            self._taken.add(path)
-            if not known and master not in self._taken and master not in self.incoming:
+            if master not in self.library and master not in self.incoming:
                 self.incoming.note(Change("seen", master), now)
             return
         if master and self.incoming.age(path, now) < self._config.give_up_s:
             return  # its master may still come
         try:
-            growing = Growing(path, self._config.dataset)
+            found = self.library.add(path, now)
         except UNREADY as error:
             self.incoming.failed(path, str(error), now)
             return
         self.incoming.done(path)
-        self._taken.add(path)
-        if growing.sources - {os.path.realpath(path)} & self._parts:
-            yield Note(f"{path} only links to frames that have been taken from their own files: left out")
-            return
-        self._parts |= growing.sources
-        self._queue.append(growing)
+        yield from self._found(found, now)
         yield from self._follow(now)
 
-    def _again(self, path: str) -> Iterator[Event]:
-        """A file changes whose scan has ended: BLISS adds the next scan to the same file."""
-        if path not in self._ended_files or any(growing.path == path for growing in self._queue):
-            return
-        if isinstance(self._scan, GrowingScan) and self._scan.owns(path):
-            return
-        try:
-            growing = Growing(path, self._config.dataset, skip=self._ended_files.names(path))
-        except UNREADY:
-            if self._ended_files.lost_frames(path):
-                yield Note(f"{path} has grown after its scan had ended: raise `scan_idle_s`")
-            return
-        self._parts |= growing.sources
-        self._queue.append(growing)
+    def _found(self, found: Iterable[Waiting | Note], now: float) -> Iterator[Event]:
+        for one in found:
+            if isinstance(one, Note):
+                yield one
+            else:
+                one.since = now
+                self._queue.append(one)
 
     def _follow(self, now: float) -> Iterator[Event]:
         """Go on with the HDF5 scan in hand, and with the next one when it has ended."""
+        config = self._config
         while not self._closed:
             if isinstance(self._scan, GrowingScan):
-                yield from self._scan.advance(now, self._config.poll_s)
-                if not self._scan.over(bool(self._queue), now, self._config.settle_s):
+                yield from self._scan.advance(now, config.poll_s)
+                self.library.claim(self._scan.growing.path, self._scan.growing.located)
+                if not self._scan.over(bool(self._queue), now, config.settle_s):
+                    yield from self._tell_of_waiting(self._scan)
                     return
                 yield from self._end(EndStatus.COMPLETE)
+                yield from self._found(self.library.look(now, native=self.folder.native), now)
             if not self._queue:
                 return
-            if self._scan is not None:
+            if isinstance(self._scan, ImageSeries):
+                if not self._scan.over(now, config.settle_s):
+                    return
                 yield from self._end(EndStatus.COMPLETE)
-            growing = self._queue.pop(0)
-            idle_s = self._config.scan_idle_s
-            old = idle_s is not None and time.time() - growing.state()[1] >= idle_s
+            waiting = self._queue[0]
+            try:
+                growing = Growing(waiting.path, waiting.located, waiting.first)
+            except UNREADY as error:
+                waiting.failing_since = now if waiting.failing_since is None else waiting.failing_since
+                if now - waiting.failing_since < config.give_up_s:
+                    return
+                self._queue.pop(0)
+                yield Note(f"set aside: {waiting.path}: {error}")
+                continue
+            self._queue.pop(0)
+            old = config.scan_idle_s is not None and time.time() - growing.state()[1] >= config.scan_idle_s
             self._scan = GrowingScan(growing, now, old=old)
             yield from self._scan.begin()
+
+    def _tell_of_waiting(self, scan: GrowingScan) -> Iterator[Note]:
+        """Once for each file that is written at the same time as the one in hand."""
+        for waiting in self._queue:
+            if not waiting.told and waiting.path != scan.growing.path and scan.active > waiting.since:
+                waiting.told = True
+                yield Note(
+                    f"{waiting.path} waits, as {scan.growing.path} is still being written: one scan is taken at a "
+                    "time; to see both live run a second inbeam, each with its own `include`",
+                    harmless=True,
+                )
 
     def _end(self, status: EndStatus) -> Iterator[Event]:
         assert self._scan is not None
@@ -262,8 +278,7 @@ class Watch:
         self._ended[scan.key] = self._ended.get(scan.key, 0) + 1
         yield from scan.end(status)
         if isinstance(scan, GrowingScan):
-            path, _, name = scan.key.partition("::")
-            self._ended_files.add(path, name, whole=scan.whole)
+            self.library.ended(scan.growing)
 
     def _key(self, path: str) -> str:
         return series_of(path, self._root, self._config.series, self._config.pattern)[0]
@@ -277,5 +292,5 @@ class Watch:
 
     def _patience(self) -> float:
         """How long to wait for a change before looking by ourselves, s."""
-        busy = len(self.incoming) or isinstance(self._scan, GrowingScan)
+        busy = len(self.incoming) or self._queue or isinstance(self._scan, GrowingScan)
         return min(self._config.settle_s, self._config.poll_s) / 2 if busy else 1.0

@@ -7,6 +7,7 @@ from typing import Literal
 
 from stream.events import EndStatus, Event, Note, ScanEnd
 from stream.formats.folder.changes import Change
+from stream.formats.folder.rhythm import Rhythm
 from stream.formats.hdf5.growing import Growing
 from stream.formats.images.file import ImageFile
 from stream.formats.images.series import ImageScan
@@ -50,6 +51,7 @@ class ImageSeries:
         self.key = key
         self.uid = f"file:{os.path.join(root, key)}{again}{session}"
         self.active = 0.0
+        self._rhythm: Rhythm | None = None
         self._files = files
         self._origin = first_number
         self._mates = mates
@@ -61,9 +63,16 @@ class ImageSeries:
         """True once all files that the scan was to have are there."""
         return self._files is not None and self._taken >= self._files
 
+    def over(self, now: float, settle_s: float) -> bool:
+        """True if another scan that waits may begin: no file has come for much longer than between two."""
+        return self._rhythm is None or self._rhythm.quiet_s(now) >= self._rhythm.patience_s(settle_s)
+
     def take(self, file: ImageFile, number: int | None, now: float) -> Iterator[Event]:
         """The frames of a file, at the place of its number; a file without a number comes after the highest."""
         self.active = now
+        if self._rhythm is None:
+            self._rhythm = Rhythm(now)
+        self._rhythm.beat(now)
         if number is None:
             place = (self._scan.highest + 1) // self._scan.frames_per_file
         else:
@@ -96,8 +105,8 @@ class GrowingScan:
         self.key = f"{growing.path}::{growing.name}"
         self.uid = growing.start.uid
         self.active = now
-        self._growing = growing
-        self._changed = now
+        self.growing = growing
+        self._rhythm = Rhythm(now)
         self._looked = float("-inf")
         self._dirty = True
         self._old = old
@@ -105,18 +114,20 @@ class GrowingScan:
 
     def begin(self) -> Iterator[Event]:
         """The start of the scan, and what was odd about it."""
-        yield self._growing.start
-        yield from self._growing.notes()
+        yield self.growing.start
+        yield from self.growing.notes()
 
     def owns(self, path: str) -> bool:
         """True if frames of this scan are in that file."""
-        return os.path.realpath(path) in self._growing.sources
+        return os.path.realpath(path) in self.growing.sources
 
     def noticed(self, change: Change, now: float) -> None:
         """A file in the folder has changed: look again if it is ours, or may be a new data file of ours."""
-        if self.owns(change.path) or os.path.dirname(change.path) == os.path.dirname(self._growing.path):
+        if self.owns(change.path):
+            self._rhythm.beat(now)
             self._dirty = True
-            self._changed = now
+        elif os.path.dirname(change.path) == os.path.dirname(self.growing.path):
+            self._dirty = True
 
     def advance(self, now: float, poll_s: float) -> Iterator[Event]:
         """New frames, if a change was noticed or `poll_s` have passed since the last look."""
@@ -124,25 +135,23 @@ class GrowingScan:
             return
         self._dirty = False
         self._looked = now
-        state = self._growing.state()
+        state = self.growing.state()
         if state != self._state:
             self._state = state
-            self._changed = now
+            self._rhythm.beat(now)
             self._old = False
-        for frame in self._growing.advance(finished=self._old or now - self._changed >= 2 * poll_s):
+        for frame in self.growing.advance(finished=self._old or self._rhythm.quiet_s(now) >= 2 * poll_s):
             self.active = now
             yield frame
 
     def over(self, waited_for: bool, now: float, settle_s: float) -> bool:
-        """True if no more is to come: see the module `stream.watch`."""
-        quiet = now - self._changed >= settle_s
-        return self._growing.complete or self._old or (waited_for and quiet and self._growing.closed)
-
-    @property
-    def whole(self) -> bool:
-        """True if nothing is missing."""
-        return self._growing.complete
+        """True if no more is to come: see the module `stream.sources.watch`."""
+        if self.growing.complete or self._old:
+            return True
+        if not waited_for or not self.growing.closed:
+            return False
+        return self._rhythm.quiet_s(now) >= (settle_s if self.growing.over else self._rhythm.patience_s(settle_s))
 
     def end(self, status: EndStatus) -> Iterator[Event]:
         """The end of the scan; its files are closed."""
-        yield self._growing.end(status)
+        yield self.growing.end(status)

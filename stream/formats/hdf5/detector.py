@@ -113,13 +113,35 @@ def announced(file: h5py.File, located: Located) -> int:
     lima = told_frames(file, located)
     if lima:
         return min(located.declared, lima)
+    told = _series(detector_group(file, located))
+    return max(located.declared, told) if told < NUMBER_MAX else located.declared
+
+
+def told_while_growing(file: h5py.File, located: Located) -> int:
+    """How many frames the scan is to have, as the file tells while they come; 0 where it does not.
+
+    BLISS writes what the detector was asked for: more than there is, where the scan was stopped.
+    """
     group = detector_group(file, located)
+    told = _series(group) or told_frames(file, located) or 0
+    if not told and group is not None and not entry_has_ended(file, located):
+        told = int(_number([group], ("acq_parameters/acq_nb_frames",), "") or 0)
+    return told if told < NUMBER_MAX else 0  # until stopped
+
+
+def entry_has_ended(file: h5py.File, located: Located) -> bool:
+    """True if the entry has an `end_time`: NeXus writers and BLISS add it when the scan is over."""
+    end = _get(file[located.entry], "end_time")
+    return isinstance(end, h5py.Dataset) and end.dtype.kind in "SO" and bool(text(end[()]).strip())
+
+
+def _series(group: h5py.Group | None) -> int:
+    """Frames of the whole series as a DECTRIS master says it, 0 where it does not."""
     if group is None:
-        return located.declared
+        return 0
     images = _number([group], ("detectorSpecific/nimages",), "")
     triggers = _number([group], ("detectorSpecific/ntrigger",), "") or 1
-    told = images * triggers if images else 0
-    return max(located.declared, int(told)) if told < NUMBER_MAX else located.declared
+    return int(images * triggers) if images else 0
 
 
 def told_frames(file: h5py.File, located: Located) -> int | None:

@@ -15,79 +15,56 @@ import h5py
 from stream.errors import BadMessage
 from stream.events import EndStatus, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
 from stream.formats.hdf5.chunks import Stack
-from stream.formats.hdf5.lima import continuation
-from stream.formats.hdf5.locate import DATA_FILE, Located, locate
-from stream.formats.hdf5.nexus import some
-from stream.formats.hdf5.scans import DAMAGED, MAGIC, Scan, open_hdf5
-from stream.formats.hdf5.segments import Segment, data_file, opened_link
-from stream.formats.natural import natural
-from stream.wire.limits import NUMBER_MAX
+from stream.formats.hdf5.detector import entry_has_ended, told_while_growing
+from stream.formats.hdf5.live import UNREADY, sources, writer_flags, writes_swmr
+from stream.formats.hdf5.locate import Located, located_again
+from stream.formats.hdf5.scans import Scan, open_hdf5
+from stream.formats.hdf5.segments import Segment
 
 LOOK_AHEAD = 64
 """Frames looked for beyond one that is not there yet: detectors write from several threads."""
-OPEN_FOR_WRITING, OPEN_FOR_SWMR = 1, 4
-UNREADY = (BadMessage, *DAMAGED)
-"""What HDF5 is seen to raise on a file in the middle of a change by a writer that is not a SWMR one."""
-
-
-def writer_flags(path: str) -> int:
-    """The consistency flags of a version-3 superblock: 0 = closed by its writer. 0 also for older superblocks, which
-    do not say. Raises OSError."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-    return head[11] if len(head) == 12 and head[:8] == MAGIC and head[8] >= 3 else 0
 
 
 class Growing:
     """One scan in a file that grows. `advance` gives what is new; nothing is given twice.
 
-    Raises BadMessage from the constructor while the file cannot be read yet.
+    first: the frame of the file that becomes number 0; those before it belong to a scan that was ended too early.
+    Raises BadMessage or another of `UNREADY` from the constructor while the file cannot be read.
     """
 
-    def __init__(self, path: str, dataset: str | None = None, skip: frozenset[str] = frozenset()) -> None:
+    def __init__(self, path: str, located: Located, first: int = 0) -> None:
         self.path = path
-        self._file: h5py.File | None = None
-        self._stacks: dict[str, tuple[Segment, Stack, h5py.File]] = {}
-        self._next = 0
-        self._holes: set[int] = set()
-        self._swmr_seen = bool(writer_flags(path) & OPEN_FOR_SWMR)
-        with open_hdf5(path, swmr=self._swmr_seen) as file:
-            left = [located for located in locate(file, dataset).scans if located.identity not in skip]
-            if not left:
-                raise BadMessage(f"{path} holds no scan that has not been taken")
-            self.located: Located = left[0]
-            self.name = self.located.identity
-            scan = Scan(path, self.located)
-            if self.located.file == path:
-                self.start: ScanStart = scan.start(file)
-            else:
-                with open_hdf5(self.located.file) as other:
-                    self.start = scan.start(other)
-            found = file[self.located.path] if self.located.file == path else None
-            self._awaited = list(continuation(file, self.located)) if found is not None else []
-            self._extensible = isinstance(found, h5py.Group) or (
-                isinstance(found, h5py.Dataset) and found.maxshape[0] is None and not found.is_virtual
-            )
-            self._data_files = isinstance(found, h5py.Group)
-            if self.located.lost and not self._data_files:
-                raise BadMessage(some(self.located.lost))  # a virtual dataset may come before its sources
+        self.located = located
+        self.name = located.identity
+        self.first = first
         self.given = 0
         """Frames given so far."""
-        told = self.start.detector.metadata
-        self._told = int(told.get("detectorSpecific/nimages", 0)) or int(told.get("acquisition/nb_frames", 0))
-        if self._told >= NUMBER_MAX:  # until stopped
-            self._told = 0
-        self.announced = self.start.expected or 0
-        if self._extensible and not self._data_files:
-            self.announced = max(self.announced, self._told)
+        self.over = False
+        """True if the file says that the scan has ended. Frames may still be on their way to the disk."""
+        self.sources = sources(path, located)
+        """Real paths of all files whose frames belong to this scan."""
+        self._stacks: dict[str, tuple[Segment, Stack, h5py.File]] = {}
+        self._next = first
+        self._holes: set[int] = set()
+        self._waiting = False
+        self._awaited = list(located.awaited)
+        self._parts = {channel: list(parts) for channel, parts in located.channels.items()}
+        self._swmr_seen = writes_swmr(path)
+        with open_hdf5(located.file, swmr=writes_swmr(located.file)) as file:
+            start = Scan(path, located).start(file)
+            found = file[located.path]
+            self._data_files = isinstance(found, h5py.Group)
+            self._virtual = not self._data_files and found.is_virtual
+            self._extensible = self._data_files or (not self._virtual and found.maxshape[0] is None)
+            self._told = told_while_growing(file, located)
+            self.over = entry_has_ended(file, located)
+        self.announced = max(start.expected or 0, self._told if self._extensible or self._virtual else 0)
         if self._awaited:
             self.announced = self._awaited[-1].first + self._awaited[-1].count
-            self.start = replace(self.start, expected=self.announced)
-        self._parts = {channel: list(parts) for channel, parts in self.located.channels.items()}
-        held = [part.path for parts in self._parts.values() for part in parts]
-        following = [part.path for part in self._awaited]
-        self.sources = {os.path.realpath(name) for name in [path, self.located.file, *held, *following]}
-        """Real paths of all files whose frames belong to this scan."""
+        self.start: ScanStart = replace(start, expected=max(self.announced - first, 0))
+        if first:
+            part = f"_from_{first}"
+            self.start = replace(self.start, name=start.name + part, uid=start.uid + part)
 
     def state(self) -> tuple[int, float]:
         """Size and modification time of what is being written: the file itself and the last one with frames."""
@@ -122,8 +99,7 @@ class Growing:
                 yield from self._give(index, closed)
             while self._next < self._limit():
                 if not (yield from self._give(self._next, closed)):
-                    ahead = range(self._next + 1, min(self._limit(), self._next + LOOK_AHEAD))
-                    later = next((index for index in ahead if self._there(index, closed)), None)
+                    later = next((index for index in self._ahead() if self._there(index, closed)), None)
                     if later is None:
                         break
                     self._holes.update(range(self._next, later))
@@ -136,14 +112,30 @@ class Growing:
             if not self._swmr_seen or self.closed:
                 self.release()
 
+    @property
+    def following(self) -> int:
+        """The frame of the file behind the last that was given."""
+        return self._next
+
+    def more(self) -> bool:
+        """True if frames have come behind the last that was given. Raises one of `UNREADY`."""
+        try:
+            self._find_more()
+            return any(
+                self._there(index, self.closed) for index in (self._next, *self._ahead()) if index < self._limit()
+            )
+        finally:
+            self.release()
+
     def end(self, status: EndStatus = EndStatus.COMPLETE) -> ScanEnd:
         """The end of the scan; what is missing stays so. Closes the files."""
         self.release()
-        return ScanEnd(self.start.uid, status, announced=self.announced)
+        return ScanEnd(self.start.uid, status, announced=max(self.announced - self.first, 0))
 
     def notes(self) -> Iterator[Note]:
         """What was odd when the scan was found."""
-        for text in self.located.notes:
+        missing = () if self.located.by_files else self.located.lost
+        for text in (*missing, *self.located.notes):
             yield Note(text, self.start.uid)
 
     def release(self) -> None:
@@ -153,8 +145,6 @@ class Growing:
             file.close()
         self._stacks.clear()
 
-    _waiting = False
-
     def _unsure(self) -> bool:
         """True if the number of frames is only what has been seen so far."""
         return self._extensible and not self._told
@@ -163,19 +153,9 @@ class Growing:
         return max((part.first + part.count for parts in self._parts.values() for part in parts), default=0)
 
     def _find_more(self) -> None:
-        """Data files that have appeared beside a master, and frames that a dataset has been extended by."""
-        if self._data_files:
-            with open_hdf5(self.path, swmr=bool(writer_flags(self.path) & OPEN_FOR_SWMR)) as file:
-                group = file[self.located.path]
-                for channel, parts in self._parts.items():
-                    members = [member for member in natural(group) if DATA_FILE.match(member)]
-                    for member in members[len(parts) :]:
-                        dataset = opened_link(group, member)
-                        if dataset is None:
-                            break
-                        parts.append(data_file(dataset, parts[-1].first + parts[-1].count if parts else 0))
-                        self.sources.add(os.path.realpath(parts[-1].path))
-                    self._parts[channel] = parts
+        """What has been added since: data files beside a master, sources of a virtual dataset, frames of a dataset."""
+        if self._data_files or not self._swmr_seen:
+            self._look_again()
         while self._awaited and os.path.exists(self._awaited[0].path):
             next(iter(self._parts.values())).append(self._awaited.pop(0))
         for channel, parts in self._parts.items():
@@ -183,9 +163,26 @@ class Growing:
                 last = parts[-1]
                 count = self._stack(channel, last).refresh() - last.offset
                 if self._extensible and count > last.count:
-                    parts[-1] = Segment(last.path, last.dataset, last.first, count, last.offset, last.channel)
-        if self._unsure():
+                    parts[-1] = replace(last, count=count)
+        if self._unsure() or self._virtual:
             self.announced = max(self.announced, self._limit())
+        if self._virtual and self.over:  # what the detector was asked for does not count any more
+            self.announced = self._limit()
+
+    def _look_again(self) -> None:
+        file = self.located.file
+        with open_hdf5(file, swmr=writes_swmr(file)) as opened:
+            self.over = entry_has_ended(opened, self.located)
+            if self._data_files or self._virtual:
+                self.located = located_again(opened, self.located)
+                self._parts = {channel: list(parts) for channel, parts in self.located.channels.items()}
+                self.sources |= sources(self.path, self.located)
+
+    def _ahead(self) -> list[int]:
+        """Where frames may be beyond one that is not there: close to it, or at the beginning of another file."""
+        close = range(self._next + 1, min(self._limit(), self._next + LOOK_AHEAD))
+        begins = {part.first for parts in self._parts.values() for part in parts if part.first >= close.stop}
+        return [*close, *sorted(begins)]
 
     def _give(self, index: int, closed: bool) -> Generator[Frame, None, bool]:
         payloads: dict[str, Payload] = {}
@@ -201,7 +198,8 @@ class Growing:
         self._holes.discard(index)
         self.given += 1
         status = FrameStatus.CORRUPT if problem else FrameStatus.RECEIVED
-        yield Frame(self.start.uid, index, {} if problem else payloads, time.time(), status=status, problem=problem)
+        number = index - self.first
+        yield Frame(self.start.uid, number, {} if problem else payloads, time.time(), status=status, problem=problem)
         return True
 
     def _there(self, index: int, closed: bool) -> bool:
@@ -229,7 +227,7 @@ class Growing:
             held[1].close()
             held[2].close()
             del self._stacks[channel]
-        file = open_hdf5(part.path, swmr=bool(writer_flags(part.path) & OPEN_FOR_SWMR))
+        file = open_hdf5(part.path, swmr=writes_swmr(part.path))
         try:
             stack = Stack(file[part.dataset], part.channel, live=True)
         except BaseException:

@@ -6,6 +6,7 @@ were written; a source file that is not there leaves its frames missing at their
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +40,8 @@ class Located:
     detector: what the file calls the detector, where one entry has several.
     identity, suffix: what tells the scan apart from the others of its file, for its uid and for its name. Neither
     depends on what else is in the file, where it may still grow.
+    by_files: it is written file by file, each of them linked to from a group before it is there.
+    awaited: where the frames will lie of files that follow, while the scan is being written.
     """
 
     file: str
@@ -55,6 +58,8 @@ class Located:
     detector: str = ""
     identity: str = ""
     suffix: str = ""
+    by_files: bool = False
+    awaited: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,13 @@ class Found:
     lost: tuple[str, ...] = ()
 
 
-def locate(file: h5py.File, dataset: str | None = None) -> Found:
+def locate(file: h5py.File, dataset: str | None = None, skip: Collection[str] = ()) -> Found:
     """Every scan in a file, in natural order. Raises BadMessage if there is none.
 
     dataset: where the frames are; without a leading slash in each entry that has it, else from the root.
+    skip: names of entries that are known already; then it may be that none is found.
     """
-    names = _entries(file)
+    names = [name for name in _entries(file) if name.strip("/") not in skip]
     if dataset is not None:
         within = [] if dataset.startswith("/") else [name for name in names if _has(file, name, dataset)]
         if not within:
@@ -90,12 +96,24 @@ def locate(file: h5py.File, dataset: str | None = None) -> Found:
             for located in inside:
                 if not any(located.channels == other.channels and _somewhere(located) for other in found):
                     found.append(replace(located, name=name.strip("/")))
-    found = found or _anywhere(file)
-    if not found:
+    if not found and not skip:
+        found = _anywhere(file)
+    if not found and not skip:
         hint = some(lost) or "no dataset of three or more dimensions: give its path with `dataset`"
         raise BadMessage(f"{file.filename} holds no frames that can be found: {hint}")
-    telling = [_telling(one.name) if one.name == found[0].name else one.name for one in found]
+    telling = [_telling(one.name) if one.name == found[0].name and not skip else one.name for one in found]
     return Found(tuple(_identified(one, name, name) for one, name in zip(found, telling, strict=True)), tuple(lost))
+
+
+def located_again(file: h5py.File, located: Located) -> Located:
+    """The same scan in its own file, opened again, with what has been added to it. Raises BadMessage."""
+    if isinstance(file[located.path], h5py.Group):
+        fresh = _data_files(file[located.entry])
+    else:
+        fresh = _scan(file, located.path, located.entry, flat=True)
+    if fresh is None or (fresh.shape, fresh.dtype) != (located.shape, located.dtype):
+        raise BadMessage(f"{located.file}::{located.path} is not what it was when its scan began")
+    return replace(located, channels=fresh.channels, declared=fresh.declared, lost=fresh.lost)
 
 
 def _has(file: h5py.File, name: str, dataset: str) -> bool:
@@ -192,7 +210,9 @@ def _data_files(entry: h5py.Group) -> Located | None:
                     raise BadMessage(some(notes))
                 like = peek(group, next(member for member in members if peek(group, member) is not None))
                 declared = parts[-1].first + parts[-1].count
-                return _located(group.file, group.name, entry.name, {DECTRIS_CHANNEL: parts}, like, declared, notes)
+                channels = {DECTRIS_CHANNEL: parts}
+                located = _located(group.file, group.name, entry.name, channels, like, declared, notes)
+                return replace(located, by_files=True)
     return None
 
 
