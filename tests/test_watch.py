@@ -21,7 +21,7 @@ import pytest
 
 from stream.codec.payload import decode
 from stream.errors import ConfigError, SourceLost
-from stream.events import EndStatus, Event, Frame, Note, ScanEnd, ScanStart
+from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.formats.folder import changes as folders
 from stream.formats.folder.changes import Change
 from stream.sources import files
@@ -183,7 +183,7 @@ def test_a_file_written_in_two_halves_is_taken_once_and_whole(folder: Path) -> N
     np.testing.assert_array_equal(images(events), IMAGES[[4]])
 
 
-def test_a_file_truncated_for_ever_is_set_aside_with_a_note_and_never_blocks_the_rest(folder: Path) -> None:
+def test_a_file_truncated_for_ever_is_a_corrupt_frame_and_never_blocks_the_rest(folder: Path) -> None:
     watched = Driven(folder, give_up_s=30.0, scan_idle_s=None)
     watched.begin()
     write(folder, 0, 2)
@@ -192,8 +192,8 @@ def test_a_file_truncated_for_ever_is_set_aside_with_a_note_and_never_blocks_the
     write(folder, 3)
     assert indices(watched.settle()) == [3]
     before, after = watched.step(20.0), watched.step(10.0)
-    assert before == [] and kinds(after) == ["Note"]
-    assert "set aside" in after[0].text and "img_1.tif is damaged, cut off" in after[0].text
+    assert before == [] and indices(after) == [1]
+    assert (after[0].status, "img_1.tif is cut off" in after[0].problem) == (FrameStatus.CORRUPT, True)
     assert watched.step(100.0) == [] and len(watched.source.incoming) == 0
     list(watched.source.step([Change("closed", str(folder / "img_1.tif"))], watched.now))
     write(folder, 1)  # its writer has come back after all

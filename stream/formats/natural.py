@@ -7,7 +7,7 @@ from collections.abc import Iterable
 DIGITS = re.compile(r"(\d+)")
 LAST_NUMBER = r"(\d+)(?!.*\d)"
 """The last run of digits: 7 in `map_2_scan_0007`."""
-SUFFIXES = re.compile(r"(\.[a-z]\w{0,6})(\.(gz|bz2))?$", re.IGNORECASE)
+SUFFIXES = re.compile(r"(\.[a-z]\w{0,6})(\.(gz|bz2|xz))?$", re.IGNORECASE)
 
 
 def natural_key(text: str | os.PathLike[str]) -> tuple[tuple[int, str], ...]:

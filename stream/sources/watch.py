@@ -166,7 +166,7 @@ class Watch:
             yield from self._hdf5(path, now) if is_hdf5_name(path) else self._image(path, now)
         yield from self._follow(now)
         for path, problem in self.incoming.given_up(now):
-            yield Note(f"set aside: {problem or path}", self._scan.uid if self._scan is not None else None)
+            yield from self._set_aside(path, problem)
         idle_s = self._config.scan_idle_s
         if self._scan is not None and idle_s is not None and now - self._scan.active >= idle_s:
             yield from self._end(EndStatus.COMPLETE)
@@ -201,6 +201,17 @@ class Watch:
         yield from self._scan.take(file, number, now)
         if self._scan.whole:
             yield from self._end(EndStatus.COMPLETE)
+
+    def _set_aside(self, path: str, problem: str) -> Iterator[Event]:
+        """A file that cannot be read: holes where it belongs to the scan that is open, a note otherwise."""
+        scan = self._scan
+        if isinstance(scan, ImageSeries) and is_image(path) and scan.key == self._key(path):
+            _, number = series_of(path, self._root, self._config.series, self._config.pattern)
+            yield from scan.damaged(path, number, problem or path)
+            if scan.whole:
+                yield from self._end(EndStatus.COMPLETE)
+        else:
+            yield Note(f"set aside: {problem or path}", scan.uid if scan is not None else None)
 
     def _hdf5(self, path: str, now: float) -> Iterator[Event]:
         master = master_of(path)
@@ -274,7 +285,14 @@ class Watch:
 
     def _end(self, status: EndStatus) -> Iterator[Event]:
         assert self._scan is not None
-        scan, self._scan = self._scan, None
+        scan = self._scan
+        if isinstance(scan, ImageSeries):
+            for path, problem in self.incoming.unreadable():
+                if is_image(path) and self._key(path) == scan.key:
+                    self.incoming.done(path)
+                    _, number = series_of(path, self._root, self._config.series, self._config.pattern)
+                    yield from scan.damaged(path, number, problem)
+        self._scan = None
         self._ended[scan.key] = self._ended.get(scan.key, 0) + 1
         yield from scan.end(status)
         if isinstance(scan, GrowingScan):

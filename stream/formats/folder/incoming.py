@@ -93,6 +93,10 @@ class Incoming:
         """The file has been taken, or is not wanted."""
         self._pending.pop(path, None)
 
+    def unreadable(self) -> list[tuple[str, str]]:
+        """Files that could not be read as they are now, with the reason."""
+        return [(file.path, file.problem) for file in self._pending.values() if file.tried]
+
     def given_up(self, now: float) -> list[tuple[str, str]]:
         """Files that cannot be read and have not changed for `give_up_s`, with the reason; each once."""
         lost = [file for file in self._pending.values() if file.tried and now - file.changed >= self.give_up_s]

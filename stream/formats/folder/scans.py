@@ -55,13 +55,13 @@ class ImageSeries:
         self._files = files
         self._origin = first_number
         self._mates = mates
-        self._taken = 0
+        self._taken: set[int] = set()
         self._scan = ImageScan(self.uid, name + again, os.path.join(root, key), files)
 
     @property
     def whole(self) -> bool:
         """True once all files that the scan was to have are there."""
-        return self._files is not None and self._taken >= self._files
+        return self._files is not None and len(self._taken) >= self._files
 
     def over(self, now: float, settle_s: float) -> bool:
         """True if another scan that waits may begin: no file has come for much longer than between two."""
@@ -73,23 +73,36 @@ class ImageSeries:
         if self._rhythm is None:
             self._rhythm = Rhythm(now)
         self._rhythm.beat(now)
-        if number is None:
-            place = (self._scan.highest + 1) // self._scan.frames_per_file
-        else:
-            if self._origin is None:
-                self._origin = min([number, *self._mates])
-            place = number - self._origin
-        if place < 0:
+        place = self._place(number)
+        if isinstance(place, str):
             file.close()
-            yield Note(f"{file.path} comes before the first file of its scan: set `first_number` to {number}", self.uid)
+            yield Note(f"{file.path} {place}", self.uid)
             return
-        if place > max((self._scan.highest + 1) // self._scan.frames_per_file, self._files or 0) + NUMBER_AHEAD:
-            file.close()
-            text = f"{file.path} has a number far beyond its scan: set aside, correct `pattern` or `first_number`"
-            yield Note(text, self.uid)
-            return
-        self._taken += 1
+        self._taken.add(place)
         yield from self._scan.take(file, place)
+
+    def damaged(self, path: str, number: int | None, problem: str) -> Iterator[Event]:
+        """Holes at the place of a file that cannot be read and never will be; a note where it has no place."""
+        place = self._place(number)
+        if number is None or isinstance(place, str) or not self._scan.started or place in self._taken:
+            yield Note(f"set aside: {problem}", self.uid)
+            return
+        self._taken.add(place)
+        yield from self._scan.damaged(place, problem)
+
+    def _place(self, number: int | None) -> int | str:
+        """Which of the files of the scan has this number, or in words why none can have it."""
+        next_place = (self._scan.highest + 1) // self._scan.frames_per_file
+        if number is None:
+            return next_place
+        if self._origin is None:
+            self._origin = min([number, *self._mates])
+        place = number - self._origin
+        if place < 0:
+            return f"comes before the first file of its scan: set `first_number` to {number}"
+        if place > max(next_place, self._files or 0) + NUMBER_AHEAD:
+            return "has a number far beyond its scan: set aside, correct `pattern` or `first_number`"
+        return place
 
     def end(self, status: EndStatus) -> Iterator[Event]:
         """The end of the scan."""

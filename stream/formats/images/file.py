@@ -1,27 +1,43 @@
 """EDF, CBF, TIFF and the other image formats that fabio reads, also compressed, also with several frames in a file."""
 
 import contextlib
-import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, Protocol
 
-import fabio
 import numpy as np
 
 from stream.errors import BadMessage
 from stream.events import Array, Encoding, Payload
+from stream.formats.images import cbf, tiff_tags
+from stream.formats.images.cbf import Cbf
+from stream.formats.images.edf import Edf
 from stream.formats.images.header import time_of
+from stream.formats.images.other import Other
+from stream.formats.images.tiff import Tiff
+from stream.formats.images.unpack import COMPRESSED, opened
 from stream.formats.natural import number_in
-
-# fabio logs every attempt at a file that is still being written; ours is the one line that says so in the end
-logging.getLogger("fabio").setLevel(logging.CRITICAL)
 
 SUFFIXES = frozenset(
     (".edf", ".cor", ".cbf", ".tif", ".tiff", ".mccd", ".mar2300", ".mar3450", ".img", ".sfrm", ".spe", ".pnm", ".pgm")
 )
-COMPRESSED = (".gz", ".bz2")
+
+
+class Reader(Protocol):
+    """An opened image file of one format. It may raise whatever it pleases; a BadMessage says why, without the path."""
+
+    frames: int
+    """How many there are, damaged ones included."""
+
+    def read(self, place: int) -> tuple[Array, Mapping[str, Any]]:
+        """Pixels (rows, columns) and header of one frame."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +86,12 @@ class ImageFile:
     def __init__(self, path: str, *, part: bool = False) -> None:
         self.path = path
         try:
-            self._opened = fabio.open(path)
-            self.frames = int(self._opened.nframes)
+            self._reader = _reader(path)
         except FileNotFoundError as error:
             raise BadMessage(f"{path} is not there") from error
-        except Exception as error:  # fabio's readers raise whatever they please, also a bare Exception or zlib.error
-            raise BadMessage(f"{path} is damaged, cut off or not an image: {_why(error)}") from error
+        except Exception as error:  # a reader raises whatever it pleases, also a bare Exception or struct.error
+            raise BadMessage(_problem(path, error)) from error
+        self.frames = self._reader.frames
         first = self._frame(0)
         last = self._frame(self.frames - 1) if self.frames > 1 else first
         if part:
@@ -100,25 +116,45 @@ class ImageFile:
     def close(self) -> None:
         """Close a file whose frames are not wanted."""
         with contextlib.suppress(Exception):  # nothing that closing says of a file that was only read matters
-            self._opened.close()
+            self._reader.close()
 
     def _frame(self, place: int) -> "Image | Damaged":
         try:
-            frame = self._opened.get_frame(place) if self.frames > 1 else self._opened
-            pixels = frame.data
-            if pixels is None:
-                raise BadMessage("it has no pixels that can be read")
+            pixels, header = self._reader.read(place)
             if pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "uif":
                 return Damaged(place, f"{self.path} holds no image of numbers in two dimensions")
-            if getattr(frame, "incomplete_data", False):  # EDF: fabio has filled it up with zeros
-                return Damaged(place, f"{self.path} is cut off: frame {place} has fewer pixels than its header says")
-            return Image(pixels, dict(frame.header), place)
+            return Image(pixels, header, place)
         except Exception as error:
-            return Damaged(place, f"{self.path} is damaged, cut off or not an image: {_why(error)}")
+            return Damaged(place, _problem(self.path, error))
 
 
-def _why(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+def _reader(path: str) -> Reader:
+    """The reader for a file, chosen by its first bytes. Raises whatever it pleases."""
+    file, packed = opened(path)
+    try:
+        return _chosen(file, path, packed=packed)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _chosen(file: IO[bytes], path: str, *, packed: bool) -> Reader:
+    head = file.read(32)
+    file.seek(0)
+    name = os.path.basename(path).lower()
+    if head.startswith(cbf.MAGIC) or ".cbf" in name:
+        return Cbf(file)
+    if head.startswith(tiff_tags.MAGIC):
+        return Tiff(file)
+    if re.match(rb"[\r\n]*\{(?!\s*HEADER_BYTES)", head):  # with HEADER_BYTES it is an ADSC or d*TREK image
+        return Edf(file, os.path.dirname(path))
+    return Other(file, path, packed=packed)
+
+
+def _problem(path: str, error: Exception) -> str:
+    if isinstance(error, BadMessage):
+        return f"{path} {error}"
+    return f"{path} is damaged, cut off or not an image: {str(error) or type(error).__name__}"
 
 
 def frame_number(path: str, pattern: str | None) -> int:
