@@ -15,7 +15,6 @@ from stream.events import (
     ScanStart,
 )
 from stream.ledger import Ledger, Stored
-from stream.preflight import Known, Problem
 from stream.products import Axis, Field, Product
 from stream.registry import READS, Options
 from stream.roles import Counters, Processor, Sink, Source
@@ -37,12 +36,10 @@ __all__ = [
     "Frame",
     "FrameStatus",
     "InbeamError",
-    "Known",
     "Ledger",
     "Note",
     "Options",
     "Payload",
-    "Problem",
     "Processor",
     "Product",
     "ScanEnd",

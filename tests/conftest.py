@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("stream.testing")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

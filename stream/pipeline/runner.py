@@ -11,14 +11,13 @@ from types import FrameType
 from typing import Any
 
 from stream import registry
-from stream.config import Config
+from stream.config import Config, check_files
 from stream.errors import SourceLost
 from stream.events import EndStatus, ScanEnd, ScanStart
 from stream.pipeline.chain import Chain, Step
 from stream.pipeline.journal import Journal
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.report import Report
-from stream.preflight import preflight
 from stream.roles import Counters, Source
 
 log = logging.getLogger("inbeam")
@@ -59,7 +58,7 @@ class Run:
         Raises ConfigError before anything is opened if the configuration cannot be used.
         """
         config = self._config
-        preflight(config)
+        check_files(config)
         names = [_name(options) for options in config.processors]
         chains = [
             [

@@ -22,7 +22,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from stream.errors import BadMessage, ConfigError, SourceLost
-from stream.events import EndStatus, Event, Note
+from stream.events import EndStatus, Event, Frame, Note
 from stream.formats.folder.changes import Change, Folder
 from stream.formats.folder.incoming import Incoming
 from stream.formats.folder.library import Library, Waiting
@@ -103,9 +103,9 @@ class Watch:
             odd = self.folder.start()
             if odd:
                 yield Note(odd)
-            yield from self.begin(self.folder.look(), self._clock())
+            yield from self._until_closed(self.begin(self.folder.look(), self._clock()))
             while not self._closed:
-                yield from self.step(self.folder.wait(self._patience()), self._clock())
+                yield from self._until_closed(self.step(self.folder.wait(self._patience()), self._clock()))
             if self._scan is not None:
                 yield from self._end(EndStatus.STOPPED)
         except OSError as error:
@@ -125,6 +125,13 @@ class Watch:
         """End soon."""
         self._closed = True
         self.folder.wake()
+
+    def _until_closed(self, events: Iterator[Event]) -> Iterator[Event]:
+        """A file that was complete when it was found may have hours of frames: they are left for the next start."""
+        for event in events:
+            yield event
+            if self._closed and isinstance(event, Frame):
+                return
 
     def begin(self, changes: Sequence[Change], now: float) -> Iterator[Event]:
         """What was in the folder at the start: files older than `settle_s` count as whole."""
