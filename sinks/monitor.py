@@ -32,12 +32,13 @@ from sinks.live.karabo import message, timestamp
 from sinks.live.preview import preview
 from sinks.live.socket import Pattern, Service
 from stream.codec.payload import decode
-from stream.errors import CorruptPayload
+from stream.errors import CorruptPayload, SinkFailed
 from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
 from stream.ledger import Stored
 from stream.products import Product
 from stream.registry import Options
 from stream.roles import Counters, Sink
+from stream.wire.endpoint import check
 
 log = logging.getLogger("inbeam.monitor")
 
@@ -72,9 +73,7 @@ class Config(Options):
     @field_validator("endpoint")
     @classmethod
     def _address(cls, value: str) -> str:
-        if not value.startswith(("tcp://", "ipc://", "inproc://")):
-            raise ValueError(f"{value!r} is no ZMQ address: write tcp://127.0.0.1:45454")
-        return value
+        return value if value.startswith("inproc://") else check(value, listening=True)
 
     @model_validator(mode="after")
     def _keys(self) -> "Config":
@@ -113,7 +112,10 @@ class Monitor:
         self._image: Array | None = None
 
     def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
-        """Bind, for the first scan. Raises SinkFailed if the port is taken."""
+        """Bind, for the first scan. Raises SinkFailed if the port is taken, or the scan does not have the channel."""
+        if self._config.channel not in (None, *scan.channels):
+            text = f"the monitor's `channel` {self._config.channel!r} is none of scan {scan.name}"
+            raise SinkFailed(f"{text}, which has {', '.join(scan.channels)}: correct it")
         if self._thread is None:
             self.service.bind()
             if self._config.image != "none":

@@ -72,6 +72,20 @@ def client(sink: Monitor, sock: str = "SUB", **options: object) -> Iterator[kara
             yield found
 
 
+def test_a_misspelt_channel_is_told_at_the_start_of_the_scan() -> None:
+    sink = create(Config(endpoint="tcp://127.0.0.1:0", channel="treshold_1"))
+    with closing(sink), pytest.raises(SinkFailed, match=r"treshold_1.*which has threshold_1: correct it"):
+        sink.start(scan(), [PRODUCT])
+
+
+def test_the_monitor_is_seen_over_ipv6() -> None:
+    with monitor(endpoint="tcp://[::1]:0", pattern="rep") as sink:
+        sink.write(frame(3))
+        with client(sink, "REQ", ipv6=True) as bridge:
+            data, _ = bridge.next()
+        assert data["inbeam/integrate"]["frame"] == 3
+
+
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait for it, at most so long."""
     end = time.monotonic() + seconds

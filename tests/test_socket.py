@@ -1,5 +1,6 @@
 """The detectors' sockets over loopback: scans arrive, detectors go and come back, closing is quick, keys are kept."""
 
+import socket as socket_module
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,9 @@ from pydantic import ValidationError
 from stream.errors import SourceLost
 from stream.events import EndStatus, Event, Frame, Note, ScanEnd
 from stream.roles import Source
+from stream.simulate import eiger
+from stream.simulate.scans import simulated
+from stream.simulate.sender import Sender
 from stream.sources import simplon, stream2
 from stream.sources.dectris import SocketSource
 from stream.wire.socket import Disturbance
@@ -247,6 +251,11 @@ def test_curve_keys_let_the_right_detector_in(detectors: Detectors, tmp_path: Pa
         ({"endpoint": "tcp://detector:99999"}, "between 1 and 65535"),
         ({"endpoint": "tcp://*:31001"}, "bind: true"),
         ({"endpoint": "tcp://detector:*"}, "bind: true"),
+        ({"endpoint": "tcp://detector:0"}, "bind: true"),
+        ({"endpoint": "tcp://fd00::1:31001"}, "IPv6 address in brackets"),
+        ({"endpoint": "tcp://eth1:70000;detector:31001"}, "between 1 and 65535"),
+        ({"endpoint": "tcp://eth1;detector:31001"}, "no ZMQ address"),
+        ({"endpoint": "tcp://eth1:0;detector:31001", "bind": True}, "goes with connecting"),
         ({"endpoint": "tcp://detector:31001", "socket": "push"}, "pull"),
         ({"endpoint": "tcp://detector:31001", "high_water_mark": 0}, "greater than or equal to 1"),
         ({"endpoint": "tcp://detector:31001", "server_key": "nowhere.key"}, "no CURVE certificate"),
@@ -255,6 +264,77 @@ def test_curve_keys_let_the_right_detector_in(detectors: Detectors, tmp_path: Pa
 def test_options_that_cannot_work_are_told_before_the_start(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValidationError, match=text):
         stream2.Config(type="stream2", **options)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "tcp://detector.example.org:31001",
+        "tcp://[fd00::2]:31001",
+        "tcp://[fe80::fc:ff:fe00:1%eth0]:31001",
+        "tcp://[fe80::1%enp0s31f6.100]:31001",
+        "tcp://eth1:0;172.31.1.1:31001",
+        "tcp://172.31.1.17:5555;detector:31001",
+        "tcp://[fe80::2%eth0]:0;[fe80::1%eth0]:31001",
+        "ipc:///run/detector",
+    ],
+)
+def test_every_kind_of_address_that_zmq_connects_to_is_taken(endpoint: str) -> None:
+    assert stream2.Config(type="stream2", endpoint=endpoint).endpoint == endpoint
+
+
+@pytest.fixture
+def ipv6() -> None:
+    """Skips where the loopback interface has no IPv6."""
+    try:
+        with socket_module.socket(socket_module.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+
+
+@pytest.mark.usefixtures("ipv6")
+@pytest.mark.parametrize("form", ["tcp://[::1]:{}", "tcp://[::1%lo]:{}", "tcp://[::1]:0;[::1]:{}"])
+def test_a_simulated_detector_is_heard_over_ipv6(form: str) -> None:
+    messages = simulated(eiger.small(), eiger.pool(eiger.small(), 2), protocol="stream2", frames=5)
+    with Sender("tcp://[::1]:0", timeout_s=30) as detector:
+        port = detector.bind().rpartition(":")[2]
+        source = stream2_source(form.format(port))
+        events = source.events()
+        thread = threading.Thread(target=detector.send, args=(messages,), name="detector")
+        thread.start()
+        found = until_end(events)
+        thread.join()
+        source.close()
+        assert list(events) == []
+    assert frames(found) == list(range(5))
+
+
+@pytest.mark.usefixtures("ipv6")
+def test_a_source_that_waits_for_senders_does_so_at_an_ipv6_address_too(detectors: Detectors) -> None:
+    source = stream2_source("tcp://[::1]:0", bind=True)
+    events = source.events()
+    socket = detectors.socket()
+    socket.setsockopt(zmq.IPV6, 1)
+    found: list[Event] = []
+    listening = threading.Thread(target=lambda: found.extend(until_end(events)), name="inbeam-test-listen")
+    listening.start()
+    assert source.receiver.ready.wait(20)
+    socket.connect(source.receiver.address)
+    with sender(socket, SCAN):
+        listening.join(20)
+    source.close()
+    assert frames(found) == list(range(5)) and list(events) == []
+
+
+def test_a_detector_is_heard_from_a_source_address(detectors: Detectors) -> None:
+    socket, endpoint = detectors.bound()
+    source = stream2_source(endpoint.replace("tcp://", "tcp://127.0.0.1:0;"))
+    events = source.events()
+    with sender(socket, SCAN):
+        assert frames(until_end(events)) == list(range(5))
+    source.close()
+    assert list(events) == []
 
 
 def test_half_a_pair_of_keys_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from sinks.live.flood import Guard, port_of
 from stream.errors import SinkFailed
+from stream.wire.endpoint import any_port, needs_ipv6
 
 Pattern: TypeAlias = Literal["pub", "rep", "push"]
 
@@ -78,10 +79,9 @@ class Service:
             self._authenticator = authenticator
             authenticator.thread.name = "inbeam-monitor-curve"
             authenticator.configure_curve(domain=DOMAIN, location=str(self._clients))
-        wanted = self.address[:-1] + "*" if self.address.endswith(":0") else self.address
         socket = self._configured()
         try:
-            socket.bind(wanted)
+            socket.bind(any_port(self.address))
         except zmq.ZMQError as error:
             socket.close(0)
             raise SinkFailed(
@@ -103,6 +103,7 @@ class Service:
                 ) from error
         socket = self._context.socket(TYPES[self.pattern])
         socket.setsockopt(zmq.LINGER, LINGER_MS)
+        socket.setsockopt(zmq.IPV6, int(needs_ipv6(self.address)))
         # ZMQ learns a little late what a client has read; with 2 it dropped one answer in 2700, and REQ waits for ever
         kept = max(self._high_water_mark, REQUESTS_PER_ROUND) if self.pattern == "rep" else self._high_water_mark
         socket.setsockopt(zmq.SNDHWM, kept)

@@ -11,6 +11,7 @@ import zmq.auth
 
 from stream.errors import InbeamError
 from stream.simulate.messages import Message
+from stream.wire.endpoint import any_port, needs_ipv6
 
 PORTS = {"stream2": 31001, "simplon": 9999}
 BUFFER_BYTES = 128_000_000
@@ -70,7 +71,8 @@ class Sender:
         """
         self._socket.sndhwm = max(8, min(5000, BUFFER_BYTES // max(1, largest_message)))
         try:
-            self._socket.bind(self._wanted.removesuffix(":0") + ":*" if self._wanted.endswith(":0") else self._wanted)
+            self._socket.setsockopt(zmq.IPV6, int(needs_ipv6(self._wanted)))
+            self._socket.bind(any_port(self._wanted))
         except zmq.ZMQError as error:
             raise InbeamError(
                 f"cannot send from {self._wanted}: {error.strerror}; another detector or simulator may have the port: "

@@ -9,7 +9,6 @@ CURVE, where the network is not trusted (it encrypts, and admits only who knows 
 """
 
 import math
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -25,12 +24,12 @@ from zmq.utils.monitor import recv_monitor_message
 
 from stream.errors import SourceLost
 from stream.registry import Options
+from stream.wire.endpoint import any_port, check, needs_ipv6
 from stream.wire.limits import Limits, megabytes
 
 POLL_MS = 100
 RECONNECT_S = 0.5
 QUIET_S = 10.0
-ENDPOINT = re.compile(r"tcp://(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+|\*):(?P<port>\d{1,5}|\*)|ipc://.+")
 LOST = zmq.EVENT_DISCONNECTED
 COMING_BACK = zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_CONNECTED
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -39,7 +38,10 @@ REFUSED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROT
 class SocketOptions(Options):
     """Where a detector's messages come from, and how much of them is held before the pipeline takes them."""
 
-    endpoint: str = Field(description="ZMQ address: tcp://host:port of the detector (of this machine with bind: true)")
+    endpoint: str = Field(
+        description="ZMQ address: tcp://host:port of the detector (of this machine with bind: true); IPv6 in brackets; "
+        "tcp://eth1:0;host:port connects from that interface"
+    )
     socket: Literal["pull", "sub"] = Field(
         "pull", description="pull: the detector's PUSH; sub: a forwarder's PUB, which drops what is not taken in time"
     )
@@ -65,16 +67,7 @@ class SocketOptions(Options):
     @field_validator("endpoint")
     @classmethod
     def _address(cls, value: str) -> str:
-        found = ENDPOINT.fullmatch(value)
-        if found is None:
-            raise ValueError(
-                f"{value!r} is no ZMQ address: write tcp://host:port, such as tcp://detector.example.org:31001 "
-                "(stream2 sends on port 31001, SIMPLON stream v1 on 9999)"
-            )
-        port = found["port"]
-        if port is not None and port != "*" and not 0 < int(port) < 65536:
-            raise ValueError(f"port {port} of {value} is not between 1 and 65535")
-        return value
+        return check(value)
 
     @field_validator("server_key", "secret_key")
     @classmethod
@@ -90,8 +83,7 @@ class SocketOptions(Options):
 
     @model_validator(mode="after")
     def _together(self) -> "SocketOptions":
-        if not self.bind and "*" in self.endpoint:
-            raise ValueError(f"endpoint {self.endpoint}: * is for bind: true; name the detector's host and port")
+        check(self.endpoint, listening=self.bind)
         if self.server_key is not None and (self.bind or self.secret_key is None):
             raise ValueError(
                 "server_key goes with secret_key and without bind: see the docstring of stream.wire.socket"
@@ -166,7 +158,7 @@ class Receiver:
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 30), (zmq.TCP_KEEPALIVE_INTVL, 10)):
             socket.setsockopt(option, value)  # a detector that loses power sends no FIN
-        socket.setsockopt(zmq.IPV6, int("[" in options.endpoint))
+        socket.setsockopt(zmq.IPV6, int(needs_ipv6(options.endpoint)))
         if options.socket == "sub":
             socket.setsockopt(zmq.SUBSCRIBE, b"")
         if options.secret_key is not None:
@@ -177,7 +169,7 @@ class Receiver:
                 socket.curve_server = True
         try:
             if options.bind:
-                socket.bind(options.endpoint)
+                socket.bind(any_port(options.endpoint))
                 self.address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
             else:
                 socket.connect(options.endpoint)

@@ -1,0 +1,59 @@
+"""ZMQ addresses: which there are, and which of them need IPv6.
+
+tcp://detector.example.org:31001, tcp://172.31.1.1:31001     a name or an IPv4 address
+tcp://[fd00::1]:31001, tcp://[fe80::1%eth0]:31001            IPv6 in brackets, with its zone
+tcp://eth1:31001, tcp://*:31001                              to listen: an interface, or all
+tcp://eth1:0;172.31.1.1:31001                                to connect: from this interface, address or port
+ipc:///run/detector                                          a socket of this machine
+"""
+
+import re
+import socket
+
+HOST = r"\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[A-Za-z0-9._-]+|\*"
+SOURCE = rf"(?:(?P<source>{HOST}):(?P<source_port>\d{{1,5}});)?"
+ENDPOINT = re.compile(rf"tcp://{SOURCE}(?P<host>{HOST}):(?P<port>\d{{1,5}}|\*)|ipc://.+")
+
+
+def check(endpoint: str, *, listening: bool | None = None) -> str:
+    """The same address. Raises ValueError if it is none or, where that is known, none to listen at or to connect to."""
+    found = ENDPOINT.fullmatch(endpoint)
+    if found is None:
+        raise ValueError(
+            f"{endpoint!r} is no ZMQ address: write tcp://host:port, such as tcp://detector.example.org:31001, with an "
+            "IPv6 address in brackets"
+        )
+    for port in (found["port"], found["source_port"]):
+        if port is not None and port != "*" and int(port) >= 65536:
+            raise ValueError(f"port {port} of {endpoint} is not between 1 and 65535")
+    if listening is False and (found["host"] == "*" or found["port"] in ("*", "0")):
+        raise ValueError(f"{endpoint} is an address to listen at (bind: true): name the host and port to connect to")
+    if listening is True and found["source"] is not None:
+        raise ValueError(f"{endpoint} has a source address, which goes with connecting: name one address to listen at")
+    return endpoint
+
+
+def any_port(endpoint: str) -> str:
+    """The address as ZMQ binds it: port 0 is a free one."""
+    return f"{endpoint[:-1]}*" if endpoint.startswith("tcp://") and endpoint.endswith(":0") else endpoint
+
+
+def needs_ipv6(endpoint: str) -> bool:
+    """True for IPv6 addresses, and for names that have no other. Such a socket must be told (zmq.IPV6) before it opens.
+
+    Not simply always: a name with both is then tried with IPv6 only, where the other end may not listen.
+    """
+    found = ENDPOINT.fullmatch(endpoint)
+    host = found["host"] if found is not None else None
+    if host is None or host == "*":
+        return False
+    return "[" in endpoint or (bool(re.search("[A-Za-z]", host)) and _has(host, socket.AF_INET6))
+
+
+def _has(name: str, family: socket.AddressFamily) -> bool:
+    """True if the name has an address of this family, and no IPv4 address."""
+    try:
+        families = {address[0] for address in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
+    except OSError:  # an interface, or a name that nobody knows: ZMQ says so
+        return False
+    return family in families and socket.AF_INET not in families
