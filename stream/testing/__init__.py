@@ -6,6 +6,7 @@ They need pytest (its fixture `tmp_path`). For errors in full, write `pytest.reg
 into conftest.py, before the first import.
 """
 
+from stream.testing.processors import ProcessorConformance
 from stream.testing.sources import RestorableConformance, SourceConformance
 
-__all__ = ["RestorableConformance", "SourceConformance"]
+__all__ = ["ProcessorConformance", "RestorableConformance", "SourceConformance"]
