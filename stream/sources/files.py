@@ -146,7 +146,7 @@ class Files:
                 yield Note(str(error))
         uid = f"file:{folder}" if len(paths) > 1 else f"file:{os.path.abspath(paths[0])}"
         name = config.name or (os.path.basename(folder) if len(paths) > 1 else stem(paths[0]))
-        yield from image_events(uid, name, folder, placed, monitor)
+        yield from image_events(uid, name, folder, placed, monitor, by_name=config.number == "name")
 
     def _capture(self, path: str) -> Iterator[Event]:
         try:

@@ -4,7 +4,8 @@ One scan is open at a time; others wait, in files that lose nothing by it. A sca
 of one folder that differ only by the number in their names (`series: prefix`), or all of them (`series: folder`). It
 ends with its `scan_files`-th file, when a file of another series is taken, or after `scan_idle_s` without a file.
 A file of a series that has ended is noted and set aside while another scan is open, and begins a further part
-(`name_2`) otherwise. Images wait while an HDF5 scan is open.
+(`name_2`) otherwise; so does, in the end, a file that is written again with other content. Images wait while an HDF5
+scan is open.
 
 Each scan in an HDF5 file, and each detector of it, is taken when its turn comes. It ends when all announced frames are
 there, when its SWMR writer has closed it, or after `scan_idle_s` without a frame; while another scan waits also when
@@ -21,16 +22,18 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from stream.errors import BadMessage, ConfigError, SourceLost
+from stream.errors import ConfigError, SourceLost
 from stream.events import EndStatus, Event, Frame, Note
-from stream.formats.folder.changes import Change, Folder
+from stream.formats.folder.changes import NET_S, Change, Folder
 from stream.formats.folder.incoming import Incoming
 from stream.formats.folder.library import Library, Waiting
 from stream.formats.folder.names import is_hdf5_name, is_master, master_of
-from stream.formats.folder.scans import GrowingScan, ImageSeries, series_of
+from stream.formats.folder.pictures import Naming, Pictures
+from stream.formats.folder.scans import GrowingScan
+from stream.formats.folder.taken import state_of
 from stream.formats.hdf5.growing import Growing
 from stream.formats.hdf5.live import UNREADY
-from stream.formats.images.file import ImageFile, is_image
+from stream.formats.images.file import is_image
 from stream.formats.natural import LAST_NUMBER, check_pattern, natural_key
 from stream.registry import Options
 
@@ -89,13 +92,15 @@ class Watch:
         settle_s = config.settle_s * (4 if self.folder.native else 1)  # closing is seen natively: only a fallback there
         self.incoming = Incoming(settle_s, config.give_up_s, config.poll_s, is_hdf5_name)
         # Without the files that are there already a series begins at another number after every start.
-        self._session = "" if config.existing or config.first_number is not None else f"@{uuid.uuid4()}"
-        self._taken: set[str] = set()
+        session = "" if config.existing or config.first_number is not None else f"@{uuid.uuid4()}"
+        self.pictures = Pictures(
+            Naming(self._root, config.series, config.pattern, config.scan_files, config.first_number, session),
+            self.incoming,
+        )
         self.library = Library(config.dataset, config.give_up_s)
-        self._ended: dict[str, int] = {}
-        self._scan: ImageSeries | GrowingScan | None = None
+        self._scan: GrowingScan | None = None
         self._queue: list[Waiting] = []
-        self._looked_back = float("-inf")
+        self._looked_back = self._looked_at_pictures = float("-inf")
 
     def events(self) -> Iterator[Event]:
         """Until `close`. Raises SourceLost when the folder is gone."""
@@ -106,16 +111,15 @@ class Watch:
             yield from self._until_closed(self.begin(self.folder.look(), self._clock()))
             while not self._closed:
                 yield from self._until_closed(self.step(self.folder.wait(self._patience()), self._clock()))
-            if self._scan is not None:
-                yield from self._end(EndStatus.STOPPED)
+            yield from self._end(EndStatus.STOPPED)
         except OSError as error:
             if os.path.isdir(self._root):
                 raise
-            self._scan = None
+            self._scan = self.pictures.scan = None
             raise SourceLost(f"the watched folder {self._root} is gone ({error}): waiting for it") from error
         finally:
             self.folder.stop()
-            if isinstance(self._scan, GrowingScan):
+            if self._scan is not None:
                 self._scan.growing.release()
 
     def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
@@ -136,11 +140,12 @@ class Watch:
     def begin(self, changes: Sequence[Change], now: float) -> Iterator[Event]:
         """What was in the folder at the start: files older than `settle_s` count as whole."""
         if not self._config.existing:
-            self._taken.update(change.path for change in changes)
+            for change in changes:
+                self.pictures.taken.add(change.path, state_of(change.path))
             return
         wall = time.time()
         for change in changes:
-            if self._wanted(change.path) and change.path not in self._taken:
+            if self._wanted(change.path) and change.path not in self.pictures.taken:
                 try:
                     old = wall - os.stat(change.path).st_mtime >= self._config.settle_s
                 except OSError:
@@ -153,72 +158,41 @@ class Watch:
         for change in changes:
             if not self._wanted(change.path):
                 continue
-            if isinstance(self._scan, GrowingScan):
+            if self._scan is not None:
                 self._scan.noticed(change, now)
             if change.path in self.library:
                 self.library.gone(change.path) if change.kind == "gone" else self.library.changed(change.path, now)
-            elif change.path not in self._taken:
-                self.incoming.note(change, now)
-        current = self._scan.key if self._scan is not None else None
+            else:
+                self.pictures.noticed(change, now)
+        if now - self._looked_at_pictures >= (NET_S if self.folder.native else self._config.poll_s):
+            self._looked_at_pictures = now
+            self.pictures.look(now)
+        scan = self._scan or self.pictures.scan
+        current = scan.key if scan is not None else None
         ready = self.incoming.ready(now)
         awaited = any(is_hdf5_name(path) for path in ready)  # perhaps by a virtual dataset, which goes before
         if self.folder.native or awaited or now - self._looked_back >= self._config.poll_s:
             self._looked_back = now
             yield from self._found(self.library.look(now, native=self.folder.native), now)
         for path in sorted(
-            ready, key=lambda path: (self._key(path) != current, not is_master(path), natural_key(path))
+            ready, key=lambda path: (self.pictures.key(path) != current, not is_master(path), natural_key(path))
         ):
             if self._closed:
                 return
-            yield from self._hdf5(path, now) if is_hdf5_name(path) else self._image(path, now)
+            if is_hdf5_name(path):
+                yield from self._hdf5(path, now)
+            elif self._scan is None and not self._queue:  # else its turn comes when the HDF5 scan has ended
+                yield from self.pictures.take(path, now)
         yield from self._follow(now)
         for path, problem in self.incoming.given_up(now):
-            yield from self._set_aside(path, problem)
+            if is_image(path):
+                yield from self.pictures.set_aside(path, problem or path)
+            else:
+                yield Note(f"set aside: {problem or path}", self._scan.uid if self._scan is not None else None)
         idle_s = self._config.scan_idle_s
-        if self._scan is not None and idle_s is not None and now - self._scan.active >= idle_s:
-            yield from self._end(EndStatus.COMPLETE)
-
-    def _image(self, path: str, now: float) -> Iterator[Event]:
-        if isinstance(self._scan, GrowingScan) or self._queue:
-            return  # its turn comes when the HDF5 scan has ended
-        try:
-            file = ImageFile(path)
-        except BadMessage as error:
-            self.incoming.failed(path, str(error), now)
-            return
-        self.incoming.done(path)
-        self._taken.add(path)
-        key = self._key(path)
-        if self._scan is not None and self._scan.key != key:
-            if key in self._ended:
-                file.close()
-                yield Note(f"{path} belongs to a scan that has ended: set aside", self._scan.uid)
-                return
-            yield from self._end(EndStatus.COMPLETE)
-        if self._scan is None:
-            config = self._config
-            numbers = [series_of(other, self._root, config.series, config.pattern) for other in self.incoming.paths()]
-            mates = [number for other, number in numbers if other == key and number is not None]
-            part = self._ended.get(key, 0) + 1
-            self._scan = ImageSeries(
-                key, part, self._root, config.scan_files, config.first_number, mates, session=self._session
-            )
-        assert isinstance(self._scan, ImageSeries)
-        _, number = series_of(path, self._root, self._config.series, self._config.pattern)
-        yield from self._scan.take(file, number, now)
-        if self._scan.whole:
-            yield from self._end(EndStatus.COMPLETE)
-
-    def _set_aside(self, path: str, problem: str) -> Iterator[Event]:
-        """A file that cannot be read: holes where it belongs to the scan that is open, a note otherwise."""
-        scan = self._scan
-        if isinstance(scan, ImageSeries) and is_image(path) and scan.key == self._key(path):
-            _, number = series_of(path, self._root, self._config.series, self._config.pattern)
-            yield from scan.damaged(path, number, problem or path)
-            if scan.whole:
-                yield from self._end(EndStatus.COMPLETE)
-        else:
-            yield Note(f"set aside: {problem or path}", scan.uid if scan is not None else None)
+        scan = self._scan or self.pictures.scan
+        if scan is not None and idle_s is not None and now - scan.active >= idle_s:
+            yield from self._end(EndStatus.COMPLETE, now)
 
     def _hdf5(self, path: str, now: float) -> Iterator[Event]:
         master = master_of(path)
@@ -250,20 +224,20 @@ class Watch:
         """Go on with the HDF5 scan in hand, and with the next one when it has ended."""
         config = self._config
         while not self._closed:
-            if isinstance(self._scan, GrowingScan):
+            if self._scan is not None:
                 yield from self._scan.advance(now, config.poll_s)
                 self.library.claim(self._scan.growing.path, self._scan.growing.located)
                 if not self._scan.over(bool(self._queue), now, config.settle_s):
                     yield from self._tell_of_waiting(self._scan)
                     return
-                yield from self._end(EndStatus.COMPLETE)
+                yield from self._end(EndStatus.COMPLETE, now)
                 yield from self._found(self.library.look(now, native=self.folder.native), now)
             if not self._queue:
                 return
-            if isinstance(self._scan, ImageSeries):
-                if not self._scan.over(now, config.settle_s):
+            if self.pictures.scan is not None:
+                if not self.pictures.scan.over(now, config.settle_s):
                     return
-                yield from self._end(EndStatus.COMPLETE)
+                yield from self.pictures.end_all(EndStatus.COMPLETE, now)
             waiting = self._queue[0]
             try:
                 growing = Growing(waiting.path, waiting.located, waiting.first)
@@ -290,23 +264,14 @@ class Watch:
                     harmless=True,
                 )
 
-    def _end(self, status: EndStatus) -> Iterator[Event]:
-        assert self._scan is not None
-        scan = self._scan
-        if isinstance(scan, ImageSeries):
-            for path, problem in self.incoming.unreadable():
-                if is_image(path) and self._key(path) == scan.key:
-                    self.incoming.done(path)
-                    _, number = series_of(path, self._root, self._config.series, self._config.pattern)
-                    yield from scan.damaged(path, number, problem)
-        self._scan = None
-        self._ended[scan.key] = self._ended.get(scan.key, 0) + 1
-        yield from scan.end(status)
-        if isinstance(scan, GrowingScan):
+    def _end(self, status: EndStatus, now: float = 0.0) -> Iterator[Event]:
+        """End the scan that is open, of whichever kind, if there is one."""
+        if self.pictures.scan is not None:
+            yield from self.pictures.end(status, now)
+        elif self._scan is not None:
+            scan, self._scan = self._scan, None
+            yield from scan.end(status)
             self.library.ended(scan.growing)
-
-    def _key(self, path: str) -> str:
-        return series_of(path, self._root, self._config.series, self._config.pattern)[0]
 
     def _wanted(self, path: str) -> bool:
         name = os.path.basename(path)
@@ -317,5 +282,5 @@ class Watch:
 
     def _patience(self) -> float:
         """How long to wait for a change before looking by ourselves, s."""
-        busy = len(self.incoming) or self._queue or isinstance(self._scan, GrowingScan)
+        busy = len(self.incoming) or self._queue or self._scan is not None
         return min(self._config.settle_s, self._config.poll_s) / 2 if busy else 1.0

@@ -56,19 +56,25 @@ class ImageSeries:
         self._origin = first_number
         self._mates = mates
         self._taken: set[int] = set()
+        self._lost: set[int] = set()
+        self._rewritten: set[int | str] = set()
+        self._again = 0
         self._scan = ImageScan(self.uid, name + again, os.path.join(root, key), files)
 
     @property
     def whole(self) -> bool:
         """True once all files that the scan was to have are there."""
-        return self._files is not None and len(self._taken) >= self._files
+        return self._files is not None and len(self._taken | self._lost) >= self._files
 
     def over(self, now: float, settle_s: float) -> bool:
         """True if another scan that waits may begin: no file has come for much longer than between two."""
         return self._rhythm is None or self._rhythm.quiet_s(now) >= self._rhythm.patience_s(settle_s)
 
-    def take(self, file: ImageFile, number: int | None, now: float) -> Iterator[Event]:
-        """The frames of a file, at the place of its number; a file without a number comes after the highest."""
+    def take(self, file: ImageFile, number: int | None, now: float, *, skip: int = 0) -> Iterator[Event]:
+        """The frames of a file, at the place of its number; a file without a number comes after the highest.
+
+        skip: so many of its frames have been taken before it grew.
+        """
         self.active = now
         if self._rhythm is None:
             self._rhythm = Rhythm(now)
@@ -78,17 +84,42 @@ class ImageSeries:
             file.close()
             yield Note(f"{file.path} {place}", self.uid)
             return
+        alone = not self._taken - {place}
         self._taken.add(place)
-        yield from self._scan.take(file, place)
+        self._again = 0
+        if number is None:
+            yield from self._scan.take(file, self._scan.highest + 1 - skip, skip=skip)
+        else:
+            yield from self._scan.take_at(file, place, alone=alone, skip=skip)
 
-    def damaged(self, path: str, number: int | None, problem: str) -> Iterator[Event]:
+    def has(self, number: int | None) -> bool:
+        """True if the file of that number has been taken; one without a number never has."""
+        return number is not None and self._place(number) in self._taken
+
+    def precedes(self, number: int | None) -> bool:
+        """True if that number is before the first of the scan."""
+        return number is not None and self._origin is not None and number < self._origin
+
+    def again(self, number: int | None) -> None:
+        """A file that has been taken was written again."""
+        self._again += 1
+        if number is not None:
+            self._rewritten.add(self._place(number))
+
+    @property
+    def recorded_anew(self) -> bool:
+        """True if the files that were written again are the beginning of another scan under the same names: its only
+        file, or its first one and another, and no new one between them."""
+        return len(self._taken) == 1 or (self._again > 1 and min(self._taken) in self._rewritten)
+
+    def damaged(self, number: int | None, problem: str) -> Iterator[Event]:
         """Holes at the place of a file that cannot be read and never will be; a note where it has no place."""
         place = self._place(number)
         if number is None or isinstance(place, str) or not self._scan.started or place in self._taken:
             yield Note(f"set aside: {problem}", self.uid)
             return
-        self._taken.add(place)
-        yield from self._scan.damaged(place, problem)
+        self._lost.add(place)
+        yield from self._scan.damaged(place * self._scan.frames_per_file, problem)
 
     def _place(self, number: int | None) -> int | str:
         """Which of the files of the scan has this number, or in words why none can have it."""

@@ -5,9 +5,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
+import xxhash
 
 from stream.errors import BadMessage
 from stream.events import Array, Encoding, Payload
@@ -60,6 +61,13 @@ class Image:
         return Payload(pixels.reshape(-1).view(np.uint8).data, Encoding.RAW, shape, pixels.dtype)
 
 
+class Content(NamedTuple):
+    """What a file holds: so many frames, and the xxh3 sum of their headers and pixels."""
+
+    frames: int
+    digest: int
+
+
 @dataclass(frozen=True, slots=True)
 class Damaged:
     """A frame of an image file that cannot be read."""
@@ -104,12 +112,26 @@ class ImageFile:
             raise BadMessage(bad.problem if isinstance(bad, Damaged) else f"{path} holds no frame")
         self.first: Image = good
         """A frame that is good, the first one if it is."""
+        self._given = 0
+        self._digest = xxhash.xxh3_64()
+
+    @property
+    def content(self) -> Content:
+        """Of the frames that have been given out so far."""
+        return Content(self._given, self._digest.intdigest())
 
     def __iter__(self) -> Iterator["Image | Damaged"]:
         """The frames in their order. The file is closed behind the last one."""
         try:
             for place in range(self.frames):
-                yield self.first if place == self.first.place else self._frame(place)
+                image = self.first if place == self.first.place else self._frame(place)
+                self._given += 1
+                if isinstance(image, Image):
+                    self._digest.update(f"{image.pixels.shape} {image.pixels.dtype} {dict(image.header)}".encode())
+                    self._digest.update(image.payload().data)
+                else:
+                    self._digest.update(image.problem.encode())
+                yield image
         finally:
             self.close()
 

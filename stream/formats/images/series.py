@@ -30,12 +30,16 @@ class ImageScan:
         """True once a file has been readable."""
         return self._start is not None
 
-    def take(self, file: ImageFile, place: int) -> Iterator[ScanStart | Frame]:
-        """The frames of the file with position `place` (from 0) in the series; the first also begins the scan."""
-        if self._start is None:
-            yield self._begin(file)
+    def take(self, file: ImageFile, base: int, room: int | None = None, *, skip: int = 0) -> Iterator[Event]:
+        """The frames of a file, the first of which has the number `base`; the first file also begins the scan.
+
+        room: frame numbers that the file may use, None for as many as it has; skip: frames that were taken before.
+        """
+        yield from self._begin(file)
         for image in file:
-            index = place * self.frames_per_file + image.place
+            if image.place < skip or (room is not None and image.place >= room):
+                continue
+            index = base + image.place
             problem = image.problem if isinstance(image, Damaged) else self._misfit(file.path, image)
             if problem or isinstance(image, Damaged):
                 yield self._hole(index, problem)
@@ -43,13 +47,28 @@ class ImageScan:
                 self.highest = max(self.highest, index)
                 payloads = {ONE_CHANNEL: image.payload()}
                 yield Frame(self.uid, index, payloads, received=time.time(), detector_time=image.time)
+        if room is not None and file.frames > room:
+            text = f"{file.path} has {file.frames} frames, but the first file of its scan {room}: the rest is left out"
+            yield Note(text, self.uid)
 
-    def damaged(self, place: int, problem: str) -> Iterator[Frame]:
+    def take_at(self, file: ImageFile, place: int, *, alone: bool = False, skip: int = 0) -> Iterator[Event]:
+        """The frames of the file with position `place` (from 0) in the series, each file having as many as the first.
+
+        alone: it is the only one so far; one that grows may then have more than before.
+        """
+        yield from self._begin(file)
+        if alone and place == 0:
+            self.frames_per_file = max(self.frames_per_file, file.frames)
+        yield from self.take(file, place * self.frames_per_file, self.frames_per_file, skip=skip)
+
+    def damaged(self, base: int, problem: str) -> Iterator[Frame]:
         """Holes where the frames of a file would be that cannot be read."""
         for inside in range(self.frames_per_file):
-            yield self._hole(place * self.frames_per_file + inside, problem)
+            yield self._hole(base + inside, problem)
 
-    def _begin(self, file: ImageFile) -> ScanStart:
+    def _begin(self, file: ImageFile) -> Iterator[ScanStart]:
+        if self._start is not None:
+            return
         self.frames_per_file = file.frames
         image = file.first
         self._start = ScanStart(
@@ -63,7 +82,7 @@ class ImageScan:
             received=time.time(),
             source=self._source,
         )
-        return self._start
+        yield self._start
 
     def _misfit(self, path: str, image: Image) -> str:
         assert self._start is not None
@@ -78,34 +97,50 @@ class ImageScan:
 
 
 def events(
-    uid: str, name: str, source: str, files: Iterable[tuple[int, str]], monitor: Sequence[float] | None = None
+    uid: str,
+    name: str,
+    source: str,
+    files: Iterable[tuple[int, str]],
+    monitor: Sequence[float] | None = None,
+    *,
+    by_name: bool = False,
 ) -> Iterator[Event]:
     """A recorded series: `files` are (place in the series, path), in the order of the places.
 
-    Files that cannot be read are holes; if none can, there is no scan, only a note.
+    by_name: the places are numbers in names, so that each file has room for as many frames as the first one has; else
+    the files follow each other, however many frames they have. Files that cannot be read are holes; if none can, there
+    is no scan, only a note.
     """
     listed = list(files)
     scan = ImageScan(uid, name, source, listed[-1][0] + 1 if listed else None)
     damaged: list[tuple[int, str]] = []
+    extra = 0
     for place, path in listed:
         try:
             file = ImageFile(path, part=True)
         except BadMessage as error:
             damaged.append((place, str(error)))
         else:
-            for event in scan.take(file, place):
+            if by_name:
+                found = scan.take_at(file, place)
+            else:
+                if not scan.started:
+                    scan.frames_per_file = file.frames
+                found = scan.take(file, place * scan.frames_per_file + extra)
+                extra += file.frames - scan.frames_per_file
+            for event in found:
                 yield _with_monitor(event, monitor)
         if scan.started:
             for hole, problem in damaged:
-                yield from scan.damaged(hole, problem)
+                yield from scan.damaged(hole * scan.frames_per_file + extra, problem)
             damaged.clear()
     if scan.started:
-        yield ScanEnd(uid, announced=max(scan.highest + 1, (listed[-1][0] + 1) * scan.frames_per_file))
+        yield ScanEnd(uid, announced=max(scan.highest + 1, (listed[-1][0] + 1) * scan.frames_per_file + extra))
     elif damaged:
         yield Note(f"{source}: no image can be read: {some(problem for _, problem in damaged)}")
 
 
-def _with_monitor(event: ScanStart | Frame, monitor: Sequence[float] | None) -> ScanStart | Frame:
-    if monitor is None or isinstance(event, ScanStart) or event.index >= len(monitor):
+def _with_monitor(event: Event, monitor: Sequence[float] | None) -> Event:
+    if monitor is None or not isinstance(event, Frame) or event.index >= len(monitor):
         return event
     return replace(event, monitor=float(monitor[event.index]))
