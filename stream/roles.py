@@ -60,6 +60,16 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Finite(Protocol):
+    """A source that knows from the start what it will give: recorded scans."""
+
+    @property
+    def done(self) -> tuple[int, int]:
+        """How many recordings have been read to their end, of how many. Read from another thread."""
+        ...
+
+
+@runtime_checkable
 class Processor(Protocol):
     """What is done to every frame. One instance per worker: no locks needed.
 

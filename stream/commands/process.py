@@ -7,6 +7,7 @@ import yaml
 from stream.commands.run import add_config_arguments, execute
 from stream.config import load
 from stream.errors import ConfigError
+from stream.sources.files import found
 
 READ_AHEAD_MB = 64
 """A disk waits for us, unlike a detector: reading further ahead only fills memory."""
@@ -32,4 +33,5 @@ def run(options: argparse.Namespace) -> int:
         "run": {"inbox_mb": READ_AHEAD_MB, **given} if isinstance(given, dict) else {"inbox_mb": READ_AHEAD_MB},
     }
     config = load(options.config, options.overrides, replace=files)
+    found(options.files)  # ConfigError before anything is begun
     return execute(config, reopen=False, quiet=options.quiet)

@@ -40,7 +40,7 @@ class Chain:
         for step in self._steps:
             try:
                 products += step.processor.start(scan, self._work)
-            except Exception as error:
+            except BaseException as error:  # also SystemExit, which would end the worker in silence
                 self._refusal = f"{step.name}: {_words(error)}"
                 break
             self._active.append(step)
@@ -75,7 +75,7 @@ class Chain:
                 status, problem = FrameStatus.FAILED, self._refusal
         except CorruptPayload as error:
             return replace(frame, payloads=EMPTY, results=EMPTY, status=FrameStatus.CORRUPT, problem=str(error))
-        except Exception as error:
+        except BaseException as error:
             # One bad frame must not end a scan, whatever the processor did; the words reach the ledger and the user.
             status, problem = FrameStatus.FAILED, f"{name}: {type(error).__name__}: {error}"
         checksums = frame.checksums or {
@@ -90,11 +90,11 @@ class Chain:
         for step in self._active:
             try:
                 step.processor.finish(end)
-            except Exception as error:
+            except BaseException as error:
                 problems.append(f"{step.name}: {_words(error)} (at the end of the scan)")
         self._active = []
         return problems
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return str(error) if isinstance(error, InbeamError) else f"{type(error).__name__}: {error}"

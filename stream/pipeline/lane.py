@@ -132,17 +132,17 @@ class Outlet:
                 try:
                     if self.error is None:
                         self._handle(item)
-                except Exception as error:
+                except BaseException as error:
                     self._give_up(error)
                 finally:
                     self._finished(item)
             try:
                 self._tick()
-            except Exception as error:
+            except BaseException as error:
                 self._give_up(error)
         try:
             self._sink.close()
-        except Exception as error:
+        except BaseException as error:
             self._give_up(error)
 
     def _handle(self, item: Item) -> None:
@@ -184,7 +184,7 @@ class Outlet:
         else:
             item.answered.set()
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: BaseException) -> None:
         if self.error is None:
             self.error = error if isinstance(error, InbeamError) else _unexpected(self.name, error)
             with self._filled:
@@ -195,7 +195,7 @@ class Outlet:
 _HOLES = (FrameStatus.MISSING, FrameStatus.CORRUPT, FrameStatus.DROPPED)
 
 
-def _unexpected(name: str, error: Exception) -> InbeamError:
+def _unexpected(name: str, error: BaseException) -> InbeamError:
     wrapped = InbeamError(f"{name}: {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped

@@ -149,7 +149,7 @@ class Pipeline:
                     self._close(first.item)
                 else:
                     self._process(chain, tickets)
-            except Exception as error:
+            except BaseException as error:
                 self._run_failed(error)
             finally:
                 self._inbox.done(tickets)
@@ -174,7 +174,7 @@ class Pipeline:
         products += self._gather.start(scan)
         for chain in (self._chains[0], self._gather):
             if chain.refusal:
-                self._note(f"{chain.refusal} (the frames are kept, marked as failed)")
+                self._processor_failed(f"{chain.refusal} (the frames are kept, marked as failed)")
         openings = [outlet.open(scan, products) for outlet in self._outlets]
         for opening in openings:
             opening.answered.wait()
@@ -216,7 +216,7 @@ class Pipeline:
             self._ledger.announced = max(end.announced, self._ledger.announced or 0)
         end = replace(end, expected=self._ledger.expected, counts=self._ledger.counts())
         for problem in dict.fromkeys(each for chain in (*self._chains, self._gather) for each in chain.finish(end)):
-            self._note(problem)
+            self._processor_failed(problem)
         how_far = reach(end.status, self._ledger.highest, end.announced)
         end = replace(end, notes=(*end.notes, *filter(None, [how_far]), *self._notes)[:MOST_NOTES])
         self._notes = []
@@ -279,12 +279,17 @@ class Pipeline:
         if len(self._notes) < MOST_NOTES:
             self._notes.append(text)
 
+    def _processor_failed(self, text: str) -> None:
+        self.report.processor_failed(text)
+        if len(self._notes) < MOST_NOTES:
+            self._notes.append(text)
+
     def _sink_failed(self, outlet: Outlet, error: Exception) -> None:
         self.report.sink_failed(outlet.name, error, required=outlet.required)
         if outlet.required:
             self._failed()
 
-    def _run_failed(self, error: Exception) -> None:
+    def _run_failed(self, error: BaseException) -> None:
         self.report.run_failed(error)
         with self._ordering:
             self._broken = True

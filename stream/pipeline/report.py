@@ -64,6 +64,11 @@ class ScanReport:
         )
 
     @property
+    def unreached(self) -> int:
+        """Frame numbers that a stopped scan had not come to."""
+        return self.expected - (self.highest + 1) if self.status is EndStatus.STOPPED else 0
+
+    @property
     def lost(self) -> int:
         """Frame numbers without data. Those that a stopped scan had not reached yet are not lost."""
         return sum(self.holes(status) for status in self.counts)
@@ -72,8 +77,7 @@ class ScanReport:
         """The lost ones with this status."""
         if status.has_data:
             return 0
-        stopped = status is FrameStatus.MISSING and self.status is EndStatus.STOPPED
-        return self.counts[status] - (self.expected - (self.highest + 1) if stopped else 0)
+        return self.counts[status] - (self.unreached if status is FrameStatus.MISSING else 0)
 
     def line(self) -> str:
         """One line: every status that occurs, its sum."""
@@ -102,8 +106,11 @@ class Report:
     def __init__(self) -> None:
         self.scans: list[ScanReport] = []
         self.notes = 0
-        self._errors: list[str] = []
+        """Messages and files that could not be used."""
+        self._first_note = ""
+        self._errors: dict[str, None] = {}
         self._problems: set[str] = set()
+        self._left: tuple[int, int] = (0, 0)
         self._lock = threading.Lock()
 
     def add(self, scan: ScanReport) -> None:
@@ -116,17 +123,22 @@ class Report:
         log.info(scan.line())
 
     def note(self, text: str, *, harmless: bool = False) -> None:
-        """Something odd that belongs to no frame number; counted unless it is harmless."""
+        """The source could not use something that belongs to no frame number; counted unless it is harmless."""
         if harmless:
             log.info(text)
             return
         with self._lock:
             self.notes += 1
             count = self.notes
+            self._first_note = self._first_note or text
         if count <= MOST_LINES:
             log.warning(text)
         elif count == MOST_LINES + 1:
             log.warning("further notes are counted, not shown")
+
+    def processor_failed(self, text: str) -> None:
+        """A processor cannot take a scan, or failed at its end."""
+        self._error(text)
 
     def first_problem(self, frame: Frame) -> None:
         """Show the first few different problems of a scan; all of them are in the ledger."""
@@ -139,12 +151,16 @@ class Report:
         if new:
             log.warning("frame %d %s: %s", frame.index, frame.status.name.lower(), frame.problem)
 
-    def sink_failed(self, name: str, error: Exception, *, required: bool) -> None:
+    def sink_failed(self, name: str, error: BaseException, *, required: bool) -> None:
         """A sink cannot go on."""
         consequence = "the run stops" if required else "the run goes on without it"
         self._error(f"{error} ({name}: {consequence})")
 
-    def run_failed(self, error: Exception) -> None:
+    def stopped_early(self, done: int, wanted: int) -> None:
+        """A run over recordings was stopped when it had read so many of them to the end."""
+        self._left = (wanted - done, wanted)
+
+    def run_failed(self, error: BaseException) -> None:
         """The run cannot go on."""
         self._error(f"{type(error).__name__}: {error}" if not str(error) else str(error))
 
@@ -156,7 +172,7 @@ class Report:
     def summary(self) -> str:
         """One line that says what went wrong, or ""."""
         lost = sum(scan.lost for scan in self.scans)
-        parts = list(dict.fromkeys(self._errors))
+        parts = list(self._errors)
         if lost:
             kinds = ", ".join(
                 f"{number} {status.name.lower()}"
@@ -165,7 +181,13 @@ class Report:
             )
             parts.append(f"{lost} frames without data ({kinds}): see ledger/status in the file")
         if self.notes:
-            parts.append(f"{self.notes} messages could not be used")
+            of_several = f"{self.notes} messages or files could not be used, the first: " if self.notes > 1 else ""
+            parts.append(f"{of_several}{self._first_note}")
+        files, wanted = self._left
+        if files:
+            frames = sum(scan.unreached for scan in self.scans)
+            begun = f", {frames} frames of one that was begun" if frames else ""
+            parts.append(f"stopped with {files} of {wanted} files left{begun}: the same command goes on with them")
         aborted = sum(scan.status is EndStatus.ABORTED for scan in self.scans)
         if aborted:
             parts.append(f"{aborted} scans were aborted")
@@ -176,5 +198,5 @@ class Report:
 
     def _error(self, text: str) -> None:
         with self._lock:
-            self._errors.append(text)
+            self._errors[text] = None
         log.error(text)

@@ -18,11 +18,12 @@ from stream.pipeline.chain import Chain, Step
 from stream.pipeline.journal import Journal
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.report import Report
-from stream.roles import Counters, Source
+from stream.roles import Counters, Finite, Source
 
 log = logging.getLogger("inbeam")
 LONGEST_PAUSE_S = 30.0
 PROGRESS_S = 0.25
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Run:
@@ -34,12 +35,17 @@ class Run:
         self._config = config
         self._reopen = reopen
         self._stop = threading.Event()
+        self._asked = False
         self._journal = Journal.of(config)
         self._source: Source | None = None
         self._pipeline: Pipeline | None = None
 
     def stop(self) -> None:
-        """Finish the frames in hand, close the files, end."""
+        """The user has had enough: finish the frames in hand, close the files, end."""
+        self._asked = True
+        self._halt()
+
+    def _halt(self) -> None:
         self._stop.set()
         if self._source is not None:
             self._source.close()
@@ -76,7 +82,7 @@ class Run:
                 sink.configuration = config.document
             sinks[f"sinks[{number}] {_name(options)}"] = (sink, bool(getattr(options, "required", True)))
         self._pipeline = Pipeline(
-            workers, gather, sinks, config.run, failed=self.stop, ended=self._ended, expired=self._count
+            workers, gather, sinks, config.run, failed=self._halt, ended=self._ended, expired=self._count
         )
         thread = threading.Thread(target=self._run, args=(self._pipeline,), name="inbeam-source", daemon=True)
         thread.start()
@@ -89,14 +95,14 @@ class Run:
                     progress = lambda counters: None  # noqa: E731
         finally:
             if thread.is_alive():
-                self.stop()
+                self._halt()
                 thread.join()
         return self._pipeline.report
 
     def _run(self, pipeline: Pipeline) -> None:
         try:
             self._feed(pipeline)
-        except Exception as error:
+        except BaseException as error:  # a thread that ends by SystemExit ends in silence
             pipeline.report.run_failed(error)
             self._end_open_scan(pipeline)
         finally:
@@ -153,6 +159,8 @@ class Run:
                 ended = False
             finally:
                 source.close()
+            if self._asked and isinstance(source, Finite):
+                pipeline.report.stopped_early(*source.done)
             self._end_open_scan(pipeline)
             if ended or self._count():
                 return
@@ -165,7 +173,7 @@ class Run:
         wanted = self._config.run.scans
         last = wanted is not None and self._pipeline.scans >= wanted
         if last:
-            self.stop()
+            self._halt()
         return last
 
     def _stopped(self, end: ScanEnd) -> ScanEnd:
@@ -184,7 +192,10 @@ def worker_count(config: Config) -> int:
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM stops in order, the second at once (exit code 130)."""
+    """The first Ctrl-C, SIGTERM or SIGHUP (the terminal is gone) stops in order, the second at once (exit code 130).
+
+    Where SIGHUP is ignored (nohup) it stays so.
+    """
     asked = threading.Event()
 
     def react(number: int, frame: FrameType | None) -> None:
@@ -194,7 +205,8 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
         stop()
         log.warning("stopping: the frames in hand are finished; once more to stop at once")
 
-    before: dict[int, Any] = {number: signal.signal(number, react) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP]
+    before: dict[int, Any] = {number: signal.signal(number, react) for number in numbers}
     try:
         yield
     finally:

@@ -62,11 +62,17 @@ class Files:
         self._config = config
         self._closed = False
         self._delegate: Source | None = None
-        self._paths = expand(config.files)
+        self._groups = list(_groups(expand(config.files)))
+        self._done = 0
+
+    @property
+    def done(self) -> tuple[int, int]:
+        """How many recordings have been read to their end, of how many; the images of one folder are one."""
+        return self._done, len(self._groups)
 
     def events(self) -> Iterator[Event]:
         """All scans of all files; a file that cannot be read is a Note, a frame that cannot be read a CORRUPT one."""
-        for group in _groups(self._paths):
+        for group in self._groups:
             open_scan: str | None = None
             for event in self._group(group):
                 if self._closed and open_scan is not None:
@@ -80,6 +86,7 @@ class Files:
                 yield event
             if open_scan is not None:
                 yield ScanEnd(open_scan, EndStatus.ABORTED, notes=(f"{group[0]} could not be read to its end",))
+            self._done += 1
 
     def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
         """Nothing to do: the same files give the same scans with the same uid."""
@@ -158,8 +165,16 @@ class Files:
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """Patterns and folders to file names, in natural order within each. Raises ConfigError naming what is not there."""
-    found: list[str] = []
+    """Patterns and folders to file names, in natural order within each; a master's data files come with the master.
+
+    Raises ConfigError naming what is not there.
+    """
+    return _without_parts(found(names))
+
+
+def found(names: Sequence[str]) -> list[str]:
+    """As `expand`, without a look into the files."""
+    matched: list[str] = []
     problems: list[tuple[str, str]] = []
     for place, name in enumerate(names):
         path, inside = hdf5.split(name)
@@ -175,10 +190,10 @@ def expand(names: Sequence[str]) -> list[str]:
         if not matches:
             kind = "holds no HDF5 file, image or capture" if os.path.isdir(path) else "is not there"
             problems.append((f"stream.files[{place}]", f"{path} {kind}: correct the path"))
-        found += [f"{match}::{inside}" if inside else match for match in matches]
+        matched += [f"{match}::{inside}" if inside else match for match in matches]
     if problems:
         raise ConfigError(problems)
-    return _without_parts(list(dict.fromkeys(found)))
+    return list(dict.fromkeys(matched))
 
 
 def _without_parts(paths: list[str]) -> list[str]:

@@ -1,0 +1,212 @@
+"""docs/exit-codes.md, row by row: 0 is said only where everything that was asked for is there."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from plug_ins import install, processor
+
+from sinks.check import check
+from stream.commands.main import main
+from stream.events import FrameStatus
+
+ROOT = Path(__file__).parents[1]
+TABLE = (ROOT / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+FRAMES = 40
+
+
+def recorded(folder: Path, name: str = "scan.h5", frames: int = FRAMES) -> Path:
+    with h5py.File(folder / name, "w") as file:
+        file["entry/data/data"] = np.arange(frames * 32, dtype="u2").reshape(frames, 4, 8)
+    return folder / name
+
+
+def configuration(folder: Path, *processors: str, **run: Any) -> Path:
+    document = {
+        "stream": {"type": "files", "files": ["given on the command line"]},
+        "processors": [{"type": name} for name in processors],
+        "sinks": [{"type": "archive", "path": str(folder / "out" / "{scan}.h5")}],
+        "run": {"workers": 2, **run},
+    }
+    path = folder / "pipeline.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def states(path: Path) -> list[int]:
+    with h5py.File(path) as file:
+        return [int(state) for state in file["entry/ledger/status"]]
+
+
+def whole(folder: Path) -> int:
+    return main(["process", "--quiet", str(configuration(folder)), str(recorded(folder))])
+
+
+def again(folder: Path) -> int:
+    return whole(folder) or main(["process", "--quiet", str(folder / "pipeline.yaml"), str(folder / "scan.h5")])
+
+
+def damaged(folder: Path) -> int:
+    (folder / "bad.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    given = [str(recorded(folder)), str(folder / "bad.h5")]
+    return main(["process", "--quiet", str(configuration(folder)), *given])
+
+
+def unwritable(folder: Path) -> int:
+    (folder / "out").write_text("a file where a folder should be")
+    return whole(folder)
+
+
+def unknown(folder: Path) -> int:
+    return main(["validate", str(configuration(folder, "nothing"))])
+
+
+def not_there(folder: Path) -> int:
+    return main(["process", str(configuration(folder)), str(folder / "nothere.h5")])
+
+
+def checked(folder: Path) -> int:
+    return whole(folder) or main(["check", str(folder / "out" / "scan.h5")])
+
+
+def unsound(folder: Path) -> int:
+    whole(folder)
+    with h5py.File(folder / "out" / "scan.h5", "r+") as file:
+        file["entry/ledger/checksum"][3] = 1
+    return main(["check", str(folder / "out" / "scan.h5")])
+
+
+def wrong_option(folder: Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["process", "--nonsense"])
+    return int(ended.value.code or 0)
+
+
+ROWS: dict[str, tuple[Callable[[Path], int], int]] = {
+    "every frame is in every file": (whole, 0),
+    "everything was there already": (again, 0),
+    "a file is sound": (checked, 0),
+    "an input cannot be read": (damaged, 1),
+    "an output cannot be written": (unwritable, 1),
+    "a file is not sound": (unsound, 1),
+    "the configuration is wrong": (unknown, 2),
+    "an input is not there": (not_there, 2),
+    "the command line is wrong": (wrong_option, 2),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_exit_code_is_that_of_the_table(row: str, tmp_path: Path) -> None:
+    scenario, code = ROWS[row]
+    assert scenario(tmp_path) == code
+
+
+def test_the_table_has_every_code_and_every_row_that_is_tested() -> None:
+    told = {(code, text.strip()) for code, text in re.findall(r"^\| (\d+) \| (.*?) \|$", TABLE, re.MULTILINE)}
+    assert {code for code, _ in told} == {"0", "1", "2", "130"}
+    assert {(str(code), row) for row, (_, code) in ROWS.items()} <= told
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(0)", "KeyboardInterrupt()", "ValueError('odd')", "GeneratorExit()"])
+@pytest.mark.parametrize("place", ["start", "process", "finish"])
+def test_whatever_a_processor_raises_costs_its_frames_only_and_is_told_by_the_exit_code(
+    raised: str,
+    place: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    install(tmp_path / "plug_in", monkeypatch, "processors", "odd", processor("odd", **{place: f"raise {raised}"}))
+    assert main(["process", "--quiet", str(configuration(tmp_path, "odd")), str(recorded(tmp_path))]) == 1
+    told = capsys.readouterr().out
+    assert "messages" not in told and "odd" in told + caplog.text
+    assert raised.split("(")[0] in (caplog.text if place == "process" else told)
+    expected = FrameStatus.RECEIVED if place == "finish" else FrameStatus.FAILED
+    assert states(tmp_path / "out" / "scan.h5") == [expected] * FRAMES
+    assert check(tmp_path / "out" / "scan.h5").sound
+
+
+def test_a_sink_that_raises_system_exit_is_a_sink_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = (
+        "from typing import Literal\nfrom stream import Options\n"
+        "class Config(Options):\n    type: Literal['odd_sink'] = 'odd_sink'\n"
+        "class Sink:\n"
+        "    def start(self, scan, products): return None\n"
+        "    def write(self, frame): raise SystemExit(0)\n"
+        "    def tick(self, counters): pass\n    def finish(self, end): pass\n    def close(self): pass\n"
+        "def create(config, context=None): return Sink()\n"
+    )
+    install(tmp_path / "plug_in", monkeypatch, "sinks", "odd_sink", source)
+    config = configuration(tmp_path)
+    document = yaml.safe_load(config.read_text())
+    document["sinks"].append({"type": "odd_sink"})
+    config.write_text(yaml.safe_dump(document))
+    assert main(["process", "--quiet", str(config), str(recorded(tmp_path))]) == 1
+    assert "odd_sink: SystemExit" in capsys.readouterr().out
+
+
+SIGNAL = "if (self.scan.name, work.frame.index) == ('b', 3): import os, signal; os.kill(os.getpid(), signal.{})"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_process_that_is_stopped_says_what_is_left_and_the_same_command_goes_on(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "plug_in"
+    install(folder, monkeypatch, "processors", "stopper", processor("stopper", process=SIGNAL.format(name)))
+    files = [str(recorded(tmp_path, f"{each}.h5", 4000 if each == "b" else FRAMES)) for each in "abc"]
+    config = configuration(tmp_path, "stopper", inbox_mb=0.01)
+    command = [sys.executable, "-m", "stream.commands.main", "process", "--quiet", str(config), *files]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    first = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert first.returncode == 1, first.stderr
+    assert re.search(r"stopped with 2 of 3 files left, \d+ frames of one that was begun", first.stdout)
+    assert "Traceback" not in first.stderr
+    install(tmp_path / "harmless", monkeypatch, "processors", "stopper", processor("stopper"))
+    assert main(["process", "--quiet", str(config), *files]) == 0
+    assert [len(states(tmp_path / "out" / f"{each}.h5")) for each in "abc"] == [FRAMES, 4000, FRAMES]
+    assert all(check(tmp_path / "out" / f"{each}.h5").sound for each in "abc")
+
+
+def test_a_stop_when_all_is_done_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = processor("late", finish="import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    install(tmp_path / "plug_in", monkeypatch, "processors", "late", stop)
+    config = configuration(tmp_path, "late", workers=1)
+    assert main(["process", "--quiet", str(config), str(recorded(tmp_path))]) == 0
+
+
+@pytest.mark.parametrize(("ignored", "code"), [(False, 1), (True, 0)], ids=["terminal", "nohup"])
+def test_sighup_ends_a_run_in_order_unless_it_is_ignored(ignored: bool, code: int, tmp_path: Path) -> None:
+    script = (
+        "import os, signal, threading\n"
+        f"if {ignored}: signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from stream.pipeline.runner import stop_on_signals\n"
+        "stopped = threading.Event()\n"
+        "with stop_on_signals(stopped.set):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "raise SystemExit(stopped.is_set())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], timeout=60, check=False, stderr=subprocess.DEVNULL)
+    assert ended.returncode == code
+
+
+def test_the_second_signal_ends_with_the_code_of_the_table() -> None:
+    script = (
+        "import os, signal\nfrom stream.pipeline.runner import stop_on_signals\n"
+        "with stop_on_signals(lambda: None):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], timeout=60, check=False, stderr=subprocess.DEVNULL)
+    assert ended.returncode == 130 and signal.SIGTERM
