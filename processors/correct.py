@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from processors.shared.correction import Correction, Corrections, Image32, Mask
 from processors.shared.images import mean_image, same_shape
+from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, ScanEnd, ScanStart
 from stream.products import Product
@@ -58,15 +59,13 @@ class Config(Options):
         return self
 
 
-def create(config: Config) -> "Correct":
+def create(config: Config, context: Context = ALONE) -> "Correct":
     """The processor for a validated configuration."""
     return Correct(config)
 
 
 class Correct:
     """Leaves the `Corrections` of a scan on the bench; does nothing per frame."""
-
-    gathers = False
 
     def __init__(self, config: Config) -> None:
         self.config = config

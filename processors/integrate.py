@@ -22,11 +22,12 @@ from processors.integration.plan import Engine, ErrorModel, make_plan
 from processors.shared import geometry
 from processors.shared.correction import Correction
 from processors.shared.device import choose
+from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Frame, ScanEnd, ScanStart
-from stream.products import Axis, Product
+from stream.products import Axis, Product, Reduction
 from stream.products import Field as Result
-from stream.registry import READS, Options
+from stream.registry import CHANGES, READS, Options
 from stream.work import Work
 
 log = logging.getLogger("inbeam")
@@ -56,7 +57,9 @@ class Config(Options):
         None, ge=-1, le=1, description="Polarization factor, 0.99 or so at a synchrotron; null: no correction"
     )
     normalize_by_monitor: bool = Field(False, description="Divide by the incident-beam reading of the frame")
-    monitor_reference: float = Field(1.0, gt=0, description="Reading that leaves intensities as they are")
+    monitor_reference: float = Field(
+        1.0, gt=0, description="Reading that leaves intensities as they are", json_schema_extra=CHANGES
+    )
     error_model: ErrorModel = Field(
         "none",
         description="poisson: from the raw counts (and those of the dark in a cake without or with bbox splitting, as "
@@ -92,15 +95,13 @@ class Config(Options):
         return self
 
 
-def create(config: Config) -> "Integrate":
+def create(config: Config, context: Context = ALONE) -> "Integrate":
     """The processor for a validated configuration."""
     return Integrate(config)
 
 
 class Integrate:
     """One per worker. The matrix is shared between workers through the disk cache's memory map."""
-
-    gathers = False
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -152,7 +153,7 @@ class Integrate:
                 f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {scan.dtype} "
                 f"{scan.shape}: check the detector's settings"
             )
-        intensity, errors = self._engine.integrate(image, self._factor(work.frame))
+        intensity, errors = self._engine.integrate(image, self._factor(work.frame, work.options(self.config)))
         shape = (self.config.npt_azimuthal, self.config.npt) if self.config.npt_azimuthal else (self.config.npt,)
         result = {"I": intensity.reshape(shape)}
         if errors is not None:
@@ -183,10 +184,10 @@ class Integrate:
             polarization=config.polarization,
         )
 
-    def _factor(self, frame: Frame) -> float:
-        if not self.config.normalize_by_monitor:
+    def _factor(self, frame: Frame, config: Config) -> float:
+        if not config.normalize_by_monitor:
             return 1.0
-        factor = frame.monitor / self.config.monitor_reference
+        factor = frame.monitor / config.monitor_reference
         if not (np.isfinite(factor) and factor > 0):
             raise ValueError(
                 f"frame {frame.index} has the monitor reading {frame.monitor}: set normalize_by_monitor: false, or "
@@ -210,18 +211,12 @@ class Integrate:
         parameters: dict[str, Any] = {
             "configuration": json.loads(config.model_dump_json()),
             "poni": request.geometry.poni,
-            "wavelength_angstrom": None if wavelength is None else wavelength * 1e10,
             "geometry_from": dict(request.geometry.origin),
             "corrections_from": dict(correction.origin),
-            "solid_angle_applied": config.solid_angle,
-            "polarization_applied": config.polarization is not None,
-            "normalization_applied": True,  # every bin is divided by its pixels' solid angles and factors
-            "monitor_applied": config.normalize_by_monitor,
             "dark_applied": correction.dark is not None,
             "flat_applied": correction.flat is not None,
             "masked_pixels": int(correction.mask.sum()),
             "channel": self._channel,
-            "device": device,
             "pyFAI_version": version("pyFAI"),
         }
         return Product(
@@ -229,7 +224,14 @@ class Integrate:
             fields=tuple(fields),
             signal="I",
             axes=tuple(axes),
-            definition="NXazint2d" if config.npt_azimuthal else "NXazint1d",
             constants={"norm": cpu.norm.reshape(shape), "count": cpu.count.reshape(shape)},
             parameters=parameters,
+            device=device,
+            reduction=Reduction(
+                "NXazint2d" if config.npt_azimuthal else "NXazint1d",
+                None if wavelength is None else wavelength * 1e10,
+                config.solid_angle,
+                config.polarization is not None,
+                monitor_applied=config.normalize_by_monitor,
+            ),
         )

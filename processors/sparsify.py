@@ -19,8 +19,9 @@ from processors.bragg.options import Config
 from processors.bragg.selection import stored_dtype
 from processors.correct import the_channel
 from processors.shared.announce import announce
+from stream.context import ALONE, Context
 from stream.errors import InbeamError
-from stream.events import ScanEnd, ScanStart
+from stream.events import Array, ScanEnd, ScanStart
 from stream.products import Axis, Product
 from stream.products import Field as ProductField
 from stream.work import Work
@@ -28,15 +29,13 @@ from stream.work import Work
 log = logging.getLogger("inbeam")
 
 
-def create(config: Config) -> "Sparsify":
+def create(config: Config, context: Context = ALONE) -> "Sparsify":
     """The processor for a validated configuration."""
     return Sparsify(config)
 
 
 class Sparsify:
     """One per worker; the geometry is shared by all of them, the scratch memory is not."""
-
-    gathers = False
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -111,7 +110,7 @@ class Sparsify:
         peaks, picked = len(found.peak_index), len(found.index)
         hit = peaks >= config.hit_peaks if config.cutoff_peak else picked >= config.hit_pixels
         self._hits.append(hit)
-        work.results[config.name] = {
+        result: dict[str, Array] = {
             "background_avg": found.mean,
             "background_std": found.deviation,
             "index": found.index,
@@ -121,7 +120,7 @@ class Sparsify:
             "hit_rate": np.array(sum(self._hits) / len(self._hits), np.float32),
         }
         if config.cutoff_peak:
-            work.results[config.name] |= {
+            result |= {
                 "peaks": np.array(peaks, np.uint32),
                 "peak_index": found.peak_index,
                 "peak_pos0": found.pos0,
@@ -129,6 +128,7 @@ class Sparsify:
                 "peak_intensity": found.peak_intensity,
                 "peak_sigma": found.sigma,
             }
+        work.results[config.name] = result
 
     def finish(self, end: ScanEnd) -> None:
         """Free the scratch memory."""
@@ -165,5 +165,6 @@ class Sparsify:
             signal="background_avg",
             axes=(Axis("radius", radius, made.polar.unit, made.polar.unit_label),),
             constants=constants,
-            parameters=preparation.provenance(config, made),
+            parameters={"poni": config.poni},
+            sparse=preparation.sparse_frames(config, made),
         )

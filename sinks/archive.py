@@ -8,16 +8,20 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from sinks.file import nexus, provenance
 from sinks.file.chunk_index import rows_present
 from sinks.file.columns import Cell, Rows
-from sinks.file.direct_chunk import filter_of, frame_bytes
+from sinks.file.direct_chunk import filter_of, frame_bytes, stored_as
+from sinks.file.readings import Readings
 from sinks.file.sink import FileSink
 from sinks.file.swmr import SwmrFile, fill_of
 from sinks.file.target import FileOptions
-from stream.events import Array, Encoding, Frame, ScanEnd, ScanStart
+from stream.context import ALONE, Context
+from stream.events import Array, Encoding, Frame, Payload, ScanEnd, ScanStart, Update
+from stream.ledger import Saved
 
 DATA = "/entry/data"
 
@@ -26,30 +30,33 @@ class Config(FileOptions):
     """Options of `archive`."""
 
     type: Literal["archive"] = "archive"
+    readings: tuple[str, ...] | None = Field(
+        None, description="Readings (motors, monitor ...) that get a column; null: those of the first frame"
+    )
     alignment_bytes: int = Field(
         1, ge=1, description="Begin chunks at multiples of this, bytes; GPFS and Lustre like their block size"
     )
 
 
-def create(config: Config) -> FileSink:
+def create(config: Config, context: Context = ALONE) -> FileSink:
     """The sink for a validated configuration."""
-    sink = FileSink(
+    return FileSink(
         config,
-        lambda scan, products: Archive(scan, sink.configuration),
+        context,
+        lambda scan, products: Archive(scan, context, config.readings),
         alignment_bytes=config.alignment_bytes,
     )
-    return sink
 
 
 class Archive:
     """The content of an archive file. The encoding is known with the first frame, so the layout waits for it."""
 
-    def __init__(self, scan: ScanStart, configuration: Mapping[str, Any] | None) -> None:
+    def __init__(self, scan: ScanStart, context: Context, readings: Sequence[str] | None) -> None:
         self._scan = scan
-        self._configuration = configuration
+        self._context = context
+        self._readings = Readings(scan, readings)
         self._file: SwmrFile
         self._channels: dict[str, tuple[Rows, Encoding]] = {}
-        self._monitor: Rows
         self._end_time: Cell
 
     def identity(self) -> Any:
@@ -67,10 +74,8 @@ class Archive:
         made = nexus.entry(file, self._scan, "data")
         nexus.instrument(made, self._scan.detector, self._scan.channels)
         nexus.group(made, "data", "NXdata")
-        nexus.group(made, "monitor", "NXmonitor")
-        self._monitor = file.rows("/entry/monitor/data", (), "f8")
         self._end_time = Cell(made["end_time"])
-        provenance.write(file.layout, self._scan, self._configuration)
+        provenance.write(file.layout, self._scan, self._context.document)
 
     def settle(self, frame: Frame | None) -> None:
         """Declare the frames, as the first ones are packed."""
@@ -78,6 +83,7 @@ class Archive:
         if first is None and frame is not None:
             return
         root = self._file.layout
+        self._readings.declare(self._file, frame)
         for channel, path in dataset_paths(self._scan.channels).items():
             payload = (frame.payloads.get(channel) if frame is not None else None) or first
             shape, dtype = (payload.shape, payload.dtype) if payload else (self._scan.shape, self._scan.dtype)
@@ -111,13 +117,13 @@ class Archive:
         for channel, path in dataset_paths(self._scan.channels).items():
             dataset = root[path]
             self._channels[channel] = (Rows(dataset), Encoding(dataset.attrs["encoding"]))
-        self._monitor = Rows(root["/entry/monitor/data"])
+        self._readings.reopen(file)
         self._end_time = Cell(root["/entry/end_time"])
 
     @property
     def length(self) -> int:
         """Frame numbers that have a place."""
-        return max([self._monitor.length, *(rows.length for rows, _ in self._channels.values())])
+        return max([self._readings.length, *(rows.length for rows, _ in self._channels.values())])
 
     def present(self, indices: Array) -> Array:
         """bool (n,): at least one channel of these frame numbers is in the file."""
@@ -140,21 +146,44 @@ class Archive:
             else:
                 rows.put_chunk(frame.index, framed.data, framed.filter_mask)
         if frame.payloads:
-            self._monitor.put(frame.index, frame.monitor)
+            self._readings.put(frame)
         return problem
+
+    def update(self, update: Update) -> None:
+        """Products are not kept here."""
+
+    @property
+    def saved(self) -> Mapping[str, Saved]:
+        """None."""
+        return {}
+
+    def read(self, index: int) -> Mapping[str, Any] | None:
+        """The bytes of each channel, and the readings."""
+        payloads: dict[str, Payload] = {}
+        for channel, (rows, encoding) in self._channels.items():
+            if rows_present(rows.dataset, np.array([index]))[0]:
+                filter_mask, data = rows.dataset.id.read_direct_chunk((index, *(0 for _ in rows.shape)))
+                packed = stored_as(encoding, filter_mask)
+                payloads[channel] = Payload(data, packed, (rows.shape[0], rows.shape[1]), rows.dtype)
+        return {"payloads": payloads, "readings": self._readings.row(index)} if payloads else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Readings without a column."""
+        return self._readings.notes
 
     def flush(self) -> None:
         """Chunks lie on disk already: make the index know them."""
         for rows, _ in self._channels.values():
             rows.flush()
-        self._monitor.flush()
+        self._readings.flush()
 
     def finish(self, end: ScanEnd, expected: int) -> None:
         """Frames that never came are fill values."""
         for rows, _ in self._channels.values():
             rows.extend(expected)
-        self._monitor.flush()
-        self._monitor.extend(expected)
+        self._readings.flush()
+        self._readings.extend(expected)
         self.flush()
         self._end_time.set(nexus.iso_time(time.time()).encode())
 

@@ -15,6 +15,7 @@ from sinks.file import ledger, repair, superblock
 from sinks.file.chunk_index import rows_present
 from sinks.file.direct_chunk import NO_FILTER, came_as
 from sinks.file.ledger_reader import Record, read
+from sinks.file.scan_product import COVERED
 from sinks.sparse_frames.check import pointers
 from stream.codec.payload import decode
 from stream.errors import CorruptPayload
@@ -160,10 +161,21 @@ def _results(file: Any, held: Any, length: int) -> Iterator[str]:
         for field, dataset in group.items():
             if not isinstance(dataset, h5py.Dataset) or dataset.chunks is None or dataset.maxshape[0] is not None:
                 continue
-            if "encoding" not in dataset.attrs and field not in NOT_ROWS:
+            if field == COVERED:
+                yield from _covered(name, dataset, held)
+            elif not {"encoding", "per"} & dataset.attrs.keys() and field not in NOT_ROWS:
                 yield from _rows(f"{name}/{field}", dataset, held, length, field == group.attrs["signal"])
         if "frame_ptr" in group:
             yield from pointers(file, name, group, held)
+
+
+def _covered(name: str, dataset: Any, held: Any) -> Iterator[str]:
+    """A product that belongs to the scan says itself which frames are in it."""
+    covered = np.zeros(int(held[-1]) + 1 if len(held) else 0, bool)
+    told = dataset[: len(covered)]
+    covered[: len(told)] = told
+    if left := int((~covered[held]).sum()):
+        yield f"{name} does not cover {left} frames that have data: see {name}/{COVERED}"
 
 
 def _rows(name: str, dataset: Any, held: Any, length: int, plotted: bool) -> Iterator[str]:

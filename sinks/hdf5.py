@@ -17,11 +17,15 @@ from sinks.file import product as results
 from sinks.file.apart import set_apart
 from sinks.file.chunk_index import rows_present
 from sinks.file.columns import Cell, Rows
+from sinks.file.readings import Readings
+from sinks.file.scan_product import ScanProduct, scan_fields
 from sinks.file.sink import FileSink
 from sinks.file.swmr import SwmrFile
 from sinks.file.target import FileOptions
+from stream.context import ALONE, Context
 from stream.errors import SinkFailed
-from stream.events import Array, Frame, ScanEnd, ScanStart
+from stream.events import Array, Frame, ScanEnd, ScanStart, Update
+from stream.ledger import Saved
 from stream.products import Product
 
 
@@ -30,6 +34,9 @@ class Config(FileOptions):
 
     type: Literal["hdf5"] = "hdf5"
     products: tuple[str, ...] | None = Field(None, description="Names of the processors to keep; null: all")
+    readings: tuple[str, ...] | None = Field(
+        None, description="Readings (motors, monitor ...) that get a column; null: those of the first frame"
+    )
     link: str | None = Field(
         None, description="`path` of the archive sink of the same run: its frames are linked into this file"
     )
@@ -40,26 +47,25 @@ class Config(FileOptions):
         return pattern if pattern is None else naming.check_pattern(pattern)
 
 
-def create(config: Config) -> FileSink:
+def create(config: Config, context: Context = ALONE) -> FileSink:
     """The sink for a validated configuration."""
-    sink = FileSink(config, lambda scan, products: Results(config, scan, products, sink.configuration))
-    return sink
+    return FileSink(config, context, lambda scan, products: Results(config, scan, products, context))
 
 
 class Results:
     """The content of a results file: one dataset (frames, ...) per field of each product."""
 
-    settled = True
-
-    def __init__(
-        self, config: Config, scan: ScanStart, products: Sequence[Product], configuration: Mapping[str, Any] | None
-    ) -> None:
+    def __init__(self, config: Config, scan: ScanStart, products: Sequence[Product], context: Context) -> None:
         self._config = config
         self._scan = scan
         self._products = results.main_first(_chosen(config, products), scan.detector)
-        self._configuration = configuration
+        self._configuration = context.document
+        self._readings = Readings(scan, config.readings)
+        self._per_scan: dict[str, ScanProduct] = {}
+        self._file: SwmrFile
+        self.settled = False
+        """The readings may be known with the first frame only."""
         self._rows: dict[tuple[str, str], Rows] = {}
-        self._monitor: Rows
         self._end_time: Cell
 
     def identity(self) -> Any:
@@ -76,6 +82,8 @@ class Results:
         nexus.group(made, "monitor", "NXmonitor")
         for product in self._products:
             self._rows.update(results.declare(file, product, names[product.name]))
+            if scan_fields(product):
+                self._per_scan[product.name] = ScanProduct(file, product, f"/entry/{names[product.name]}")
         if self._products:
             main, *others = self._products
             definition = results.definition_of(main, detector)
@@ -84,33 +92,42 @@ class Results:
                 made["data"] = made[first]
             for product in others if definition else ():
                 set_apart(made, names[product.name], product, results.definition_of(product, self._scan.detector))
-        self._monitor = file.rows("/entry/monitor/data", (), "f8")
         self._end_time = Cell(made["end_time"])
         provenance.write(file.layout, self._scan, self._configuration, self._products)
         if self._config.link is not None:
             results.link_archive(made, self._config.link, self._scan, file.path, self._configuration, self._frames())
+        self._file = file
+        if self._readings.known_at_start:
+            self.settle(None)
 
     def _frames(self) -> tuple[str, ...]:
         """The archive's datasets: every channel, the first one first, and the frame numbers."""
         return (*dataset_paths(self._scan.channels).values(), f"{DATA}/frame_number")
 
     def settle(self, frame: Frame | None) -> None:
-        """Everything is known from the start."""
+        """The readings that the first frame has (a hole says nothing of them)."""
+        if frame is None or frame.payloads or frame.status.has_data:
+            self._readings.declare(self._file, frame)
+            self.settled = True
 
     def reopen(self, file: SwmrFile) -> None:
         """Take up the rows where they end."""
         root = file.layout
+        self.settled = True
         names = results.group_names(self._products)
         for product in self._products:
             for name in results.stored_fields(product):
                 self._rows[product.name, name] = Rows(root[f"/entry/{names[product.name]}/{name}"])
-        self._monitor = Rows(root["/entry/monitor/data"])
+            if scan_fields(product):
+                group = f"/entry/{names[product.name]}"
+                self._per_scan[product.name] = ScanProduct(file, product, group, reopened=True)
+        self._readings.reopen(file)
         self._end_time = Cell(root["/entry/end_time"])
 
     @property
     def length(self) -> int:
         """Frame numbers that have a row."""
-        return max([self._monitor.length, *(rows.length for rows in self._rows.values())])
+        return max([self._readings.length, *(rows.length for rows in self._rows.values())])
 
     def present(self, indices: Array) -> Array:
         """bool (n,): all results of these frame numbers are in the file."""
@@ -125,21 +142,49 @@ class Results:
             values = frame.results.get(product)
             if values is not None and name in values:
                 rows.put(frame.index, values[name])
-        if frame.results:
-            self._monitor.put(frame.index, frame.monitor)
+        if frame.status.has_data:
+            self._readings.put(frame)
         return ""
+
+    def update(self, update: Update) -> None:
+        """Write a piece of a product that belongs to the scan."""
+        if update.product in self._per_scan:
+            self._per_scan[update.product].update(update)
+
+    @property
+    def saved(self) -> Mapping[str, Saved]:
+        """What the file has of the products that belong to the scan."""
+        return {name: product.saved for name, product in self._per_scan.items()}
+
+    def read(self, index: int) -> Mapping[str, Any] | None:
+        """The results and the readings of one frame."""
+        found: dict[str, dict[str, Array]] = {}
+        for (product, name), rows in self._rows.items():
+            if index < rows.dataset.shape[0]:
+                found.setdefault(product, {})[name] = rows.dataset[index]
+        return {"results": found, "readings": self._readings.row(index)}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Readings without a column."""
+        return self._readings.notes
 
     def flush(self) -> None:
         """Write what is held in blocks."""
         for rows in self._rows.values():
             rows.flush()
-        self._monitor.flush()
+        self._readings.flush()
+        for product in self._per_scan.values():
+            product.flush()
 
     def finish(self, end: ScanEnd, expected: int) -> None:
         """Frames that never came are NaN."""
         self.flush()
-        for rows in (*self._rows.values(), self._monitor):
+        for rows in self._rows.values():
             rows.extend(expected)
+        self._readings.extend(expected)
+        for product in self._per_scan.values():
+            product.finish(expected)
         self.flush()
         self._end_time.set(nexus.iso_time(time.time()).encode())
 
@@ -154,7 +199,7 @@ def _chosen(config: Config, products: Sequence[Product]) -> list[Product]:
                 "correct `products`"
             )
         products = [product for product in products if product.name in config.products]
-    kept = [product for product in products if results.stored_fields(product)]
+    kept = [product for product in products if results.stored_fields(product) or scan_fields(product)]
     if products and not kept:
         raise SinkFailed(
             f"cannot keep {products[0].name!r} in {config.path}: its length changes from frame to frame; "

@@ -5,8 +5,8 @@
 Sources of a message: `inbeam/<product>` (the fields and axes of each processor), `inbeam/image` (`data`, pooled from
 the latest frame) and `inbeam/counters`. The train id is the frame number.
 
-`write` and `tick` leave the newest frame in a slot and return; a thread of its own does the rest `rate_hz` times a
-second: decodes that one frame, pools it, packs it, gives it to the socket without waiting. Nobody there: nothing to do.
+Its lane keeps the newest frame only; `rate_hz` times a second that one is decoded, pooled, packed and given to the
+socket without waiting. Nobody there: nothing to do.
 
 On a network that is not trusted, with CURVE:
 1. `python -c "import zmq.auth; zmq.auth.create_certificates('keys', 'monitor')"`, and the same with 'viewer';
@@ -17,8 +17,6 @@ On a network that is not trusted, with CURVE:
 5. only then `endpoint: tcp://0.0.0.0:45454`.
 """
 
-import logging
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -32,15 +30,14 @@ from sinks.live.karabo import message, timestamp
 from sinks.live.preview import preview
 from sinks.live.socket import Pattern, Service
 from stream.codec.payload import decode
+from stream.context import ALONE, Context
 from stream.errors import CorruptPayload, SinkFailed
-from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
+from stream.events import Array, Frame, FrameStatus, Item, ScanEnd, ScanStart, Update
 from stream.ledger import Stored
 from stream.products import Product
-from stream.registry import Options
+from stream.registry import CHANGES, Options
 from stream.roles import Counters, Sink
 from stream.wire.endpoint import check
-
-log = logging.getLogger("inbeam.monitor")
 
 WATCH_S = 0.05
 """How often the connections are looked at: what a hostile client can send in this time has to be borne."""
@@ -56,12 +53,18 @@ class Config(Options):
         "tcp://127.0.0.1:45454", description="ZMQ address to listen on; this machine only, unless you say otherwise"
     )
     pattern: Pattern = Field("pub", description="pub: for SUB clients, all get all; rep: for REQ; push: for PULL")
-    rate_hz: float = Field(5.0, gt=0, le=100, description="Messages per second, at most")
+    rate_hz: float = Field(5.0, gt=0, le=100, description="Messages per second, at most", json_schema_extra=CHANGES)
     image: Literal["mean", "max", "none"] = Field(
-        "mean", description="How blocks of pixels become one in the small image; none: no image (and no decoding)"
+        "mean",
+        description="How blocks of pixels become one in the small image; none: no image (and no decoding)",
+        json_schema_extra=CHANGES,
     )
-    image_size: int = Field(512, ge=8, le=8192, description="Longest side of the small image, pixels")
-    channel: str | None = Field(None, description="Channel (threshold) of the image; null: the first")
+    image_size: int = Field(
+        512, ge=8, le=8192, description="Longest side of the small image, pixels", json_schema_extra=CHANGES
+    )
+    channel: str | None = Field(
+        None, description="Channel (threshold) of the image; null: the first", json_schema_extra=CHANGES
+    )
     high_water_mark: int = Field(2, ge=1, le=1000, description="Messages kept for a slow client; more are dropped")
     max_request_bytes: int = Field(1024, ge=64, description="Longest message taken from a client, bytes")
     curve_secret_key: Path | None = Field(None, description="CURVE: our certificate (*.key_secret)")
@@ -85,15 +88,17 @@ class Config(Options):
         return self
 
 
-def create(config: Config) -> Sink:
+def create(config: Config, context: Context = ALONE) -> Sink:
     """The sink; its socket is bound at the start of the first scan."""
-    return Monitor(config)
+    return Monitor(config, context)
 
 
 class Monitor:
-    """See the module. `write`, `tick` and `finish` take a few microseconds, whatever the clients do."""
+    """See the module. Whatever the clients do, nothing here waits for them."""
 
-    def __init__(self, config: Config) -> None:
+    lane: Literal["block", "latest"] = "latest"
+
+    def __init__(self, config: Config, context: Context = ALONE) -> None:
         self.service = Service(
             config.endpoint,
             config.pattern,
@@ -102,82 +107,74 @@ class Monitor:
             secret_key=config.curve_secret_key,
             clients=config.curve_clients,
         )
-        self._config = config
-        self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
-        self._stopping = False
-        self._slot: tuple[ScanStart | None, Sequence[Product], Frame | None] = (None, (), None)
+        self._config, self._context = config, context
+        self._bound = False
+        self._scan: ScanStart | None = None
+        self._products: Sequence[Product] = ()
+        self._frame: Frame | None = None
+        self._pieces: dict[str, Update] = {}
         self._counters = Counters()
         self._status = ""
         self._image: Array | None = None
+        self._parts: list[Any] = []
+        self._stale = True
+        self._due = self._packed = self._watched = 0.0
 
     def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
         """Bind, for the first scan. Raises SinkFailed if the port is taken, or the scan does not have the channel."""
         if self._config.channel not in (None, *scan.channels):
             text = f"the monitor's `channel` {self._config.channel!r} is none of scan {scan.name}"
             raise SinkFailed(f"{text}, which has {', '.join(scan.channels)}: correct it")
-        if self._thread is None:
+        if not self._bound:
             self.service.bind()
+            self._bound = True
             if self._config.image != "none":
                 preview(np.zeros((1, 1), scan.dtype.newbyteorder("=")), 1, "mean")  # compile before the frames come
-            self._thread = threading.Thread(target=self._run, name="inbeam-monitor", daemon=True)
-            self._thread.start()
-        self._slot = scan, products, None
-        self._status = "running"
+        self._scan, self._products, self._frame = scan, products, None
+        self._pieces = {}
+        self._status, self._stale = "running", True
         return None
 
-    def write(self, frame: Frame) -> None:
-        """Keep it if it has pixels and is no late one."""
-        if frame.payloads and frame.status is not FrameStatus.LATE:
-            scan, products, _ = self._slot
-            self._slot = scan, products, frame
+    def write(self, item: Item) -> None:
+        """Keep what is newest: a frame if it has pixels and is no late one, the latest piece of each product."""
+        if isinstance(item, Frame):
+            if item.payloads and item.status is not FrameStatus.LATE:
+                self._frame, self._stale = item, True
+        elif isinstance(item, Update):
+            self._pieces[item.product] = item
+            self._stale = True
+        elif item.path.startswith(f"{self._context.name}."):
+            document = {**self._config.model_dump(), item.path.removeprefix(f"{self._context.name}."): item.value}
+            self._config = Config.model_validate(document)
 
     def tick(self, counters: Counters) -> None:
-        """Keep the counters."""
+        """Look at the connections, and send if it is time."""
         self._counters = counters
+        now = time.monotonic()
+        if self._bound and now - self._watched >= WATCH_S:
+            self._watched = now
+            self.service.watch()
+        if self._bound and now >= self._due:
+            period = 1.0 / self._config.rate_hz
+            self._due = max(self._due + period, now + period / 2)
+            self._send(now)
 
     def finish(self, end: ScanEnd) -> None:
         """The last frame and the status go out at once."""
-        self._status = end.status.value
-        self._wake.set()
+        self._status, self._stale = end.status.value, True
+        self._send(time.monotonic())
 
     def close(self) -> None:
-        """End the thread and free the port, within a second."""
-        self._stopping = True
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join()
-        else:
-            self.service.close()
+        """Free the port, within a second."""
+        self.service.close()
 
-    def _run(self) -> None:
-        """The monitor's thread."""
-        period = 1.0 / self._config.rate_hz
-        shown: tuple[object, str] = (None, "")
-        parts: list[Any] = []
-        due = packed = 0.0
-        try:
-            while True:
-                woken = self._wake.wait(min(max(0.0, due - time.monotonic()), WATCH_S))
-                self.service.watch()
-                if not woken and time.monotonic() < due:
-                    continue
-                self._wake.clear()
-                stopping = self._stopping
-                now = time.monotonic()
-                due = max(due + period, now + period / 2)
-                slot, status = self._slot, self._status
-                stale = slot is not shown[0] or status != shown[1] or now - packed >= HEARTBEAT_S
-                if self.service.wanted() and (stale or self._config.pattern == "rep"):
-                    if stale:
-                        parts, shown, packed = self._pack(*slot, status), (slot, status), now
-                    self.service.send(parts)
-                if stopping:
-                    break
-        except Exception:  # the run goes on without a monitor, and the log says so
-            log.exception("the monitor has failed: the run goes on without it")
-        finally:
-            self.service.close()
+    def _send(self, now: float) -> None:
+        stale = self._stale or now - self._packed >= HEARTBEAT_S
+        if self.service.wanted() and (stale or self._config.pattern == "rep"):
+            if stale:
+                self._parts = self._pack(self._scan, self._products, self._frame, self._status)
+                self._packed, self._stale = now, False
+            self.service.send(self._parts)
 
     def _pack(self, scan: ScanStart | None, products: Sequence[Product], frame: Frame | None, status: str) -> list[Any]:
         """One message of what is newest."""
@@ -207,6 +204,13 @@ class Monitor:
                         "scan": scan.name,
                     }
                     metadata[f"inbeam/{product.name}"] = stamp
+        for name, update in self._pieces.items():
+            pieces = {key: piece.values for key, piece in update.pieces.items()}
+            starts = {f"{key}.start": list(piece.start) for key, piece in update.pieces.items()}
+            title = self._scan.name if self._scan is not None else ""
+            data[f"inbeam/{name}"] = {**pieces, **starts, "scan": title}
+            metadata[f"inbeam/{name}"] = timestamp(now, max(number, 0))
+        if frame is not None and scan is not None:
             small = self._small(frame)
             if small is not None:
                 data["inbeam/image"] = {**small, "frame": number, "scan": scan.name}

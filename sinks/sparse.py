@@ -6,14 +6,15 @@ reader with swmr=True. The ledger, flushing and resuming are those of every file
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from sinks.file.sink import FileOptions, FileSink
 from sinks.sparse_frames.content import SparseContent
 from sinks.sparse_frames.merge import merge_late
-from stream.events import Frame, FrameStatus, ScanEnd, ScanStart
+from stream.context import ALONE, Context
+from stream.events import FrameStatus, Item, ScanEnd, ScanStart
 from stream.ledger import Stored
 from stream.products import Product
 from stream.roles import Counters
@@ -31,26 +32,20 @@ class Config(FileOptions):
     )
 
 
-def create(config: Config) -> "SparseSink":
+def create(config: Config, context: Context = ALONE) -> "SparseSink":
     """The sink for a validated configuration."""
-    return SparseSink(config)
+    return SparseSink(config, context)
 
 
 class SparseSink:
     """A FileSink of sparse frames that, at the end, moves late frames into their places."""
 
-    def __init__(self, config: Config) -> None:
+    lane: Literal["block", "latest"] = "block"
+
+    def __init__(self, config: Config, context: Context) -> None:
         self.config = config
-        self.file = FileSink(config, self._content)
-
-    @property
-    def configuration(self) -> Mapping[str, Any] | None:
-        """The document that the runner was started with: the provenance."""
-        return self.file.configuration
-
-    @configuration.setter
-    def configuration(self, document: Mapping[str, Any] | None) -> None:
-        self.file.configuration = document
+        self._context = context
+        self.file = FileSink(config, context, self._content)
 
     @property
     def path(self) -> Path | None:
@@ -67,16 +62,16 @@ class SparseSink:
         """The reconciled ledger of the latest scan."""
         return self.file.counts
 
-    def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
+    def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored:
         """Open the file or go on with it. A merge that a kill interrupted is done now. Raises SinkFailed."""
         stored = self.file.start(scan, products)
-        if stored is not None and not self.file.writing and self.file.path is not None:
+        if stored.complete and self.file.path is not None:
             merge_late(self.file.path)
         return stored
 
-    def write(self, frame: Frame) -> None:
+    def write(self, item: Item) -> None:
         """Take one frame. Raises SinkFailed."""
-        self.file.write(frame)
+        self.file.write(item)
 
     def tick(self, counters: Counters) -> None:
         """Flush what is due. Raises SinkFailed."""
@@ -104,5 +99,5 @@ class SparseSink:
             frame_ptr_bits=config.frame_ptr_bits,
             path_of=lambda: self.file.path,
         )
-        content.configuration = self.file.configuration
+        content.configuration = self._context.document
         return content

@@ -1,31 +1,48 @@
-"""inbeam's first room: events, roles, sources and the pipeline. It knows neither processors nor sinks."""
+"""inbeam's first room: events, roles, sources and the pipeline. It knows neither processors nor sinks.
 
+What a plug-in needs is here; see `stream/roles.py` for who calls what, and `stream/testing.py` for tests to inherit.
+"""
+
+from stream.context import ALONE, Answer, Context, Control
 from stream.errors import BadMessage, ConfigError, CorruptPayload, InbeamError, SinkFailed, SourceLost
 from stream.events import (
+    MONITOR,
     Array,
+    Change,
     Detector,
     Encoding,
     EndStatus,
     Event,
     Frame,
     FrameStatus,
+    Item,
     Note,
     Payload,
+    Piece,
     ScanEnd,
     ScanStart,
+    Update,
 )
-from stream.ledger import Ledger, Stored
-from stream.products import Axis, Field, Product
-from stream.registry import READS, Options
-from stream.roles import Counters, Processor, Sink, Source
+from stream.ledger import Ledger, Saved, Stored
+from stream.products import Axis, Field, Product, Reduction, SparseFrames
+from stream.registry import CHANGES, CHANGES_NEXT_SCAN, READS, Options
+from stream.roles import Counters, Gatherer, Processor, Restorable, Resuming, Sink, Source
 from stream.work import Work
 
 __all__ = [
+    "ALONE",
+    "CHANGES",
+    "CHANGES_NEXT_SCAN",
+    "MONITOR",
     "READS",
+    "Answer",
     "Array",
     "Axis",
     "BadMessage",
+    "Change",
     "ConfigError",
+    "Context",
+    "Control",
     "CorruptPayload",
     "Counters",
     "Detector",
@@ -35,19 +52,28 @@ __all__ = [
     "Field",
     "Frame",
     "FrameStatus",
+    "Gatherer",
     "InbeamError",
+    "Item",
     "Ledger",
     "Note",
     "Options",
     "Payload",
+    "Piece",
     "Processor",
     "Product",
+    "Reduction",
+    "Restorable",
+    "Resuming",
+    "Saved",
     "ScanEnd",
     "ScanStart",
     "Sink",
     "SinkFailed",
     "Source",
     "SourceLost",
+    "SparseFrames",
     "Stored",
+    "Update",
     "Work",
 ]

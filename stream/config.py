@@ -28,6 +28,11 @@ class RunOptions(Options):
     when_full: Literal["block", "drop_oldest"] = Field(
         "block", description="A full inbox blocks the source (the detector buffers), or gives up its oldest frame"
     )
+    gather_when_full: Literal["block", "give_up"] = Field(
+        "block",
+        description="A gatherer that cannot keep up (its queue is sink_mb long) makes the frames wait, or gives up "
+        "frames, which its product then does not cover",
+    )
     reorder_frames: int = Field(64, ge=0, description="Later frames awaited before a missing one is given up")
     reorder_ms: float = Field(500.0, ge=0, description="Time after which a missing frame is given up, ms")
     scan_timeout_s: float | None = Field(
@@ -35,6 +40,16 @@ class RunOptions(Options):
         gt=0,
         description="Close the files of a scan without any message for this long, s, until more comes; null: wait for "
         "its end message",
+    )
+    control: str | None = Field(
+        None,
+        description="ZMQ address at which `inbeam set` changes options while a scan runs, such as "
+        "tcp://127.0.0.1:45455 or ipc:///run/inbeam; null: nobody can",
+    )
+    control_secret_key: Path | None = Field(None, description="CURVE: our certificate (*.key_secret)")
+    control_clients: Path | None = Field(None, description="CURVE: folder of public keys of those who may; null: all")
+    changes: Path | None = Field(
+        None, description="Repeat the changes of options that this file of ours recorded (`inbeam process --changes`)"
     )
     journal: Path | None = Field(
         None, description="Folder for what a restart needs to go on in mid-scan; null: beside the first file sink"
@@ -100,6 +115,15 @@ def check_files(config: Config) -> None:
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def check_options(path: str, model: type[Options], item: Any) -> Options:
+    """The options of one entry, checked again after a change. Raises ConfigError; `path` is the entry's own."""
+    problems: list[tuple[str, str]] = []
+    made = _model(path, model, item, problems)
+    if made is None:
+        raise ConfigError(problems)
+    return made
 
 
 def _entries(section: Section, items: Any, problems: list[tuple[str, str]]) -> list[Options]:

@@ -1,9 +1,9 @@
-"""The three events that travel through the pipeline, and what they are made of.
+"""The events that travel through the pipeline, and what they are made of.
 
 Shapes are always (rows, columns), also where a wire format says it the other way round. Units are in the names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 EMPTY: Mapping[str, Any] = MappingProxyType({})
+MONITOR = "monitor"
+"""Name of the reading that says how much beam there was."""
 
 
 class Encoding(StrEnum):
@@ -47,7 +49,7 @@ class FrameStatus(IntEnum):
     FAILED = 5
     """Arrived and stored, but a processor failed on it."""
     DROPPED = 6
-    """Given up by a queue whose policy is drop_oldest."""
+    """Given up by a queue that was full, where the configuration allows it."""
 
     @property
     def has_data(self) -> bool:
@@ -130,6 +132,7 @@ class ScanStart:
 
     uid: identity of this scan, unique for all time (stream2: series_unique_id): decides what may be resumed.
     name: what the user calls it ({scan} in file names): the series number, or the stem of the file.
+    readings: name -> unit ("" where unknown) of every reading that the frames may have; None: the first frame tells.
     header: the source's own messages that began the scan, one sequence of parts per message, byte for byte: kept in
     the journal, so that a restarted process can go on in the middle of a scan.
     resumed: this event was made from the journal, not sent by the detector.
@@ -144,6 +147,7 @@ class ScanStart:
     detector: Detector
     received: float
     source: str = ""
+    readings: Mapping[str, str] | None = None
     header: tuple[tuple[bytes, ...], ...] = ()
     resumed: bool = False
 
@@ -159,9 +163,13 @@ class Frame:
 
     index: the frame's own number within the scan, from 0; never its order of arrival.
     payloads: channel -> Payload; empty for a corrupt or dropped frame, which travels on as a hole.
-    detector_time: seconds, start of exposure as the detector says it (its own zero), NaN where unknown.
+    detector_time, stop_time: seconds, start and end of exposure as the detector says them (its own zero), NaN where
+    unknown.
+    absolute_time: Unix time of the start of exposure, seconds UTC, NaN where unknown.
+    exposure_s: how long the detector was really counting, seconds, NaN where unknown.
     received: Unix time, seconds.
-    monitor: the incident-beam reading of this frame where the source has one, else NaN.
+    readings: what belongs to this exposure beside its pixels: motor positions, monitor, temperature, encoder.
+    revision: of the options that this frame was processed with, 0 = those of the start (see `Change`).
     checksums: channel -> xxh3_64 of the encoded bytes; made by the worker.
     results: processor name -> field name -> array (see `Product`).
     problem: why the status is CORRUPT, FAILED or DROPPED, in words.
@@ -172,11 +180,20 @@ class Frame:
     payloads: Mapping[str, Payload]
     received: float
     detector_time: float = float("nan")
-    monitor: float = float("nan")
+    stop_time: float = float("nan")
+    absolute_time: float = float("nan")
+    exposure_s: float = float("nan")
+    readings: Mapping[str, float] = field(default_factory=lambda: EMPTY)
     status: FrameStatus = FrameStatus.RECEIVED
     problem: str = ""
     checksums: Mapping[str, int] = field(default_factory=lambda: EMPTY)
     results: Mapping[str, Mapping[str, Array]] = field(default_factory=lambda: EMPTY)
+    revision: int = 0
+
+    @property
+    def monitor(self) -> float:
+        """The incident-beam reading, NaN where the frame has none."""
+        return self.readings.get(MONITOR, float("nan"))
 
     @property
     def nbytes(self) -> int:
@@ -217,4 +234,53 @@ class Note:
     harmless: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of one field of a product: `values` lie from index `start` on, one number per dimension."""
+
+    start: tuple[int, ...]
+    values: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Part of a product that belongs to no single frame: a map's row, a slice, the whole at the end.
+
+    pieces: field name -> where it goes. A field grows along its first dimension if need be.
+    covers: frame numbers whose share of the product is written once this update is.
+    afresh: nothing that was written of this product before counts any more (the gatherer begins again).
+    """
+
+    scan: str
+    product: str
+    pieces: Mapping[str, Piece] = field(default_factory=lambda: EMPTY)
+    covers: Sequence[int] = ()
+    afresh: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """What the update weighs in a bounded queue."""
+        return 512 + 8 * len(self.covers) + sum(piece.values.nbytes for piece in self.pieces.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An option was changed while the scan runs: it holds for every frame number from `frame` on.
+
+    path: as in the YAML, with names or numbers: processors.roi.regions, sinks.0.rate_hz. value: JSON-like.
+    revision: counts the changes of a scan from 1. who: as the client named itself. made: Unix time, seconds.
+    """
+
+    scan: str
+    frame: int
+    path: str
+    value: Any
+    who: str
+    revision: int
+    made: float
+
+
 Event: TypeAlias = ScanStart | Frame | ScanEnd | Note
+"""What a source yields."""
+Item: TypeAlias = Frame | Update | Change
+"""What a sink takes between the boundaries of a scan."""

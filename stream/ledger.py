@@ -1,22 +1,45 @@
 """What became of every frame number of one scan: the single place where the counts come from."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.events import FrameStatus
+from stream.events import EMPTY, Change, Frame, FrameStatus
 
 States = NDArray[np.uint8]
 _WITH_DATA = [status for status in FrameStatus if status.has_data]
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """What a file has of a product that belongs to the scan. covered: the frame numbers whose share is in it.
+
+    fields: field name -> a function that reads it whole.
+    """
+
+    covered: NDArray[np.int64]
+    fields: Mapping[str, Callable[[], NDArray[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """What a file holds of a scan that is being resumed. `states[i]` is the FrameStatus of frame number i."""
+    """What a file holds of a scan that is being resumed. `states[i]` is the FrameStatus of frame number i.
+
+    complete: the file takes nothing more.
+    products: what it has of the products that belong to the scan.
+    changes: the changes of options that its frames were processed with.
+    frame: reads one frame back, as far as this file has it (pixels, results, readings); None if it cannot. From any
+    thread, until the scan is finished.
+    """
 
     states: States
+    complete: bool = False
+    products: Mapping[str, Saved] = field(default_factory=lambda: EMPTY)
+    changes: tuple[Change, ...] = ()
+    frame: Callable[[int], Frame | None] = lambda index: None
 
     def has(self, index: int) -> bool:
         """True if that frame need not be processed again."""
@@ -27,16 +50,27 @@ class Stored:
         """A file without any frame."""
         return cls(np.zeros(0, np.uint8))
 
+    @property
+    def empty(self) -> bool:
+        """True if no frame has data."""
+        return not np.isin(self.states, _WITH_DATA).any()
+
     @classmethod
     def in_all(cls, files: Sequence["Stored"]) -> "Stored":
         """What every file has: a frame that one of them lacks is processed again. A hole of which all say the same
         stays that: a corrupt frame does not become a missing one because inbeam was started again."""
         length = min(len(each.states) for each in files)
+        # a product may be in several files; the one that covers least is gone on with
+        products: dict[str, Saved] = {}
+        for name, saved in [found for each in files for found in each.products.items()]:
+            if name not in products or len(saved.covered) < len(products[name].covered):
+                products[name] = saved
+        changes = max((each.changes for each in files), key=len)
         states = files[0].states[:length].copy()
         for each in files[1:]:
             other = each.states[:length]
             states[~np.isin(other, _WITH_DATA) & (other != states)] = FrameStatus.MISSING
-        return cls(states)
+        return cls(states, all(each.complete for each in files), products, changes, lambda index: _one(files, index))
 
 
 class Ledger:
@@ -100,3 +134,16 @@ class Ledger:
             grown = np.zeros(max(size, 2 * len(self._states)), np.uint8)
             grown[: len(self._states)] = self._states
             self._states = grown
+
+
+def _one(files: Sequence[Stored], index: int) -> Frame | None:
+    """A frame with everything that any of the files has of it."""
+    found = [frame for each in files if (frame := each.frame(index)) is not None]
+    if not found:
+        return None
+    return replace(
+        found[0],
+        payloads=next((frame.payloads for frame in found if frame.payloads), EMPTY),
+        results={name: values for frame in found for name, values in frame.results.items()},
+        readings={name: value for frame in found for name, value in frame.readings.items()},
+    )

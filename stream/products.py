@@ -1,11 +1,11 @@
-"""What a processor promises before the scan: the fields it will give per frame, so that a sink can lay out its file.
+"""What a processor promises before the scan: the fields it will give, so that a sink can lay out its file.
 
 A SWMR file must be complete before the first frame, therefore every dataset is declared here, at the start of a scan.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,34 +25,76 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One array per frame. Ragged: shape (None,), a different length for every frame."""
+    """One array per frame, or one for the whole scan.
+
+    per: "frame": row i is frame number i, given in `Frame.results`; "scan": filled piece by piece by `Update`s.
+    shape: of one frame, or of the whole. None: per frame, a length that changes from frame to frame (ragged); per scan,
+    only as the first dimension, a length that is not known at the start and grows.
+    interpretation: of the last dimensions, as NeXus names it ("spectrum", "image", "scalar"); "": from the rank.
+    chunk: per scan, how the array is divided in the file; null: as whole rows of its first dimension. An update that
+    fills whole chunks is written once; one that fills half of it is written twice.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: np.dtype[Any]
     unit: str = ""
     long_name: str = ""
+    per: Literal["frame", "scan"] = "frame"
+    chunk: tuple[int, ...] | None = None
+    interpretation: str = ""
 
     @property
     def ragged(self) -> bool:
         """True where the length changes from frame to frame."""
-        return None in self.shape
+        return self.per == "frame" and None in self.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """How an azimuthal integration was done: what the definitions NXazint1d and NXazint2d ask for."""
+
+    definition: Literal["NXazint1d", "NXazint2d"]
+    wavelength_angstrom: float | None = None
+    solid_angle_applied: bool = False
+    polarization_applied: bool = False
+    normalization_applied: bool = True
+    """Every bin is divided by its pixels' solid angles and factors."""
+    monitor_applied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SparseFrames:
+    """What readers of sparse frames (pyFAI, fabio) need to restore them.
+
+    geometry, recipe: JSON-like, as pyFAI stores them. instrument: name -> number in metres, pixels, angstrom;
+    `detector` is its name. radius_unit, radius_name: of the axis `radius`.
+    """
+
+    geometry: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    instrument: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    radius_unit: str = ""
+    radius_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """All that one processor gives for one scan; `name` is its key in `Frame.results`.
+    """All that one processor gives for one scan; `name` is its key in `Frame.results` and in `Update.product`.
 
-    definition: NeXus application definition the sinks should write ("NXazint1d", "NXazint2d"), or "".
-    signal: name of the field to plot, `axes` belong to its dimensions after the frame's own.
+    signal: name of the field to plot, `axes` belong to its dimensions (after the frame's own where it is per frame).
     constants: arrays that hold for the whole scan (pixel radius, mask ...), written once.
-    parameters: provenance, JSON-like: the configuration used, the poni, what was taken from the header.
+    parameters: provenance, JSON-like: the configuration used, the poni, what was taken from the header. Nobody computes
+    with it; what a sink needs to know is a field here. With the fields it decides if an earlier file is gone on with.
+    device: what computed it: provenance that may differ between two runs of the same.
     """
 
     name: str
     fields: tuple[Field, ...]
     signal: str = ""
     axes: tuple[Axis, ...] = ()
-    definition: str = ""
     constants: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
     parameters: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    device: str = ""
+    reduction: Reduction | None = None
+    sparse: SparseFrames | None = None

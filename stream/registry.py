@@ -1,7 +1,8 @@
 """From a type name in the YAML to the module that does it: nothing is imported before it is asked for.
 
-A plug-in module has a frozen pydantic model `Config` and a function `create(config)` that returns the role. Others add
-theirs by an entry point in the group `inbeam.stream`, `inbeam.processors` or `inbeam.sinks` that names such a module.
+A plug-in module has a frozen pydantic model `Config` and a function `create(config, context)` that returns the role.
+Others add theirs by an entry point in the group `inbeam.stream`, `inbeam.processors` or `inbeam.sinks` that names such
+a module.
 """
 
 import difflib
@@ -12,6 +13,8 @@ from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
+
+from stream.context import ALONE, Context
 
 Section: TypeAlias = Literal["stream", "processors", "sinks"]
 
@@ -27,6 +30,11 @@ ROOMS: dict[Section, str] = {"stream": "stream.sources", "processors": "processo
 
 READS: dict[str, Any] = {"x-reads-file": True}
 """`json_schema_extra` of an option that names files to be read: they must be there before the start."""
+
+CHANGES: dict[str, Any] = {"x-changes": "frame"}
+"""`json_schema_extra` of an option that may change while a scan runs; it takes effect at a frame."""
+CHANGES_NEXT_SCAN: dict[str, Any] = {"x-changes": "scan"}
+"""`json_schema_extra` of an option that decides on the layout of a file: a change waits for the next scan."""
 
 
 class Options(BaseModel):
@@ -51,6 +59,13 @@ def missing_files(options: Options) -> list[tuple[str, str]]:
     return found
 
 
+def changes_when(model: type[Options], option: str) -> Literal["frame", "scan"] | None:
+    """When a change of this option takes effect while inbeam runs; None: never."""
+    extra = model.model_fields[option].json_schema_extra
+    found = extra.get("x-changes") if isinstance(extra, dict) else None
+    return "frame" if found == "frame" else "scan" if found == "scan" else None
+
+
 def names(section: Section) -> tuple[str, ...]:
     """All type names that a section knows, ours first."""
     others = tuple(point.name for point in entry_points(group=f"inbeam.{section}"))
@@ -70,6 +85,6 @@ def module(section: Section, name: str) -> ModuleType:
     raise LookupError(f"no type {name!r} in {section}: {hint}")
 
 
-def create(section: Section, config: Any) -> Any:
+def create(section: Section, config: Any, context: Context = ALONE) -> Any:
     """The role that a validated configuration asks for."""
-    return module(section, config.type).create(config)
+    return module(section, config.type).create(config, context)

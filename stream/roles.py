@@ -1,11 +1,11 @@
-"""The three roles: who calls what, in which thread, and what it may block on or raise."""
+"""The roles: who calls what, in which thread, and what it may block on or raise."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
-from stream.events import Event, Frame, ScanEnd, ScanStart
-from stream.ledger import Stored
+from stream.events import Event, Item, ScanEnd, ScanStart, Update
+from stream.ledger import Saved, Stored
 from stream.products import Product
 from stream.work import Work
 
@@ -46,14 +46,6 @@ class Source(Protocol):
         """
         ...
 
-    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
-        """Before `events`: a killed process was in the middle of scan `uid`, begun by `header` (ScanStart.header).
-
-        A socket source then yields that ScanStart first, with this uid and `resumed=True`, and takes the frames that
-        follow as its own. Sources that find their scan again by themselves (recorded files) do nothing.
-        """
-        ...
-
     def close(self) -> None:
         """Make `events` end soon. Called from another thread, possibly several times; never blocks."""
         ...
@@ -70,13 +62,24 @@ class Finite(Protocol):
 
 
 @runtime_checkable
-class Processor(Protocol):
-    """What is done to every frame. One instance per worker: no locks needed.
+class Restorable(Protocol):
+    """A Source of something that says only once what a scan is, and goes on sending while inbeam is restarted.
 
-    `gathers = True`: one instance in all, called in frame order behind the re-order window (maps, tomograms).
+    Other sources (recorded files, folders) give the whole scan again, with the same uid.
     """
 
-    gathers: bool
+    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
+        """Before `events`: a killed process was in the middle of scan `uid`, begun by `header` (ScanStart.header).
+
+        The source then yields that ScanStart first, with this uid and `resumed=True`, and takes the frames that follow
+        as its own.
+        """
+        ...
+
+
+@runtime_checkable
+class Processor(Protocol):
+    """What is done to every frame. One instance per worker: no locks needed."""
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Prepare for a scan (no frame of it is processed before this returns) and declare the results.
@@ -89,6 +92,7 @@ class Processor(Protocol):
     def process(self, work: Work) -> None:
         """Process `work.frame`: put arrays into `work.results[name]`. Called in the worker's thread, once per frame.
 
+        Options that may change while the scan runs are those of `work.options(self.config)`, not of `self.config`.
         Whatever it raises marks this frame as FAILED (CorruptPayload: CORRUPT); the scan goes on.
         """
         ...
@@ -99,22 +103,73 @@ class Processor(Protocol):
 
 
 @runtime_checkable
+class Gatherer(Protocol):
+    """What is made of many frames: a map, a tomogram, a series over time. One instance, one thread: no locks needed.
+
+    In the YAML it is a processor like any other. It has a bounded queue of its own behind the order stage, so that it
+    holds up neither the archive nor the detector. Its products have fields `per="scan"`, which it fills by `Update`s.
+
+    After a restart it begins again: every frame that has data is given to it once more (from the source if that sends
+    it again, else read back from our own files). One that can go on from what is in the file is `Resuming` too.
+    """
+
+    def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
+        """Prepare for a scan and declare the products. `work` has what the processors before it left on their bench.
+
+        Raises InbeamError, with what to do, if the scan cannot be gathered with this configuration.
+        """
+        ...
+
+    def take(self, work: Work) -> Iterable[Update]:
+        """Take `work.frame`, with the results of the processors and its pixels; holes come without payloads.
+
+        Frame numbers rise, but for late frames and those of a restart: what comes out must not depend on the order.
+        Whatever it raises leaves this frame out: the product does not cover it, which is counted and told.
+        """
+        ...
+
+    def tick(self) -> Iterable[Update]:
+        """Called about ten times a second between frames: give what is due."""
+        ...
+
+    def finish(self, end: ScanEnd) -> Iterable[Update]:
+        """The scan is over: give the rest. The sinks complete their files after this."""
+        ...
+
+
+@runtime_checkable
+class Resuming(Protocol):
+    """A Gatherer whose state is what is in the file."""
+
+    def resume(self, saved: Mapping[str, Saved]) -> Sequence[int]:
+        """After `start`: take up what a killed process left. Product name -> what the file has of it; a file may hold
+        pieces that are newer than what it covers. Returns the frame numbers that need not be given again."""
+        ...
+
+
+@runtime_checkable
 class Sink(Protocol):
-    """Where frames and results go. One thread per sink: no locks needed."""
+    """Where frames and results go. One thread per sink: no locks needed.
+
+    lane: what happens when the sink is slower than the frames. "block": they wait (if it is not `required`, frames are
+    given up instead, counted and told). "latest": it gets the newest only; boundaries and changes always.
+    """
+
+    lane: Literal["block", "latest"]
 
     def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
         """Open whatever this scan needs. No frame of the scan is processed before this returns.
 
-        Returns what an earlier, killed process had already stored of this very scan, None if nothing or not a file.
-        A sink that writes a file has an attribute `path`: None means that every frame is wanted, also those that
-        other files have already. If it has an attribute `writing`, False after `start` means that its file was
-        complete and takes nothing more. Raises SinkFailed with what to do.
+        A sink with a file returns what an earlier, killed process had already stored of this very scan
+        (`Stored.nothing()` for a new file: it wants every frame, also those that other files have). None: no file.
+        Raises SinkFailed with what to do.
         """
         ...
 
-    def write(self, frame: Frame) -> None:
-        """Take one frame, in frame order but for late ones; holes arrive as frames without payloads. May block on
-        the disk; never on a subscriber. Raises SinkFailed."""
+    def write(self, item: Item) -> None:
+        """Take one frame, in frame order but for late ones (holes arrive as frames without payloads), a piece of a
+        product that belongs to the scan, or a change of options, which comes before every frame that it holds for.
+        May block on the disk; never on a subscriber. Raises SinkFailed."""
         ...
 
     def tick(self, counters: Counters) -> None:

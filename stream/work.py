@@ -1,11 +1,14 @@
 """The bench of one worker: the frame in hand, its pixels once they are decoded, what the processors leave there."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from stream.codec.payload import decode
 from stream.events import Array, Frame
+from stream.registry import Options
 
 T = TypeVar("T")
+SomeOptions = TypeVar("SomeOptions", bound=Options)
 
 
 class Work:
@@ -15,11 +18,12 @@ class Work:
     """
 
     def __init__(self, frame: Frame | None = None) -> None:
-        self.results: dict[str, dict[str, Array]] = {}
+        self.results: dict[str, Mapping[str, Array]] = {}
         self._frame = frame
         self._decoded: dict[str, Array] = {}
         self._buffers: dict[str, Array] = {}
         self._shared: dict[type, Any] = {}
+        self._options: Options | None = None
 
     @property
     def frame(self) -> Frame:
@@ -28,10 +32,13 @@ class Work:
         return self._frame
 
     def take(self, frame: Frame) -> None:
-        """Begin with the next frame; the images and results of the last one are gone."""
+        """Begin with the next frame; the images and results of the last one are gone.
+
+        A gatherer finds the results of the processors.
+        """
         self._frame = frame
         self._decoded.clear()
-        self.results = {}
+        self.results = dict(frame.results)
 
     def channel(self, name: str | None) -> str:
         """`name`, or the frame's first channel for None. Raises KeyError if the frame does not have it."""
@@ -60,6 +67,21 @@ class Work:
     def is_decoded(self, channel: str | None = None) -> bool:
         """True if `image` of this channel costs nothing any more."""
         return self.channel(channel) in self._decoded
+
+    def options(self, start: SomeOptions) -> SomeOptions:
+        """The options of the processor at work for the frame in hand; `start`, those that it was made with, if nobody
+        has changed them since (see `stream.registry.CHANGES`)."""
+        return self._options if isinstance(self._options, type(start)) else start
+
+    def hand(self, options: Options | None) -> None:
+        """Called before each processor, with its options for the frame in hand."""
+        self._options = options
+
+    def beside(self) -> "Work":
+        """Another bench with the same things on it, for a gatherer: its own images and results."""
+        other = Work()
+        other._shared = dict(self._shared)
+        return other
 
     def put(self, thing: object) -> None:
         """Leave a thing for the processors that come later in this chain; one per type, kept from frame to frame."""

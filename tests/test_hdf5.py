@@ -17,9 +17,10 @@ from sink_examples import BINS, PRODUCT, frame, image, make, pattern, scan
 
 from sinks.check import check
 from sinks.hdf5 import Config
+from stream.context import Context
 from stream.errors import SinkFailed
 from stream.events import Frame, FrameStatus, ScanEnd
-from stream.products import Axis, Field, Product
+from stream.products import Axis, Field, Product, Reduction
 from stream.registry import create
 
 ETA, RADIAL = np.linspace(-175, 175, 8), np.linspace(0.5, 4, 90)
@@ -32,7 +33,7 @@ CAKE = Product(
         Axis("azimuthal_axis", ETA, "degrees", "eta", np.linspace(-180, 180, 9)),
         Axis("radial_axis", RADIAL, "degrees", "2theta"),
     ),
-    definition="NXazint2d",
+    reduction=Reduction("NXazint2d"),
 )
 REGIONS = Product(
     name="roi/1", fields=(Field("sum", (), np.dtype("u8"), "counts"), Field("box", (4, 5), np.dtype("i4")))
@@ -48,8 +49,8 @@ class TestHdf5Conforms(SinkConformance):
 
 def written(path: Path, given: tuple[Product, ...], frames: list[Frame], **options: Any) -> Path:
     """A complete file of results."""
-    sink = make("hdf5", path, **options)
-    sink.configuration = {"processors": [{"type": "integrate"}], "sinks": [{"type": "hdf5", "path": str(path)}]}
+    document = {"processors": [{"type": "integrate"}], "sinks": [{"type": "hdf5", "path": str(path)}]}
+    sink = make("hdf5", path, Context(document=document), **options)
     sink.start(scan(), given)
     for each in frames:
         sink.write(each)
@@ -95,7 +96,7 @@ def test_a_pattern_is_an_nxazint1d_with_axes_errors_and_units(tmp_path: Path) ->
 @pytest.mark.parametrize("header", [None, 0.7])
 def test_the_wavelength_is_the_one_that_was_integrated_with(header: float | None, tmp_path: Path) -> None:
     """That of the poni or the configuration, where it overrides the header's or the header has none."""
-    used = replace(PRODUCT, parameters={**PRODUCT.parameters, "wavelength_angstrom": 1.0})
+    used = replace(PRODUCT, reduction=Reduction("NXazint1d", wavelength_angstrom=1.0))
     begin = scan()
     begin = replace(begin, detector=replace(begin.detector, wavelength_angstrom=header, energy_ev=None))
     sink = make("hdf5", tmp_path / "scan.h5")
@@ -173,8 +174,8 @@ def test_the_file_says_how_it_came_to_be(tmp_path: Path) -> None:
 def test_the_poni_of_the_configuration_is_kept(tmp_path: Path) -> None:
     poni = tmp_path / "geometry.poni"
     poni.write_text("poni_version: 2.1\nDistance: 0.1\n")
-    sink = make("hdf5", tmp_path / "scan.h5")
-    sink.configuration = {"processors": [{"type": "integrate", "poni": str(poni)}]}
+    document = {"processors": [{"type": "integrate", "poni": str(poni)}]}
+    sink = make("hdf5", tmp_path / "scan.h5", Context(document=document))
     sink.start(scan(), (PRODUCT,))
     sink.finish(ScanEnd("01-first", expected=0))
     with h5py.File(tmp_path / "scan.h5", "r") as file:
@@ -212,8 +213,8 @@ def test_the_link_follows_an_archive_that_is_overwritten(tmp_path: Path) -> None
     options = {"path": raw, "if_exists": "overwrite"}
     for uid in ("earlier", "01-first"):
         archive = make("archive", **options)
-        results = make("hdf5", tmp_path / f"{uid}.h5", link=raw)
-        results.configuration = {"sinks": [{"type": "archive", **options}]}
+        document = {"sinks": [{"type": "archive", **options}]}
+        results = make("hdf5", tmp_path / f"{uid}.h5", Context(document=document), link=raw)
         for sink in (archive, results):
             sink.start(scan(uid), (PRODUCT,))
         for sink in (archive, results):
@@ -246,10 +247,10 @@ def test_only_the_products_asked_for_are_kept(tmp_path: Path) -> None:
 def test_other_settings_of_the_same_scan_make_another_file(tmp_path: Path) -> None:
     path = written(tmp_path / "scan.h5", (PRODUCT,), [frame(0)])
     sink = make("hdf5", path)
-    assert sink.start(scan(), (PRODUCT,)) is not None
+    assert sink.start(scan(), (PRODUCT,)).complete
     sink.close()
     other = Product(**{**{name: getattr(PRODUCT, name) for name in PRODUCT.__slots__}, "parameters": {"npt": 3}})
-    assert sink.start(scan(), (other,)) is None
+    assert sink.start(scan(), (other,)).empty
     sink.close()
     assert sink.path == tmp_path / "scan_2.h5"
 

@@ -232,7 +232,7 @@ def test_the_monitor_divides_intensities_and_errors(poni: Path) -> None:
     options = {"poni": poni, "npt": 30, "error_model": "poisson", "normalize_by_monitor": True}
     product, result = run(image, {**options, "monitor_reference": 100.0}, monitor=240.0)
     assert_agrees(result, by_pyfai(poni, image, options, normalization_factor=2.4))
-    assert product.parameters["monitor_applied"]
+    assert product.reduction is not None and product.reduction.monitor_applied
 
 
 def test_a_frame_without_monitor_reading_fails_and_says_so(poni: Path) -> None:
@@ -428,7 +428,7 @@ def test_the_channel_picks_one_threshold(poni: Path) -> None:
 
 def test_the_product_declares_what_the_frames_then_bring(poni: Path) -> None:
     product, result = run(rings(), {"poni": poni, "npt": 30, "npt_azimuthal": 4, "error_model": "poisson"})
-    assert product.definition == "NXazint2d" and product.signal == "I"
+    assert product.reduction is not None and product.reduction.definition == "NXazint2d" and product.signal == "I"
     assert {field.name: (field.shape, field.dtype) for field in product.fields} == {
         name: (array.shape, array.dtype) for name, array in result.items()
     }

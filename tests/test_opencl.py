@@ -171,7 +171,7 @@ class TestOnADevice:
             work.take(Frame("uid", 0, {"a": payload}, 0.0))
             processor.process(work)
             results.append(work.results["integrate"])
-            assert product.parameters["device"].startswith(wish)
+            assert product.device.startswith(wish)
         for other in results[1:]:
             np.testing.assert_allclose(other["I"], results[0]["I"], rtol=1e-5)
             np.testing.assert_allclose(other["I_errors"], results[0]["I_errors"], rtol=1e-5)
@@ -186,7 +186,7 @@ class TestOnADevice:
         monkeypatch.setattr(integrate, "OpenClEngine", refuse)
         scan = ScanStart("uid", "1", SHAPE, np.dtype("uint16"), ("a",), None, HEADER, 0.0)
         (product,) = integrate.create(integrate.Config(device="auto")).start(scan, Work())
-        assert product.parameters["device"] == "cpu" and "out of memory" in caplog.text
+        assert product.device == "cpu" and "out of memory" in caplog.text
         with pytest.raises(ConfigError, match="out of memory"):
             integrate.create(integrate.Config(device="opencl")).start(scan, Work())
 

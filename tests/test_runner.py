@@ -1,7 +1,7 @@
 """A run whose source is lost, and the journal that it leaves: on sources made of lists and on real sockets."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,6 @@ class Losing:
         yield scan(f"scan{self.opened}")
         raise SourceLost("the folder is gone")
 
-    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
-        raise AssertionError("nothing to restore")
-
     def close(self) -> None:
         pass
 
@@ -87,7 +84,7 @@ def test_a_scan_that_was_lost_counts_towards_the_scans_asked_for(
 ) -> None:
     source, create = Losing(), registry.create
     monkeypatch.setattr(
-        registry, "create", lambda section, options: source if section == "stream" else create(section, options)
+        registry, "create", lambda section, *more: source if section == "stream" else create(section, *more)
     )
     monkeypatch.setattr("test_runner.LIMIT_S", 10.0)
     stream = {"type": "stream2", "endpoint": "tcp://127.0.0.1:31001"}
@@ -160,7 +157,7 @@ def test_a_journal_that_may_not_be_touched_costs_nothing_but_a_line(
 def test_a_terminal_that_goes_away_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, create = Patient(), registry.create
     monkeypatch.setattr(
-        registry, "create", lambda section, options: source if section == "stream" else create(section, options)
+        registry, "create", lambda section, *more: source if section == "stream" else create(section, *more)
     )
     stream = {"type": "stream2", "endpoint": "tcp://127.0.0.1:31001"}
 

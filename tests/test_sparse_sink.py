@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import sink_examples
 from bragg_frames import crystal, frame_of, poni, scan_of, sparsified
+from driven import Driven
 from fabio.sparseimage import SparseImage
 from sink_conformance import SinkConformance
 from sink_examples import BINS, SHAPE, hole, scan
@@ -31,6 +32,7 @@ from stream.errors import SinkFailed
 from stream.events import EndStatus, FrameStatus, ScanEnd
 from stream.pipeline.chain import Chain, Step
 from stream.pipeline.pipeline import Pipeline
+from stream.products import SparseFrames
 from stream.roles import Counters
 
 
@@ -414,7 +416,7 @@ def through_the_pipeline(folder, images, sinks, arrivals, **run):
     """A scan of these images through workers, order stage and sinks; arrivals are frame numbers as they come."""
     config = sparsify.Config(poni=poni(folder, images[0].shape), bins=60, cutoff_peak=4.0, hit_peaks=5)
     chains = [Chain([Step("sparsify", sparsify.create(config))]) for _ in range(2)]
-    pipeline = Pipeline(chains, Chain([]), {name: (sink, True) for name, sink in sinks.items()}, RunOptions(**run))
+    pipeline = Pipeline(chains, {name: (sink, True) for name, sink in sinks.items()}, RunOptions(**run))
     try:
         pipeline.put(scan_of(images, expected=len(images)))
         for number in arrivals:
@@ -452,7 +454,7 @@ def test_lost_late_and_repeated_frames_of_a_live_scan_leave_everything_else_in_p
 def test_picked_pixels_peaks_and_hit_rate_are_live_on_the_monitor(tmp_path):
     images = crystal((120, 130), count=4)
     product, frames = sparsified(images, poni=poni(tmp_path, (120, 130)), bins=60, cutoff_peak=4.0, hit_peaks=5)
-    watch = monitor.create(monitor.Config(endpoint="tcp://127.0.0.1:0", pattern="push", rate_hz=100))
+    watch = Driven(monitor.create(monitor.Config(endpoint="tcp://127.0.0.1:0", pattern="push", rate_hz=100)))
     try:
         watch.start(scan_of(images), (product,))
         with karabo_bridge.Client(watch.service.address, sock="PULL", timeout=20) as client:
@@ -482,9 +484,9 @@ def test_another_recipe_makes_another_file(tmp_path):
     sink.start(scan(expected=4), (PRODUCT,))
     sink.write(frame(0))
     sink.close()
-    sharper = replace(PRODUCT, parameters={**PRODUCT.parameters, "sparsify": {"cutoff_pick": 4.0}})
+    sharper = replace(PRODUCT, sparse=SparseFrames({"dist": 0.1}, {"cutoff_pick": 4.0}))
     sink = make(path)
-    assert sink.start(scan(expected=4), (sharper,)) is None
+    assert sink.start(scan(expected=4), (sharper,)).empty
     assert sink.path == tmp_path / "a_2.h5"
     sink.close()
 

@@ -475,7 +475,7 @@ def test_frames_of_a_binned_detector_are_taken(tmp_path, caplog):
         assert detector.max_shape != images[0].shape
         product, frames = sparsified(images, poni=str(geometry), bins=50)
         assert product.constants["mask"].shape == images[0].shape
-        assert product.parameters["instrument"]["x_pixel_size"] == pytest.approx(0.340 / 960, rel=1e-3)
+        assert product.sparse.instrument["x_pixel_size"] == pytest.approx(0.340 / 960, rel=1e-3)
         assert all(frame.results["sparsify"]["picked"] > 0 for frame in frames)
 
 

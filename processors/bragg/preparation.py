@@ -15,6 +15,7 @@ from processors.shared.geometry import from_poni
 from processors.shared.poni import load
 from stream.errors import InbeamError
 from stream.events import Array, ScanStart
+from stream.products import SparseFrames
 from stream.work import Work
 
 
@@ -64,8 +65,8 @@ def make(config: Config, scan: ScanStart, work: Work) -> Setting:
     return Setting(bins, correction.dark, norm, norm, limits, dict(correction.origin))
 
 
-def provenance(config: Config, made: Setting) -> dict[str, Any]:
-    """JSON-like; `geometry` and `sparsify` as pyFAI stores them, so that its readers understand."""
+def sparse_frames(config: Config, made: Setting) -> SparseFrames:
+    """Geometry and recipe as pyFAI stores them, so that its readers understand."""
     recipe: dict[str, Any] = {
         "dummy": config.dummy,
         "delta_dummy": config.delta_dummy,
@@ -89,13 +90,8 @@ def provenance(config: Config, made: Setting) -> dict[str, Any]:
         recipe["polarization_factor"] = config.polarization
     if config.solidangle:
         recipe["correctSolidAngle"] = True
-    return {
-        "geometry": made.polar.geometry.get_config(),
-        "sparsify": recipe,
-        "poni": config.poni,
-        "radius": {"unit": made.polar.unit, "long_name": made.polar.unit_label},
-        "instrument": _instrument(made.polar.geometry),
-    }
+    geometry = made.polar.geometry
+    return SparseFrames(geometry.get_config(), recipe, _instrument(geometry), made.polar.unit, made.polar.unit_label)
 
 
 def _instrument(geometry: Any) -> dict[str, Any]:

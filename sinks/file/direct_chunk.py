@@ -62,6 +62,13 @@ def _family(encoding: Encoding) -> int:
     return 1 if encoding in BITSHUFFLED else 2 if encoding in LZ4 else 0
 
 
+def stored_as(declared: Encoding, filter_mask: int) -> Encoding:
+    """How the bytes of a chunk are packed that `frame_bytes` made for a dataset declared so."""
+    if filter_mask == NO_FILTER:
+        return Encoding.RAW
+    return {1: Encoding.BSLZ4, 2: Encoding.LZ4_HDF5}.get(_family(declared), Encoding.RAW)
+
+
 def came_as(data: bytes, nbytes: int) -> Buffer | None:
     """The payload as it came, from its chunk: what was put before it is taken off again. nbytes: its length then.
 

@@ -3,10 +3,14 @@
     frame_number    uint64 (n,)
     status          uint8 (n,)      stream.FrameStatus; 0, the fill value, is MISSING
     detector_time   float64 (n,)    s, start of exposure by the detector's own clock
+    stop_time       float64 (n,)    s, end of exposure by the same clock
+    absolute_time   float64 (n,)    s, start of exposure, Unix time (UTC)
+    exposure        float64 (n,)    s, how long the detector was counting
     received_time   float64 (n,)    s, Unix time
     on_disk_time    float64 (n,)    s, Unix time after which a kill of the writer cannot lose the frame
     checksum        uint64 (n, channels)   xxh3_64 of the payload as it came, before anything is done to it
     nbytes          uint64 (n, channels)   length of the payload as it came
+    revision        uint32 (n,)     of the options that the frame was processed with: see /entry/changes
     problem         bytes (n,)      why a frame is corrupt, failed or dropped
     committed       uint64 (1,)     rows that are on disk: data first, then the row, then its status, then this
     expected, announced (-1: not said), repeats, finished, end_status, counts (in the order of `status_names`), notes
@@ -38,10 +42,14 @@ PER_CHANNEL = ("checksum", "nbytes")
 COLUMNS: Mapping[str, tuple[str, Any, str]] = {
     "frame_number": ("u8", 0, ""),
     "detector_time": ("f8", np.nan, "s"),
+    "stop_time": ("f8", np.nan, "s"),
+    "absolute_time": ("f8", np.nan, "s"),
+    "exposure": ("f8", np.nan, "s"),
     "received_time": ("f8", np.nan, "s"),
     "on_disk_time": ("f8", np.nan, "s"),
     "checksum": ("u8", 0, ""),
     "nbytes": ("u8", 0, "bytes"),
+    "revision": ("u4", 0, ""),
     "problem": (f"S{PROBLEM_BYTES}", b"", ""),
     "status": ("u1", 0, ""),
 }
@@ -90,6 +98,17 @@ class LedgerTable:
         """What the file holds, for the pipeline that goes on with it."""
         return Stored(self.states[: self._known].copy())
 
+    def times(self, index: int) -> dict[str, float]:
+        """What the ledger has of the times of a frame, for one that is read back; keywords of `Frame`."""
+        names = {
+            "detector_time": "detector_time",
+            "stop_time": "stop_time",
+            "absolute_time": "absolute_time",
+            "exposure": "exposure_s",
+            "received_time": "received",
+        }
+        return {word: float(self._columns[name][index]) for name, word in names.items()}
+
     def with_data(self) -> Array:
         """The frame numbers whose data should be in the file, ascending."""
         return np.flatnonzero(HAS_DATA[self.states[: self._known]])
@@ -125,10 +144,14 @@ class LedgerTable:
         self._pending[slot] = (
             index,
             frame.detector_time,
+            frame.stop_time,
+            frame.absolute_time,
+            frame.exposure_s,
             frame.received,
             np.nan,
             first,
             size,
+            frame.revision,
             frame.problem.encode("utf-8", "replace")[:PROBLEM_BYTES],
             frame.status,
         )

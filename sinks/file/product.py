@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from sinks.file.target import look
 from stream.events import Detector, ScanStart
 from stream.products import Axis, Product
 
-OURS = ("instrument", "sample", "ledger", "provenance", "monitor", "frames", "data")
+OURS = ("instrument", "sample", "ledger", "provenance", "monitor", "readings", "changes", "frames", "data")
 STANDARD = (
     *("title", "experiment_identifier", "experiment_description", "experiment_documentation", "collection_identifier"),
     *("collection_description", "entry_identifier", "entry_identifier_uuid", "features", "definition"),
@@ -26,8 +26,6 @@ STANDARD = (
     *("revision", "pre_sample_flightpath", "notes", "thumbnail"),
 )
 """Names with a meaning of their own in NXentry."""
-VOLATILE = ("device",)
-"""Parameters that may change between two runs without changing what is computed."""
 FLAGS = ("solid_angle_applied", "polarization_applied", "normalization_applied", "monitor_applied")
 TAKEN = frozenset((*OURS, *STANDARD, *FLAGS))
 """Names in /entry that no product's group can have."""
@@ -48,8 +46,8 @@ REFERENCE = "G. Ashiotis et al., J. Appl. Cryst. 48 (2015) 510-519, doi:10.1107/
 
 
 def stored_fields(product: Product) -> tuple[str, ...]:
-    """The fields that have the same shape for every frame."""
-    return tuple(field.name for field in product.fields if not field.ragged)
+    """The fields of one row per frame that have the same shape for every frame."""
+    return tuple(field.name for field in product.fields if field.per == "frame" and not field.ragged)
 
 
 def group_names(products: Sequence[Product]) -> dict[str, str]:
@@ -74,21 +72,22 @@ def main_first(products: Sequence[Product], detector: Detector) -> list[Product]
 def definition_of(product: Product, detector: Detector) -> str:
     """The application definition that the product fits, or "". NXazint knows no radius but q and 2theta, and asks for
     the wavelength, which only q needs."""
-    if product.definition.startswith("NXazint"):
-        wavelength = product.parameters.get("wavelength_angstrom") or detector.wavelength_angstrom
-        if product.axes[-1].long_name not in ("q", "2theta") or not (wavelength or detector.energy_ev):
-            return ""
-    return product.definition
+    if product.reduction is None:
+        return ""
+    wavelength = product.reduction.wavelength_angstrom or detector.wavelength_angstrom
+    if product.axes[-1].long_name not in ("q", "2theta") or not (wavelength or detector.energy_ev):
+        return ""
+    return product.reduction.definition
 
 
 def identity(product: Product) -> Any:
     """JSON-like: fields, axes and parameters; two runs that agree in it compute the same."""
-    parameters = {name: value for name, value in product.parameters.items() if name not in VOLATILE}
     return [
         product.name,
-        [[field.name, field.shape, field.dtype.str, field.unit] for field in product.fields],
+        [[field.name, field.per, field.shape, field.dtype.str, field.unit] for field in product.fields],
         [[axis.name, axis.unit, xxhash.xxh3_64_hexdigest(axis.values.tobytes())] for axis in product.axes],
-        provenance.plain(parameters),
+        provenance.plain(product.parameters),
+        None if product.reduction is None else provenance.plain(asdict(product.reduction)),
     ]
 
 
@@ -97,14 +96,15 @@ def declare(file: SwmrFile, product: Product, name: str) -> dict[tuple[str, str]
     root = file.layout
     made = nexus.group(root["entry"], name, "NXdata")
     kept = stored_fields(product)
-    signal = product.signal if product.signal in kept else kept[0]
+    per_scan = {field.name for field in product.fields if field.per == "scan"}
+    signal = product.signal if product.signal in (*kept, *per_scan) else [*kept, *per_scan][0]
     rows: dict[tuple[str, str], Rows] = {}
     for field in product.fields:
         if field.name not in kept:
             continue
         shape = tuple(length for length in field.shape if length is not None)
         attributes = {"units": field.unit, "long_name": field.long_name or field.name}
-        attributes["interpretation"] = {0: "scalar", 1: "spectrum"}.get(len(shape), "image")
+        attributes["interpretation"] = field.interpretation or {0: "scalar", 1: "spectrum"}.get(len(shape), "image")
         path = f"/entry/{name}/{field.name}"
         rows[product.name, field.name] = file.rows(
             path, shape, field.dtype, attributes={key: text for key, text in attributes.items() if text}
@@ -112,14 +112,16 @@ def declare(file: SwmrFile, product: Product, name: str) -> dict[tuple[str, str]
     plotted = next(field for field in product.fields if field.name == signal)
     axes = product.axes if len(product.axes) == len(plotted.shape) else ()
     made.attrs["signal"] = signal
-    made.attrs["axes"] = [".", *(axis.name for axis in axes)] if axes else ["."] * (len(plotted.shape) + 1)
+    frames = () if signal in per_scan else (".",)
+    made.attrs["axes"] = [*frames, *(axis.name for axis in axes)] if axes else [*frames, *("." * len(plotted.shape))]
     for position, axis in enumerate(axes):
-        made.attrs[f"{axis.name}_indices"] = position + 1
-        _axis(made, axis)
+        made.attrs[f"{axis.name}_indices"] = position + len(frames)
+        if axis.name not in per_scan:
+            _axis(made, axis)
     for constant, values in product.constants.items():
         if constant not in made:
             nexus.array(made, constant, values)
-    if product.definition.startswith("NXazint"):
+    if product.reduction is not None:
         made.attrs["interpretation"] = "image" if len(plotted.shape) == 2 else "spectrum"
         for known, words in NXAZINT.items():
             if known in made:
@@ -133,7 +135,8 @@ def declare(file: SwmrFile, product: Product, name: str) -> dict[tuple[str, str]
 
 def as_used(detector: Detector, products: Sequence[Product]) -> Detector:
     """The detector with the wavelength that the results were computed with, which may not be the header's."""
-    wavelength = products[0].parameters.get("wavelength_angstrom") if products else None
+    reduction = products[0].reduction if products else None
+    wavelength = reduction.wavelength_angstrom if reduction is not None else None
     if not wavelength or wavelength == detector.wavelength_angstrom:
         return detector
     return replace(detector, wavelength_angstrom=float(wavelength), energy_ev=None)
@@ -143,9 +146,9 @@ def describe_entry(entry: Any, product: Product, definition: str) -> None:
     """What the application definition wants in the entry (or subentry) itself."""
     if definition:
         nexus.text(entry, "definition", definition)
-    for flag in FLAGS:
-        if flag in product.parameters:
-            entry.create_dataset(flag, data=bool(product.parameters[flag]))
+    if product.reduction is not None:
+        for flag in FLAGS:
+            entry.create_dataset(flag, data=bool(asdict(product.reduction)[flag]))
 
 
 def link_archive(
@@ -187,9 +190,14 @@ def _process(entry: Any, product: Product, name: str) -> None:
     nexus.text(made, "program", "inbeam")
     nexus.text(made, "version", version("inbeam"))
     nexus.text(made, "date", provenance.now())
-    if product.definition.startswith("NXazint"):
+    if product.reduction is not None:
         nexus.text(made, "reference", REFERENCE)
-    _parameters(nexus.group(made, "input", "NXparameters"), provenance.plain(product.parameters))
+    given = {**product.parameters, **({"device": product.device} if product.device else {})}
+    if product.reduction is not None:
+        given["wavelength_angstrom"] = product.reduction.wavelength_angstrom
+    if product.sparse is not None:
+        given["recipe"] = product.sparse.recipe
+    _parameters(nexus.group(made, "input", "NXparameters"), provenance.plain(given))
 
 
 def _parameters(group: Any, values: Mapping[str, Any]) -> None:

@@ -10,11 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from sinks.file import provenance, repair
 from sinks.file.advice import failing, reason
+from sinks.file.changes import ChangesTable
 from sinks.file.columns import FlushPolicy, Rows
 from sinks.file.full_disk import layout_bytes
 from sinks.file.ledger import GROUP, LedgerTable, identity_of
@@ -22,13 +24,16 @@ from sinks.file.locks import Lock, Written
 from sinks.file.swmr import Moved, NameTaken, SwmrFile
 from sinks.file.target import FileOptions as FileOptions
 from sinks.file.target import digest, earlier, new_names
+from stream.context import Context
 from stream.errors import SinkFailed
-from stream.events import Array, Frame, FrameStatus, ScanEnd, ScanStart
-from stream.ledger import Stored
+from stream.events import Array, Change, Frame, FrameStatus, Item, ScanEnd, ScanStart, Update
+from stream.ledger import Saved, Stored
+from stream.pipeline.recorded import changes_in
 from stream.products import Product
 from stream.roles import Counters
 
 log = logging.getLogger("inbeam")
+HOLES = (FrameStatus.MISSING, FrameStatus.CORRUPT, FrameStatus.DROPPED)
 
 
 class Content(Protocol):
@@ -68,6 +73,25 @@ class Content(Protocol):
         """Take one frame; holes come too. Returns why it cannot be kept, else ""."""
         ...
 
+    def update(self, update: Update) -> None:
+        """Take a piece of a product that belongs to the scan."""
+        ...
+
+    @property
+    def saved(self) -> Mapping[str, Saved]:
+        """What a reopened file has of the products that belong to the scan."""
+        ...
+
+    def read(self, index: int) -> Mapping[str, Any] | None:
+        """What the file has of a frame: keywords of `Frame` (payloads, results, readings); None: nothing. Called from
+        other threads."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be kept, one line each; asked for at the end of the scan."""
+        ...
+
     def flush(self) -> None:
         """Make everything taken so far visible and safe."""
         ...
@@ -78,27 +102,32 @@ class Content(Protocol):
 
 
 class FileSink:
-    """A Sink: one file per scan. `configuration` is set by the runner before `start`: the provenance."""
+    """A Sink: one file per scan."""
+
+    lane: Literal["block", "latest"] = "block"
 
     def __init__(
         self,
         options: FileOptions,
+        context: Context,
         content: Callable[[ScanStart, Sequence[Product]], Content],
         *,
         alignment_bytes: int = 1,
     ) -> None:
         self._alignment_bytes = alignment_bytes
         self.options = options
-        self.configuration: Mapping[str, Any] | None = None
         self.path: Path | None = None
         """The file of the current or latest scan."""
         self.counts: Mapping[FrameStatus, int] = {}
         """The reconciled ledger of the latest scan."""
+        self._context = context
         self._make = content
         self._file: SwmrFile | None = None
+        self._complete: Stored | None = None
         self._policy = FlushPolicy(options.flush_frames, options.flush_ms)
         self._content: Content
         self._ledger: LedgerTable
+        self._changes: ChangesTable
 
     @property
     def writing(self) -> bool:
@@ -110,15 +139,17 @@ class FileSink:
         """Number of frames that a kill would lose: taken, but not flushed yet."""
         return self._policy.held
 
-    def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
+    def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored:
         """Open the scan's file, or go on with the one that an earlier run left unfinished. Raises SinkFailed."""
         self._policy.done()
+        self._complete = None
         content = self._content = self._make(scan, products)
         identity = digest(content.identity())
         for path, found in earlier(self.options.path, scan, identity):
             self.path = path
             if found.complete:
-                return Stored(found.states)
+                self._complete = Stored(found.states, complete=True)
+                return self._complete
             try:
                 return self._resume(scan)
             except Written:
@@ -131,6 +162,7 @@ class FileSink:
                 self._ledger = LedgerTable(self._file, scan.channels)
                 self._file.layout[GROUP].attrs.update({"scan_uid": identity_of(scan), "layout": identity})
                 self._ledger.announce(scan.expected)
+                self._changes = ChangesTable(self._file)
                 content.declare(self._file)
                 self._file.rows(provenance.RESUMED, (), "S40")
                 if content.settled:
@@ -138,31 +170,54 @@ class FileSink:
         except SinkFailed:
             self._abandon()
             raise
-        return None
+        return Stored.nothing()
 
-    def write(self, frame: Frame) -> None:
+    def write(self, item: Item) -> None:
         """Take one frame, at its own number; one that the file has already is not written twice. Raises SinkFailed."""
         file = self._file
         if file is None:
+            if self._complete is not None and isinstance(item, Frame):
+                self._tell_of_new(item, self._complete)
             return
         try:
-            if not file.started:
-                self._content.settle(frame)
-                if self._content.settled:
-                    file.start(overwrite=self.options.if_exists == "overwrite")
-            if self._ledger.full:
-                self._flush(file)
-            if not self._ledger.status(frame.index).has_data:
-                if problem := self._content.write(frame):
-                    frame = replace(frame, status=FrameStatus.CORRUPT, problem=problem)
-                self._ledger.add(frame)
-            elif frame.status is FrameStatus.DUPLICATE:
-                self._ledger.add(_bare(frame))
-            self._policy.add()
-            if self._policy.due():
-                self._flush(file)
+            if isinstance(item, Frame):
+                self._write_frame(file, item)
+            elif isinstance(item, Change):
+                self._changes.add(item)
+            else:
+                self._content.update(item)
+                self._policy.add()
+                if self._policy.due():
+                    self._flush(file)
         except Exception as error:
             raise self._failed(error) from error
+
+    def _write_frame(self, file: SwmrFile, frame: Frame) -> None:
+        if not file.started:
+            self._content.settle(frame)
+            if self._content.settled:
+                file.start(overwrite=self.options.if_exists == "overwrite")
+        if self._ledger.full:
+            self._flush(file)
+        if not self._ledger.status(frame.index).has_data:
+            if problem := self._content.write(frame):
+                frame = replace(frame, status=FrameStatus.CORRUPT, problem=problem)
+            self._ledger.add(frame)
+        elif frame.status is FrameStatus.DUPLICATE:
+            self._ledger.add(_bare(frame))
+        self._policy.add()
+        if self._policy.due():
+            self._flush(file)
+
+    def _tell_of_new(self, frame: Frame, complete: Stored) -> None:
+        """A file that was complete takes no more frames: those that have been recorded since must not go unseen."""
+        index, states = frame.index, complete.states
+        if (index >= len(states) or states[index] in HOLES) and frame.status.has_data:
+            self._complete = None
+            self._context.trouble(
+                f"{self.path} was complete without frame {index}, which is there now: it is not taken; move the file "
+                "away, and process the scan again to have all"
+            )
 
     def tick(self, counters: Counters) -> None:
         """Flush what is due. Raises SinkFailed."""
@@ -189,6 +244,7 @@ class FileSink:
                 end = replace(end, notes=(*end.notes, note))
                 expected = length
             self._content.finish(end, expected)
+            end = replace(end, notes=(*end.notes, *self._content.notes))
             self.counts = self._ledger.finish(end, expected)
             file.check_place()
             file.close()
@@ -247,7 +303,9 @@ class FileSink:
         try:
             with failing(self.path, "go on with"):
                 ledger = self._ledger = LedgerTable(file, scan.channels, reopened=True)
+                self._changes = ChangesTable(file, reopened=True)
                 self._content.reopen(file)
+                changes = changes_in(file.layout)
                 resumed = Rows(file.layout[provenance.RESUMED])
                 held = ledger.with_data()
                 gone = held[~self._content.present(held)]
@@ -261,7 +319,9 @@ class FileSink:
         except SinkFailed:
             self._abandon()
             raise
-        return ledger.stored
+        content = self._content
+        read_back = partial(_read_back, scan, ledger, content)
+        return replace(ledger.stored, products=content.saved, changes=changes, frame=read_back)
 
     def _failed(self, error: Exception) -> SinkFailed:
         """Leave the file as a kill would, repaired; whatever was flushed stays."""
@@ -285,6 +345,16 @@ class FileSink:
         if file.started and self.path is not None and self.path.exists():
             with contextlib.suppress(SinkFailed, OSError):
                 repair.repair(self.path, keep_copy=False)
+
+
+def _read_back(scan: ScanStart, ledger: LedgerTable, content: Content, index: int) -> Frame | None:
+    """One frame, as far as the file has it; None if it cannot be read (any more)."""
+    try:
+        found = content.read(index)
+        return None if found is None else Frame(scan.uid, index, **{"payloads": {}, **ledger.times(index), **found})
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        log.warning("frame %d cannot be read back: %s", index, error)
+        return None
 
 
 def _bare(frame: Frame) -> Frame:

@@ -18,7 +18,8 @@ from sinks.file.swmr import SwmrFile
 from sinks.sparse_frames import layout
 from sinks.sparse_frames.peaks import PeakTable
 from stream.errors import SinkFailed
-from stream.events import Array, Frame, ScanEnd, ScanStart
+from stream.events import Array, Frame, ScanEnd, ScanStart, Update
+from stream.ledger import Saved
 from stream.products import Product
 
 NEEDED = {"background_avg", "background_std", "index", "intensity"}
@@ -59,7 +60,7 @@ class SparseContent:
 
     def identity(self) -> Any:
         """Another geometry or recipe makes another file."""
-        told = {key: self._product.parameters.get(key) for key in ("geometry", "sparsify")}
+        told = None if self._product.sparse is None else [self._product.sparse.geometry, self._product.sparse.recipe]
         fields = [(field.name, field.shape, field.dtype.str) for field in self._product.fields]
         return ["sparse", self._scan.shape, self._scan.dtype.str, fields, told, self._beamline, self._pointer.str]
 
@@ -165,6 +166,23 @@ class SparseContent:
         if self._peaks is not None:
             self._peaks.put(index, found)
         return ""
+
+    def update(self, update: Update) -> None:
+        """Products that belong to the scan are not kept here."""
+
+    @property
+    def saved(self) -> Mapping[str, Saved]:
+        """None."""
+        return {}
+
+    def read(self, index: int) -> Mapping[str, Any] | None:
+        """Sparse frames are not read back: their pixels are in the archive."""
+        return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     def flush(self) -> None:
         """Pixels first: whatever frame_ptr points at is there."""

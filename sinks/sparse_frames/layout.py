@@ -85,7 +85,7 @@ def declare_static(
     entry["start_time"] = text(time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(scan.received)))
     _frames(layout.require_group(FRAMES), scan, product)
     _process(entry.require_group("sparsify"), product, configuration)
-    _instrument(entry.require_group(beamline), product.parameters.get("instrument", {}))
+    _instrument(entry.require_group(beamline), product.sparse.instrument if product.sparse else {})
 
 
 def link_source(layout: Any, source: str, target: str, datasets: list[tuple[str, str]]) -> None:
@@ -100,8 +100,7 @@ def link_source(layout: Any, source: str, target: str, datasets: list[tuple[str,
 
 def _frames(group: Any, scan: ScanStart, product: Product) -> None:
     group.attrs.update({"NX_class": "NXdata", "signal": "background_avg", "axes": [".", "radius"]})
-    described = product.parameters.get("radius", {})
-    unit, long_name = described.get("unit", ""), described.get("long_name", "")
+    unit, long_name = (product.sparse.radius_unit, product.sparse.radius_name) if product.sparse else ("", "")
     radius = group.create_dataset("radius", data=np.asarray(product.constants["radius"], np.float32))
     radius.attrs.update({"interpretation": "spectrum", "unit": unit, "long_name": long_name})
     mask = _image(group, "mask", np.asarray(product.constants["mask"], np.float32))
@@ -119,12 +118,13 @@ def intensity_dtype(product: Product) -> np.dtype[Any]:
 
 def dummy_of(product: Product, dtype: np.dtype[Any]) -> Any:
     """The value of masked pixels in a restored frame: `dummy` if it fits the type, else 0 or NaN."""
-    dummy = product.parameters.get("sparsify", {}).get("dummy")
+    dummy = product.sparse.recipe.get("dummy") if product.sparse else None
     if dtype.kind == "f":
         return dtype.type(np.nan if dummy is None else dummy)
     info = np.iinfo(dtype)
-    fits = dummy is not None and float(dummy).is_integer() and info.min <= dummy <= info.max
-    return dtype.type(int(dummy) if fits else 0)
+    if dummy is None or not float(dummy).is_integer() or not info.min <= dummy <= info.max:
+        return dtype.type(0)
+    return dtype.type(int(dummy))
 
 
 def _image(group: Any, name: str, image: Array) -> Any:
@@ -144,7 +144,8 @@ def _process(group: Any, product: Product, configuration: Mapping[str, Any] | No
     note = group.require_group("configuration")
     note.attrs["NX_class"] = "NXnote"
     note["type"] = text("text/json")
-    told = {key: product.parameters.get(key, {}) for key in ("geometry", "sparsify")}
+    sparse = product.sparse
+    told = {"geometry": sparse.geometry if sparse else {}, "sparsify": sparse.recipe if sparse else {}}
     note["data"] = text(json.dumps(told, indent=2, default=str))
     if configuration is not None:
         group["inbeam"] = text(json.dumps(configuration, indent=2, default=str))

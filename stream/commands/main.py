@@ -15,6 +15,7 @@ COMMANDS = {
     "replay": ("stream.commands.replay", "play a recorded scan or a capture as the detector, on a socket"),
     "simulate": ("stream.commands.simulate", "be a simulated detector, on a socket"),
     "capture": ("stream.commands.capture", "record a stream's messages byte for byte"),
+    "set": ("stream.commands.set", "change an option of a running inbeam"),
     "validate": ("stream.commands.validate", "check a configuration: every error at once"),
     "schema": ("stream.commands.schema", "print the JSON schema of the configuration, for editors"),
     "info": ("stream.commands.info", "devices, plug-ins and versions"),

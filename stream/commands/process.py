@@ -1,6 +1,7 @@
 """`inbeam process CONFIG.yaml FILES...`: the same pipeline over recorded scans, as fast as it goes."""
 
 import argparse
+from typing import Any
 
 import yaml
 
@@ -16,6 +17,9 @@ READ_AHEAD_MB = 64
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `inbeam process`."""
     add_config_arguments(parser)
+    parser.add_argument(
+        "--changes", metavar="FILE", help="repeat the changes of options that this file of a live run recorded"
+    )
     parser.add_argument("files", nargs="+", help="recorded scans: HDF5, EDF, CBF, TIFF, captures; file.h5::/dataset")
 
 
@@ -28,10 +32,12 @@ def run(options: argparse.Namespace) -> int:
     section = document.get("stream") if isinstance(document, dict) else None
     kept = section if isinstance(section, dict) and section.get("type") == "files" else {}
     given = document.get("run") if isinstance(document, dict) else None
-    files = {
+    files: dict[str, Any] = {
         "stream": {**kept, "type": "files", "files": options.files},
         "run": {"inbox_mb": READ_AHEAD_MB, **given} if isinstance(given, dict) else {"inbox_mb": READ_AHEAD_MB},
     }
+    if options.changes is not None:
+        files["run"]["changes"] = options.changes
     config = load(options.config, options.overrides, replace=files)
     found(options.files)  # ConfigError before anything is begun
     return execute(config, reopen=False, quiet=options.quiet)

@@ -1,60 +1,90 @@
 """The chain of processors of one worker: every frame through every processor, and what a failure makes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import xxhash
 
 from stream.codec.payload import check
 from stream.errors import CorruptPayload, InbeamError
 from stream.events import EMPTY, Frame, FrameStatus, ScanEnd, ScanStart
-from stream.products import Product
+from stream.pipeline.revisions import OptionSet, Revisions
+from stream.products import Field, Product
+from stream.registry import Options
 from stream.roles import Processor
 from stream.work import Work
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Step:
-    """A processor and the name that the user knows it by."""
+    """A processor and the name that the user knows it by.
+
+    place: its position in the section `processors`; options: those that it was made with; make: makes another, when
+    an option that decides on the layout has been changed between two scans.
+    """
 
     name: str
     processor: Processor
+    place: int = -1
+    options: Options | None = None
+    make: Callable[[Options], Processor] | None = None
+
+    def renew(self, options: OptionSet) -> None:
+        """Take the options that hold for the coming scan."""
+        if self.make is None or self.place >= len(options.processors):
+            return
+        wanted = options.processors[self.place]
+        if wanted is not self.options:
+            self.processor, self.options = self.make(wanted), wanted
 
 
 class Chain:
-    """One per worker (and one for the gathering processors): no locks, its own bench."""
+    """One per worker: no locks, its own bench."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = tuple(steps)
         self._active: list[Step] = []
+        self._promised: dict[str, dict[str, Field]] = {}
         self._refusal = ""
         self._work = Work()
+        self._revisions = Revisions(OptionSet())
 
-    def start(self, scan: ScanStart) -> tuple[Product, ...]:
+    def start(self, scan: ScanStart, options: OptionSet | None = None) -> tuple[Product, ...]:
         """Prepare every processor. One that refuses the scan is left out, and the frames are marked as FAILED:
         the archive must not lose frames because a geometry is wrong."""
         self._work = Work()
         self._active = []
+        self._promised = {}
         self._refusal = ""
+        self._revisions = Revisions(options or OptionSet())
         products: list[Product] = []
         for step in self._steps:
             try:
-                products += step.processor.start(scan, self._work)
-            except BaseException as error:  # also SystemExit, which would end the worker in silence
-                self._refusal = f"{step.name}: {_words(error)}"
+                if options is not None:
+                    step.renew(options)
+                found = step.processor.start(scan, self._work)
+            except BaseException as error:  # SystemExit too: a plug-in must not end the worker in silence
+                self._refusal = f"{step.name}: {words(error)}"
                 break
+            products += found
+            for product in found:
+                self._promised[product.name] = {field.name: field for field in product.fields}
             self._active.append(step)
         return tuple(products)
 
-    @property
-    def empty(self) -> bool:
-        """True if there is nothing to do to a frame."""
-        return not self._steps
+    def use(self, revisions: Revisions) -> None:
+        """The options of the scan that has been started, by frame number."""
+        self._revisions = revisions
 
     @property
     def refusal(self) -> str:
         """Why a processor cannot take this scan, or ""."""
         return self._refusal
+
+    def bench(self) -> Work:
+        """A bench for a gatherer, with what the processors have left for the scan."""
+        return self._work.beside()
 
     def process(self, frame: Frame) -> Frame:
         """The frame with its checksums and results, or marked as CORRUPT or FAILED. Raises nothing."""
@@ -64,15 +94,20 @@ class Chain:
         work.take(frame)
         name = "decode"
         status, problem = frame.status, frame.problem
+        revision = self._revisions.at(frame.index)
         try:
             for step in self._active:
                 name = step.name
+                work.hand(revision.options.processors[step.place] if revision.number else None)
                 step.processor.process(work)
             for channel, payload in frame.payloads.items():
                 if not work.is_decoded(channel):
                     check(payload)
             if self._refusal:
                 status, problem = FrameStatus.FAILED, self._refusal
+            elif misfit := self._misfit():
+                work.results = {}
+                status, problem = FrameStatus.FAILED, misfit
         except CorruptPayload as error:
             return replace(frame, payloads=EMPTY, results=EMPTY, status=FrameStatus.CORRUPT, problem=str(error))
         except BaseException as error:
@@ -81,8 +116,14 @@ class Chain:
         checksums = frame.checksums or {
             channel: xxhash.xxh3_64_intdigest(payload.data) for channel, payload in frame.payloads.items()
         }
-        results = work.results if not frame.results else {**frame.results, **work.results}
-        return replace(frame, results=results, checksums=checksums, status=status, problem=problem)
+        return replace(
+            frame,
+            results=work.results,
+            checksums=checksums,
+            status=status,
+            problem=problem,
+            revision=revision.number,
+        )
 
     def finish(self, end: ScanEnd) -> list[str]:
         """The scan is over for every processor. What went wrong, in words: the files must be completed all the same."""
@@ -91,10 +132,35 @@ class Chain:
             try:
                 step.processor.finish(end)
             except BaseException as error:
-                problems.append(f"{step.name}: {_words(error)} (at the end of the scan)")
+                problems.append(f"{step.name}: {words(error)} (at the end of the scan)")
         self._active = []
         return problems
 
+    def _misfit(self) -> str:
+        """Why a result is not what its product promised: the processor's failure, not that of the sink that trips."""
+        for name, values in self._work.results.items():
+            promised = self._promised.get(name)
+            if promised is None:
+                continue
+            for key, value in values.items():
+                field = promised.get(key)
+                if field is not None and (problem := _unlike(value, field)):
+                    return f"{name}: the result {key!r} {problem}"
+        return ""
 
-def _words(error: BaseException) -> str:
+
+def _unlike(value: object, field: Field) -> str:
+    if isinstance(value, str | bytes) or value is None:
+        return f"is {value!r}, not a number"
+    shape = value.shape if isinstance(value, np.ndarray | np.generic) else np.asarray(value).shape
+    if shape != field.shape and (
+        len(shape) != len(field.shape)
+        or any(want is not None and have != want for have, want in zip(shape, field.shape, strict=True))
+    ):
+        return f"has the shape {shape}, but {field.shape} was declared"
+    return ""
+
+
+def words(error: BaseException) -> str:
+    """What went wrong, for the user."""
     return str(error) if isinstance(error, InbeamError) else f"{type(error).__name__}: {error}"

@@ -8,16 +8,18 @@ import json
 import logging
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cbor2
 
 from stream.claim import replacing
 from stream.config import Config
-from stream.events import ScanStart
+from stream.errors import SinkFailed
+from stream.events import Change, ScanStart
 
 log = logging.getLogger("inbeam")
+CHANGE = tuple(item.name for item in fields(Change))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Journal:
     def end(self, uid: str) -> None:
         """That scan has been completed: nothing of it to resume."""
         with self._changing:
+            self._changes.unlink(missing_ok=True)
             entry = self.read()
             if entry is None or entry.uid != uid:
                 return
@@ -72,6 +75,40 @@ class Journal:
                     self.path,
                     error.strerror,
                 )
+
+    def keep(self, change: Change) -> None:
+        """Put a change of options on disk, before it takes effect. Raises SinkFailed."""
+        line = json.dumps({name: getattr(change, name) for name in CHANGE}, default=str) + "\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self._changing, self._changes.open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise SinkFailed(f"{self._changes} cannot be written ({error.strerror}): nothing was changed") from error
+
+    def changes(self, uid: str) -> tuple[Change, ...]:
+        """The changes that an earlier process kept for this scan."""
+        found = []
+        try:
+            with self._changing:
+                lines = self._changes.read_text(encoding="utf-8").splitlines()
+            for line in lines:
+                values = json.loads(line)
+                if values["scan"] == uid:
+                    found.append(Change(**{name: values[name] for name in CHANGE}))
+        except FileNotFoundError:
+            return ()
+        except (OSError, ValueError, KeyError, TypeError) as error:  # the last line may be half written
+            log.warning("%s: a change of options cannot be read (%s)", self._changes, error)
+        if not found:
+            self._changes.unlink(missing_ok=True)
+        return tuple(found)
+
+    @property
+    def _changes(self) -> Path:
+        return self.path.with_suffix(".changes")
 
     def read(self) -> Entry | None:
         """The scan to go on with, or None. A journal that cannot be read is set aside, or said to be unreadable."""

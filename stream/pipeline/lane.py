@@ -1,20 +1,28 @@
-"""One sink with its bounded queue and its thread. A sink that fails takes nothing down but itself."""
+"""One sink (or one gatherer) with its bounded queue and its thread. One that fails takes nothing down but itself.
+
+What happens when it is slower than the frames is its policy. `block`: `put` waits, which is how a slow disk reaches the
+detector. `give up`: a frame that finds no room is passed on as a hole. `latest`: only the newest frame, and the newest
+piece of each product, is kept. Boundaries and changes are never given up.
+"""
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
-from stream.errors import InbeamError, SinkFailed
-from stream.events import Frame, FrameStatus, ScanEnd, ScanStart
+from stream.errors import InbeamError
+from stream.events import EMPTY, Change, Frame, FrameStatus, Item, ScanEnd, ScanStart, Update
 from stream.ledger import Stored
 from stream.pipeline.inbox import LONGEST_PAUSE_S, NUDGE_BYTES, NUDGE_SECONDS
 from stream.products import Product
 from stream.roles import Counters, Sink
 
 TICK_SECONDS = 0.1
+LATEST_SECONDS = 0.01
+"""How often a lane of policy `latest` looks: what is shown, is shown up to a hundred times a second."""
+Policy: TypeAlias = Literal["block", "give up", "latest"]
 
 
 @dataclass(slots=True)
@@ -35,34 +43,37 @@ class Closing:
     answered: threading.Event = field(default_factory=threading.Event)
 
 
-Item: TypeAlias = Opening | Frame | Closing
+Entry: TypeAlias = Opening | Item | Closing
 
 
-class Outlet:
-    """Feeds one sink from one thread, in order. Full: `put` blocks, which is how a slow disk reaches the detector."""
+class Lane:
+    """Feeds one sink from one thread, in order."""
 
     def __init__(
         self,
         name: str,
         sink: Sink,
         *,
+        policy: Policy,
         capacity_bytes: int,
         required: bool,
         counters: Callable[[], Counters],
-        failed: Callable[["Outlet", Exception], None],
-        refused: Callable[[Exception], None],
+        failed: Callable[["Lane", Exception], None],
     ) -> None:
-        """`failed`: the sink takes nothing more. `refused`: it goes on, but could not take all of a scan."""
+        """`failed`: the sink takes nothing more."""
         self.name = name
         self.required = required
+        self.policy = policy
         self.error: Exception | None = None
-        self.keeps_frames = hasattr(sink, "path")
-        self._complete: Stored | None = None
+        self.given_up = 0
+        """Frames for which there was no room, of the running scan."""
         self._sink = sink
         self._capacity = capacity_bytes
         self._counters = counters
-        self._failed, self._refused = failed, refused
-        self._items: deque[Item] = deque()
+        self._failed = failed
+        self._entries: deque[Entry] = deque()
+        self._newest: dict[tuple[object, ...], Frame | Update] = {}
+        """Of policy `latest`: what waits behind the entries, one of each place."""
         self._nbytes = 0
         self._closed = False
         self._scan_open = False
@@ -70,7 +81,7 @@ class Outlet:
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
         self._emptied = threading.Condition(lock)
-        self._thread = threading.Thread(target=self._run, name=f"inbeam-sink-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"inbeam-{name}", daemon=True)
         self._thread.start()
 
     @property
@@ -84,17 +95,26 @@ class Outlet:
         self._append(opening)
         return opening
 
-    def put(self, frames: Sequence[Frame]) -> None:
-        """Queue frames; blocks while the queue is full. A sink that has failed takes nothing more."""
+    def put(self, items: Sequence[Frame | Update]) -> None:
+        """Queue frames or updates; a sink that has failed takes nothing more."""
         with self._filled:
-            while self._nbytes >= self._capacity and self.error is None:
+            if self.policy == "latest":
+                self._replace(items)
+                return
+            while self._nbytes >= self._capacity and self.error is None and self.policy == "block":
                 self._filled.notify()
                 self._emptied.wait()
             if self.error is None:
-                self._items.extend(frames)
-                self._nbytes += sum(frame.nbytes for frame in frames)
+                if self.policy == "give up":
+                    items = [self._fitting(item) for item in items]
+                self._entries.extend(items)
+                self._nbytes += sum(item.nbytes for item in items)
                 if self._nbytes >= NUDGE_BYTES:
                     self._filled.notify()
+
+    def tell(self, change: Change) -> None:
+        """Queue a change of options; never waits."""
+        self._append(change)
 
     def end(self, end: ScanEnd) -> Closing:
         """Queue the end of the scan; `answered` is set when the sink has completed it, or has failed."""
@@ -109,33 +129,61 @@ class Outlet:
             self._filled.notify()
         self._thread.join()
 
-    def _append(self, item: Opening | Closing) -> None:
+    def _append(self, entry: Opening | Change | Closing) -> None:
         with self._filled:
-            self._items.append(item)
+            self._entries.extend(self._newest.values())
+            self._newest.clear()
+            self._entries.append(entry)
             self._filled.notify()
 
-    def _take(self, pause: float) -> deque[Item]:
+    def _fitting(self, item: Frame | Update) -> Frame | Update:
+        """The item, or the hole that it becomes if there is no room. Updates are small, and only a gatherer's own."""
+        if self._nbytes < self._capacity or isinstance(item, Update) or not (item.payloads or item.results):
+            return item
+        self.given_up += 1
+        problem = f"given up because {self.name} could not keep up"
+        return replace(item, payloads=EMPTY, results=EMPTY, status=FrameStatus.DROPPED, problem=problem)
+
+    def _replace(self, items: Sequence[Frame | Update]) -> None:
+        """The newest frame and the newest update of each place take the place of those that wait."""
+        if self.error is not None:
+            return
+        for item in items:
+            if isinstance(item, Frame) and (not item.payloads or item.status is FrameStatus.LATE):
+                continue  # a hole or an old frame is not what is newest
+            key = _key(item)
+            before = self._newest.pop(key, None)
+            self._newest[key] = item
+            self._nbytes += item.nbytes - (before.nbytes if before is not None else 0)
+            while self._nbytes > self._capacity and len(self._newest) > 1:
+                self._nbytes -= self._newest.pop(next(iter(self._newest))).nbytes
+
+    def _take(self, pause: float) -> deque[Entry]:
         """Everything that is there; waits a little if that is nothing. The room is free again once it is written."""
         with self._filled:
-            if not self._items and not self._closed:
-                self._filled.wait(pause if self._scan_open else TICK_SECONDS)
-            items, self._items = self._items, deque()
-            return items
+            if not self._entries and not self._newest and not self._closed:
+                self._filled.wait(pause if self._scan_open or self.policy == "latest" else TICK_SECONDS)
+            entries, self._entries = self._entries, deque()
+            entries.extend(self._newest.values())
+            self._newest.clear()
+            return entries
 
     def _run(self) -> None:
-        pause = NUDGE_SECONDS
-        while not (self._closed and not self._items):
-            items = self._take(pause)
-            pause = NUDGE_SECONDS if items else min(2 * pause, LONGEST_PAUSE_S)
-            while items:
-                item = items.popleft()
+        latest = self.policy == "latest"
+        pause = LATEST_SECONDS if latest else NUDGE_SECONDS
+        while not (self._closed and not self._entries and not self._newest):
+            entries = self._take(pause)
+            if not latest:
+                pause = NUDGE_SECONDS if entries else min(2 * pause, LONGEST_PAUSE_S)
+            while entries:
+                entry = entries.popleft()
                 try:
                     if self.error is None:
-                        self._handle(item)
-                except BaseException as error:
+                        self._handle(entry)
+                except BaseException as error:  # SystemExit of a plug-in too: it must not end the thread in silence
                     self._give_up(error)
                 finally:
-                    self._finished(item)
+                    self._finished(entry)
             try:
                 self._tick()
             except BaseException as error:
@@ -145,44 +193,32 @@ class Outlet:
         except BaseException as error:
             self._give_up(error)
 
-    def _handle(self, item: Item) -> None:
-        if isinstance(item, Frame):
-            if self._complete is not None:
-                self._tell_of_new(item, self._complete)
-            self._sink.write(item)
-            self._tick()
-        elif isinstance(item, Opening):
+    def _handle(self, entry: Entry) -> None:
+        if isinstance(entry, Opening):
             self._scan_open = True
-            item.stored = self._sink.start(item.scan, item.products)
-            self._complete = None if getattr(self._sink, "writing", True) else item.stored
-        else:
+            self.given_up = 0
+            entry.stored = self._sink.start(entry.scan, entry.products)
+        elif isinstance(entry, Closing):
             self._scan_open = False
-            self._sink.finish(item.end)
-
-    def _tell_of_new(self, frame: Frame, complete: Stored) -> None:
-        """A file that was complete takes no more frames: those that have been recorded since must not go unseen."""
-        index, states = frame.index, complete.states
-        hole = index >= len(states) or states[index] in _HOLES
-        if hole and frame.status.has_data:
-            self._complete = None
-            text = f"{getattr(self._sink, 'path', self.name)} was complete without frame {index}, which is there now"
-            self._refused(
-                SinkFailed(f"{text}: it is not taken; move the file away, and process the scan again to have all")
-            )
+            self._sink.finish(entry.end)
+        else:
+            self._sink.write(entry)
+            self._tick()
 
     def _tick(self) -> None:
         now = time.monotonic()
-        if now - self._ticked >= TICK_SECONDS and self.error is None:
+        due = LATEST_SECONDS if self.policy == "latest" else TICK_SECONDS
+        if now - self._ticked >= due and self.error is None:
             self._ticked = now
             self._sink.tick(self._counters())
 
-    def _finished(self, item: Item) -> None:
-        if isinstance(item, Frame):
+    def _finished(self, entry: Entry) -> None:
+        if isinstance(entry, Frame | Update):
             with self._filled:
-                self._nbytes -= item.nbytes
+                self._nbytes -= entry.nbytes
                 self._emptied.notify()
-        else:
-            item.answered.set()
+        elif isinstance(entry, Opening | Closing):
+            entry.answered.set()
 
     def _give_up(self, error: BaseException) -> None:
         if self.error is None:
@@ -192,7 +228,11 @@ class Outlet:
             self._failed(self, self.error)
 
 
-_HOLES = (FrameStatus.MISSING, FrameStatus.CORRUPT, FrameStatus.DROPPED)
+def _key(item: Frame | Update) -> tuple[object, ...]:
+    if isinstance(item, Frame):
+        return ("frame",)
+    places = tuple((name, piece.start) for name, piece in sorted(item.pieces.items()))
+    return (item.product, item.afresh, places)
 
 
 def _unexpected(name: str, error: BaseException) -> InbeamError:

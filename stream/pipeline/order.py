@@ -18,6 +18,7 @@ class Order:
         self._ledger = ledger
         self._frames, self._seconds, self._max_bytes = frames, seconds, max_bytes
         self._done: dict[int, Frame | None] = {}
+        self._again: set[int] = set()
         self._next_sequence = first_sequence
         self._next_index = 0
         self._held: dict[int, Frame] = {}
@@ -37,11 +38,14 @@ class Order:
         """Every missing number below this one has been given up."""
         return self._next_index
 
-    def push(self, sequence: int, frame: Frame | None, now: float) -> list[Frame]:
+    def push(self, sequence: int, frame: Frame | None, now: float, *, again: bool = False) -> list[Frame]:
         """A worker has finished (None: nothing to pass on). Returns what is now in order, for the sinks.
 
-        now: seconds of a monotonic clock.
+        now: seconds of a monotonic clock. again: an earlier process has stored this frame; it is passed on as it is,
+        for the gatherers.
         """
+        if again:
+            self._again.add(sequence)
         if sequence != self._next_sequence and frame is not None:
             self._early_bytes += frame.nbytes
         self._done[sequence] = frame
@@ -51,7 +55,11 @@ class Order:
             if arrived is not None:
                 if self._next_sequence != sequence:
                     self._early_bytes -= arrived.nbytes
-                self._arrive(arrived, now, ready)
+                if self._next_sequence in self._again:
+                    self._again.discard(self._next_sequence)
+                    ready.append(arrived)
+                else:
+                    self._arrive(arrived, now, ready)
             self._next_sequence += 1
         return ready
 

@@ -1,8 +1,9 @@
-"""Inbox, workers, order, outlets: one scan after the other through all of them.
+"""Inbox, workers, order, lanes: one scan after the other through all of them.
 
 A scan opens completely (every processor prepared, every sink's file laid out) before its first frame is worked on, so
 that a sink that cannot write is noticed while the detector still holds the frames, and a resumed file can say what it
-already has. It closes in the same way: the boundary waits until no worker has anything in hand.
+already has. It closes in the same way: the boundary waits until no worker has anything in hand, and the sinks complete
+their files when the gatherers have given the last of theirs.
 """
 
 import threading
@@ -11,14 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from stream.config import RunOptions
-from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.events import Change, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart, Update
 from stream.ledger import Ledger, Stored
 from stream.pipeline.boundaries import Boundaries
 from stream.pipeline.chain import Chain
+from stream.pipeline.control import RunControl
+from stream.pipeline.gathering import Gathering
 from stream.pipeline.inbox import Inbox, Ticket
-from stream.pipeline.lane import Closing, Opening, Outlet
+from stream.pipeline.lane import Closing, Lane, Policy
 from stream.pipeline.order import Order
+from stream.pipeline.reading_back import Lacking, ReadingBack
 from stream.pipeline.report import Meter, Report, ScanReport, reach
+from stream.pipeline.revisions import OptionSet
+from stream.products import Product
 from stream.roles import Counters, Sink
 
 MOST_NOTES = 100
@@ -30,18 +36,22 @@ class Pipeline:
     def __init__(
         self,
         chains: Sequence[Chain],
-        gather: Chain,
         sinks: Mapping[str, tuple[Sink, bool]],
         options: RunOptions,
         *,
+        gatherings: Callable[["Pipeline"], Sequence[Gathering]] = lambda pipeline: (),
+        control: RunControl | None = None,
+        spare: Callable[[], Chain] = lambda: Chain([]),
         failed: Callable[[], None] = lambda: None,
         ended: Callable[[ScanEnd], None] = lambda end: None,
         expired: Callable[[], object] = lambda: None,
     ) -> None:
-        """`sinks`: name -> (sink, required). Called from any thread: `failed` when the run cannot go on, `ended` when
+        """`gatherings`: made with `emit` and `report` of this pipeline. `sinks`: name -> (sink, required). `spare`:
+        makes one more chain like the others. Called from any thread: `failed` when the run cannot go on, `ended` when
         every sink has completed a scan, `expired` when a silent scan has been ended."""
         self.report = Report()
-        self._chains, self._gather, self._options = chains, gather, options
+        self.control = control or RunControl(OptionSet())
+        self._chains, self._options, self._spare = chains, options, spare
         self._failed, self._ended, self._expired = failed, ended, expired
         self._inbox = Inbox(int(options.inbox_mb * 1e6), options.when_full, len(chains))
         self._meter = Meter()
@@ -56,17 +66,14 @@ class Pipeline:
         self._closings: list[Closing] = []
         self._putting = threading.Lock()
         self._stopping = threading.Event()
-        self._outlets = [
-            Outlet(
-                name,
-                sink,
-                capacity_bytes=int(options.sink_mb * 1e6),
-                required=required,
-                counters=self.counters,
-                failed=self._sink_failed,
-                refused=self.report.run_failed,
-            )
+        self._lacking = Lacking()
+        self._lanes = [
+            self._lane(name, sink, "latest" if sink.lane == "latest" else "block" if required else "give up", required)
             for name, (sink, required) in sinks.items()
+        ]
+        self._gatherings = [
+            (each, self._lane(each.name, each, "block" if options.gather_when_full == "block" else "give up", False))
+            for each in gatherings(self)
         ]
         self._workers = [
             threading.Thread(target=self._work, args=(chain,), name=f"inbeam-worker-{number}", daemon=True)
@@ -75,6 +82,22 @@ class Pipeline:
         self._clock = threading.Thread(target=self._tick, name="inbeam-clock", daemon=True)
         for thread in (*self._workers, self._clock):
             thread.start()
+
+    def _lane(self, name: str, sink: Sink, policy: Policy, required: bool) -> Lane:
+        return Lane(
+            name,
+            sink,
+            policy=policy,
+            capacity_bytes=int(self._options.sink_mb * 1e6),
+            required=required,
+            counters=self.counters,
+            failed=self._sink_failed,
+        )
+
+    def emit(self, updates: Sequence[Update]) -> None:
+        """Pass what a gatherer gives on to every sink. Called from the gatherers' lanes."""
+        for lane in self._lanes:
+            lane.put(updates)
 
     def put(self, event: Event) -> None:
         """Take one event from the source; blocks while the inbox is full."""
@@ -92,6 +115,11 @@ class Pipeline:
         for item in items:
             if isinstance(item, Frame):
                 self._meter.received += 1
+                self.control.came(item.index)
+            elif isinstance(item, ScanStart):
+                self.control.begin(item.uid)
+            else:
+                self.control.ended(item.scan)
             self._inbox.put(item)
 
     @property
@@ -111,8 +139,10 @@ class Pipeline:
             worker.join()
         self._stopping.set()
         self._clock.join()
-        for outlet in self._outlets:
-            outlet.close()
+        for _, lane in self._gatherings:
+            lane.close()
+        for lane in self._lanes:
+            lane.close()
         self._report_ended()
         return self.report
 
@@ -135,7 +165,7 @@ class Pipeline:
                 dropped=counts[FrameStatus.DROPPED],
                 bad_messages=self.report.notes,
                 inbox_fill=self._inbox.fill,
-                sink_fill=max((outlet.fill for outlet in self._outlets), default=0.0),
+                sink_fill=max((lane.fill for lane in self._lanes), default=0.0),
             )
         )
 
@@ -155,30 +185,36 @@ class Pipeline:
                 self._inbox.done(tickets)
 
     def _process(self, chain: Chain, tickets: Sequence[Ticket]) -> None:
-        finished: list[tuple[int, Frame | None]] = []
+        finished: list[tuple[int, Frame | None, bool]] = []
         for ticket in tickets:
             assert isinstance(ticket.item, Frame)
-            stored = self._stored is not None and self._stored.has(ticket.item.index)
-            finished.append((ticket.sequence, None if stored else chain.process(ticket.item)))
+            again = self._stored is not None and self._stored.has(ticket.item.index)
+            wanted = not again or self._lacking.take(ticket.item.index)
+            finished.append((ticket.sequence, chain.process(ticket.item) if wanted else None, again and wanted))
         with self._ordering:
             if self._order is not None:
                 now = time.monotonic()
-                self._emit([ready for seq, frame in finished for ready in self._order.push(seq, frame, now)])
+                push = self._order.push
+                self._emit([ready for seq, frame, again in finished for ready in push(seq, frame, now, again=again)])
                 self._ordering.notify_all()
                 # The worker with the frame that all others wait for is never among those that wait here.
                 while self._order.crowded and not self._broken:
                     self._ordering.wait()
 
     def _open(self, scan: ScanStart, sequence: int) -> None:
-        products, *_ = [chain.start(scan) for chain in self._chains]
-        products += self._gather.start(scan)
-        for chain in (self._chains[0], self._gather):
-            if chain.refusal:
-                self._processor_failed(f"{chain.refusal} (the frames are kept, marked as failed)")
-        openings = [outlet.open(scan, products) for outlet in self._outlets]
+        options = self.control.start_options(scan.uid)
+        products, *_ = [chain.start(scan, options) for chain in self._chains]
+        products += self._open_gatherers(scan, options)
+        refusals = [self._chains[0].refusal, *(gathering.refusal for gathering, _ in self._gatherings)]
+        for refusal in filter(None, refusals):
+            kept = "the frames are kept, marked as failed" if refusal is refusals[0] else "the frames are kept"
+            self._processor_failed(f"{refusal} ({kept})")
+        openings = [lane.open(scan, products) for lane in self._lanes]
         for opening in openings:
             opening.answered.wait()
-        self._stored = self._stored_before(openings)
+        found = [opening.stored for opening in openings if opening.stored is not None]
+        self._stored = Stored.in_all(found) if found else None
+        self._restart_gatherers(scan, options, products)
         with self._ordering:
             woken = self._scan is not None and self._scan.uid == scan.uid and self._stored is None
             self._ledger = Ledger(scan.expected, Stored(self._ledger.states()) if woken else self._stored)
@@ -190,19 +226,32 @@ class Pipeline:
                 seconds=self._options.reorder_ms / 1e3,
                 max_bytes=int(self._options.sink_mb * 1e6),
             )
+        revisions = self.control.opened(scan.uid, self._stored.changes if self._stored else (), self._tell)
+        for chain in self._chains:
+            chain.use(revisions)
+        for gathering, _ in self._gatherings:
+            gathering.use(revisions)
         self._meter.begin(already=int(self._stored.states.astype(bool).sum()) if self._stored else 0)
 
-    def _stored_before(self, openings: Sequence[Opening]) -> Stored | None:
-        """What need not be processed again. A new file beside one that is complete already (the same recorded scan
-        with other settings, or with one more sink) lacks every frame; a sink without a file lacks none."""
-        found = [opening.stored for opening in openings]
-        if all(stored is None for stored in found):
-            return None
-        lacking = any(
-            outlet.keeps_frames and outlet.error is None and stored is None
-            for outlet, stored in zip(self._outlets, found, strict=True)
-        )
-        return Stored.nothing() if lacking else Stored.in_all([stored for stored in found if stored is not None])
+    def _open_gatherers(self, scan: ScanStart, options: OptionSet) -> tuple[Product, ...]:
+        for gathering, _ in self._gatherings:
+            gathering.prepare(self._chains[0].bench(), options)
+        for opening in [lane.open(scan, ()) for _, lane in self._gatherings]:
+            opening.answered.wait()
+        return tuple(product for gathering, _ in self._gatherings for product in gathering.products)
+
+    def _restart_gatherers(self, scan: ScanStart, options: OptionSet, products: Sequence[Product]) -> None:
+        """A source that sends only once is helped out by our own files; the others give every frame again."""
+        self._lacking = Lacking()
+        if self._stored is None or self._stored.empty:
+            return
+        for gathering, _ in self._gatherings:
+            reading = ReadingBack(self._stored, scan, products, options, self._spare) if scan.resumed else None
+            self._lacking.add(gathering.restart(self._stored, reading))
+
+    def _tell(self, change: Change) -> None:
+        for lane in self._lanes:
+            lane.tell(change)
 
     def _close(self, end: ScanEnd) -> None:
         if self._order is None or self._scan is None:
@@ -215,34 +264,36 @@ class Pipeline:
         elif end.announced is not None:
             self._ledger.announced = max(end.announced, self._ledger.announced or 0)
         end = replace(end, expected=self._ledger.expected, counts=self._ledger.counts())
-        for problem in dict.fromkeys(each for chain in (*self._chains, self._gather) for each in chain.finish(end)):
+        for closing in [lane.end(end) for _, lane in self._gatherings]:
+            closing.answered.wait()
+        for problem in dict.fromkeys(each for chain in self._chains for each in chain.finish(end)):
             self._processor_failed(problem)
+        self.control.closed(end.scan)
+        for lane in (*self._lanes, *(lane for _, lane in self._gatherings)):
+            if lane.given_up:
+                self.report.trouble(f"{lane.name} could not keep up: {lane.given_up} frames were given up there")
         how_far = reach(end.status, self._ledger.highest, end.announced)
         end = replace(end, notes=(*end.notes, *filter(None, [how_far]), *self._notes)[:MOST_NOTES])
         self._notes = []
         self._report_ended()
-        self._closings = [outlet.end(end) for outlet in self._outlets]
+        self._closings = [lane.end(end) for lane in self._lanes]
         self.report.add(ScanReport.of(self._scan, end, highest=self._ledger.highest, repeats=self._ledger.repeats))
 
     def _emit(self, frames: Sequence[Frame]) -> None:
-        """In frame order to the gathering processors and to every sink. The caller holds the ordering lock."""
+        """In frame order to every gatherer and every sink. The caller holds the ordering lock."""
+        for _, lane in self._gatherings:
+            lane.put(frames)
+        stored = self._stored
+        if stored is not None:  # what came again for the gatherers is in the files
+            frames = [frame for frame in frames if frame.status in _REPEATS or not stored.has(frame.index)]
         if not frames:
             return
-        if not self._gather.empty:
-            frames = [self._gathered(frame) for frame in frames]
         self._meter.finish(frames)
         for frame in frames:
             if frame.status in (FrameStatus.FAILED, FrameStatus.CORRUPT):
                 self.report.first_problem(frame)
-        for outlet in self._outlets:
-            outlet.put(frames)
-
-    def _gathered(self, frame: Frame) -> Frame:
-        """Behind the gathering processors, which may fail on a frame that the order stage has let through."""
-        found = self._gather.process(frame)
-        if found.status is not frame.status:
-            self._ledger.record(found.index, found.status)
-        return found
+        for lane in self._lanes:
+            lane.put(frames)
 
     def _tick(self) -> None:
         while not self._stopping.wait(0.1):
@@ -284,9 +335,9 @@ class Pipeline:
         if len(self._notes) < MOST_NOTES:
             self._notes.append(text)
 
-    def _sink_failed(self, outlet: Outlet, error: Exception) -> None:
-        self.report.sink_failed(outlet.name, error, required=outlet.required)
-        if outlet.required:
+    def _sink_failed(self, lane: Lane, error: Exception) -> None:
+        self.report.sink_failed(lane.name, error, required=lane.required)
+        if lane.required:
             self._failed()
 
     def _run_failed(self, error: BaseException) -> None:
@@ -295,3 +346,6 @@ class Pipeline:
             self._broken = True
             self._ordering.notify_all()
         self._failed()
+
+
+_REPEATS = (FrameStatus.DUPLICATE,)

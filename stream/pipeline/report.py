@@ -160,6 +160,10 @@ class Report:
         """A run over recordings was stopped when it had read so many of them to the end."""
         self._left = (wanted - done, wanted)
 
+    def trouble(self, text: str) -> None:
+        """Something of a scan could not be taken; the run goes on."""
+        self._error(text)
+
     def run_failed(self, error: BaseException) -> None:
         """The run cannot go on."""
         self._error(f"{type(error).__name__}: {error}" if not str(error) else str(error))

@@ -7,18 +7,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
 from stream import registry
 from stream.config import Config, check_files
-from stream.errors import SourceLost
+from stream.errors import ConfigError, SourceLost
 from stream.events import EndStatus, ScanEnd, ScanStart
-from stream.pipeline.chain import Chain, Step
+from stream.pipeline.assembly import Assembly
+from stream.pipeline.control import RunControl
 from stream.pipeline.journal import Journal
 from stream.pipeline.pipeline import Pipeline
+from stream.pipeline.recorded import recorded_changes
+from stream.pipeline.remote import Remote
 from stream.pipeline.report import Report
-from stream.roles import Counters, Finite, Source
+from stream.pipeline.revisions import OptionSet
+from stream.roles import Counters, Finite, Restorable, Source
 
 log = logging.getLogger("inbeam")
 LONGEST_PAUSE_S = 30.0
@@ -39,6 +45,7 @@ class Run:
         self._journal = Journal.of(config)
         self._source: Source | None = None
         self._pipeline: Pipeline | None = None
+        self._control: RunControl | None = None
 
     def stop(self) -> None:
         """The user has had enough: finish the frames in hand, close the files, end."""
@@ -65,39 +72,62 @@ class Run:
         """
         config = self._config
         check_files(config)
-        names = [_name(options) for options in config.processors]
-        chains = [
-            [
-                Step(name, registry.create("processors", options))
-                for name, options in zip(names, config.processors, strict=True)
-            ]
-            for _ in range(worker_count(config))
-        ]
-        gather = Chain([step for step in chains[0] if step.processor.gathers])
-        workers = [Chain([step for step in chain if not step.processor.gathers]) for chain in chains]
-        sinks = {}
-        for number, options in enumerate(config.sinks):
-            sink = registry.create("sinks", options)
-            if hasattr(sink, "configuration"):
-                sink.configuration = config.document
-            sinks[f"sinks[{number}] {_name(options)}"] = (sink, bool(getattr(options, "required", True)))
-        self._pipeline = Pipeline(
-            workers, gather, sinks, config.run, failed=self._halt, ended=self._ended, expired=self._count
-        )
-        thread = threading.Thread(target=self._run, args=(self._pipeline,), name="inbeam-source", daemon=True)
+        repeat = recorded_changes(config.run.changes) if config.run.changes is not None else ()
+        control = self._control = RunControl(OptionSet.of(config), keep=self._journal.keep, repeat=repeat)
+        with TemporaryDirectory(prefix="inbeam-") as scratch:
+            assembly = Assembly(config, control, self._trouble, Path(scratch))
+            pipeline = self._pipeline = Pipeline(
+                assembly.chains(worker_count(config)),
+                assembly.sinks(),
+                config.run,
+                gatherings=lambda made: assembly.gatherings(made.emit),
+                control=control,
+                spare=assembly.chain,
+                failed=self._halt,
+                ended=self._ended,
+                expired=self._count,
+            )
+            remote = self._remote(control)
+            try:
+                self._follow(pipeline, progress)
+            finally:
+                if remote is not None:
+                    remote.close()
+        return pipeline.report
+
+    def _remote(self, control: RunControl) -> Remote | None:
+        run = self._config.run
+        if run.control is None:
+            return None
+        remote = Remote(run.control, control, secret_key=run.control_secret_key, clients=run.control_clients)
+        try:
+            remote.start()
+        except ConfigError:
+            assert self._pipeline is not None
+            self._pipeline.close()
+            raise
+        return remote
+
+    def _trouble(self, text: str) -> None:
+        """A role has something to tell that the exit code must not hide."""
+        if self._pipeline is not None:
+            self._pipeline.report.trouble(text)
+
+    def _follow(self, pipeline: Pipeline, progress: Callable[[Counters], None]) -> None:
+        """Feed the pipeline to the end of the source."""
+        thread = threading.Thread(target=self._run, args=(pipeline,), name="inbeam-source", daemon=True)
         thread.start()
         try:
             while thread.is_alive():
                 thread.join(PROGRESS_S)
                 try:
-                    progress(self._pipeline.counters())
+                    progress(pipeline.counters())
                 except OSError:  # the terminal, or `tee`, is gone: that must not cost the frames in hand
                     progress = lambda counters: None  # noqa: E731
         finally:
             if thread.is_alive():
                 self._halt()
                 thread.join()
-        return self._pipeline.report
 
     def _run(self, pipeline: Pipeline) -> None:
         try:
@@ -117,6 +147,8 @@ class Run:
     def _note_start(self, scan: ScanStart) -> None:
         """Keep what a restart needs. Without it the run goes on; the sinks say what is wrong with the folder."""
         try:
+            if self._control is not None:
+                self._control.remember(scan.uid, self._journal.changes(scan.uid))
             self._journal.begin(scan)
         except OSError as error:
             log.warning(
@@ -139,7 +171,7 @@ class Run:
             source = self._source = registry.create("stream", self._config.stream)
             if self._stop.is_set():
                 source.close()
-            if entry is not None:
+            if entry is not None and isinstance(source, Restorable):
                 source.restore(entry.uid, entry.header)
             try:
                 for event in source.events():
@@ -212,7 +244,3 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _name(options: Any) -> str:
-    return str(getattr(options, "name", None) or options.type)

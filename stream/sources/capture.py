@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from stream.context import ALONE, Context
 from stream.errors import BadMessage, SourceLost
 from stream.events import EndStatus, Event, Note
 from stream.registry import Options
@@ -36,7 +37,7 @@ class Config(Options):
         return value
 
 
-def create(config: Config) -> "CaptureSource":
+def create(config: Config, context: Context = ALONE) -> "CaptureSource":
     """The source that a configuration asks for."""
     return CaptureSource(config)
 
@@ -73,9 +74,6 @@ class CaptureSource:
             raise SourceLost(f"cannot read {config.file}: {error}") from error
         if decoder is not None:
             yield from decoder.finish(EndStatus.STOPPED if self._closed.is_set() else EndStatus.ABORTED)
-
-    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
-        """Nothing to do: the recording is read from its beginning, and its scans keep their uids."""
 
     def close(self) -> None:
         """See `stream.roles.Source`."""

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from stream.context import ALONE, Context
 from stream.errors import BadMessage, ConfigError, SourceLost
 from stream.events import EndStatus, Event, Note, ScanEnd, ScanStart
 from stream.formats.hdf5 import scans as hdf5
@@ -50,7 +51,7 @@ class Config(Options):
     _pattern = field_validator("pattern")(check_pattern)
 
 
-def create(config: Config) -> Source:
+def create(config: Config, context: Context = ALONE) -> Source:
     """The source. Raises ConfigError naming every file that is not there."""
     return Files(config)
 
@@ -87,9 +88,6 @@ class Files:
             if open_scan is not None:
                 yield ScanEnd(open_scan, EndStatus.ABORTED, notes=(f"{group[0]} could not be read to its end",))
             self._done += 1
-
-    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
-        """Nothing to do: the same files give the same scans with the same uid."""
 
     def close(self) -> None:
         """Stop after the frame in hand."""

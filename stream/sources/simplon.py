@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from stream.context import ALONE, Context
 from stream.sources.dectris import SocketSource
 from stream.wire.simplon import Decoder
 from stream.wire.socket import SocketOptions
@@ -13,7 +14,7 @@ class Config(SocketOptions):
     type: Literal["simplon"]
 
 
-def create(config: Config) -> SocketSource:
+def create(config: Config, context: Context = ALONE) -> SocketSource:
     """The source that a configuration asks for."""
     decoder = Decoder(
         config.limits,

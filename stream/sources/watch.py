@@ -22,6 +22,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from stream.context import ALONE, Context
 from stream.errors import ConfigError, SourceLost
 from stream.events import EndStatus, Event, Frame, Note
 from stream.formats.folder.changes import NET_S, Change, Folder
@@ -73,7 +74,7 @@ class Config(Options):
     _pattern = field_validator("pattern")(check_pattern)
 
 
-def create(config: Config) -> "Watch":
+def create(config: Config, context: Context = ALONE) -> "Watch":
     """The source. Raises ConfigError if there is no such folder."""
     if not os.path.isdir(os.path.expanduser(config.folder)):
         raise ConfigError([("stream.folder", f"{config.folder} is not a folder: create it or correct the path")])
@@ -121,9 +122,6 @@ class Watch:
             self.folder.stop()
             if self._scan is not None:
                 self._scan.growing.release()
-
-    def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
-        """Nothing to do: the same files give the same scan with the same uid."""
 
     def close(self) -> None:
         """End soon."""

@@ -24,7 +24,19 @@ from typing import Any, NoReturn
 import numpy as np
 
 from stream.errors import BadMessage
-from stream.events import Detector, EndStatus, Event, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
+from stream.events import (
+    EMPTY,
+    MONITOR,
+    Detector,
+    EndStatus,
+    Event,
+    Frame,
+    FrameStatus,
+    Note,
+    Payload,
+    ScanEnd,
+    ScanStart,
+)
 from stream.wire.announced import Announced, Parts
 from stream.wire.arrivals import IN_A_ROW, Arrivals, check_first
 from stream.wire.early import Early
@@ -152,7 +164,8 @@ class Series:
                 return self.corrupt(index, f"{channel} is {_kind(payload)}, not {_kind(scan)} as the scan", received)
             found[channel] = payload
         self._arrivals.add(index, received, time)
-        return Frame(scan.uid, index, found, received, time, monitor)
+        readings = {MONITOR: monitor} if monitor == monitor else EMPTY
+        return Frame(scan.uid, index, found, received, time, readings=readings)
 
     def corrupt(self, index: int, problem: str, received: float, time: float = math.nan) -> Frame:
         """A hole at a known place of the open scan, with the reason."""

@@ -45,7 +45,7 @@ def frame_of(*images: np.ndarray, monitor: float = float("nan")) -> Frame:
         )
         for number, image in enumerate(images, 1)
     }
-    return Frame("uid", 0, payloads, 0.0, monitor=monitor)
+    return Frame("uid", 0, payloads, 0.0, readings={"monitor": monitor})
 
 
 def run(

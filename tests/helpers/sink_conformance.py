@@ -219,7 +219,7 @@ class SinkConformance:
         before = path.read_bytes()
         for uid, name in (("02-second", "scan_2.h5"), ("03-third", "scan_3.h5")):
             sink = self.make(path)
-            assert sink.start(scan(uid), self.products()) is None
+            assert sink.start(scan(uid), self.products()).empty
             sink.write(self.frame(0))
             sink.finish(ScanEnd(uid, expected=1))
             assert sink.path == path.with_name(name)
@@ -420,7 +420,7 @@ class SinkConformance:
         with h5py.File(path, "r") as file:
             assert file["/entry/ledger/status"][:].tolist() == [1] * 4
         other = self.make(path)
-        assert other.start(scan(identity.replace("\udcff", "\udcfe"), 4), self.products()) is None or "\0" in identity
+        assert other.start(scan(identity.replace("\udcff", "\udcfe"), 4), self.products()).empty or "\0" in identity
         other.close()
 
     def test_channels_with_almost_the_same_name_are_kept_apart(self, path: Path) -> None:

@@ -10,8 +10,9 @@ import xxhash
 
 from sinks import archive, hdf5
 from stream.codec.native import bslz4_compress
+from stream.context import ALONE, Context
 from stream.events import Array, Detector, Encoding, Frame, FrameStatus, Payload, ScanStart
-from stream.products import Axis, Field, Product
+from stream.products import Axis, Field, Product, Reduction
 
 SHAPE = (64, 48)
 BINS = 700
@@ -26,12 +27,9 @@ PRODUCT = Product(
     ),
     signal="I",
     axes=(Axis("radial_axis", np.linspace(1, 50, BINS), "1/nm", "q", np.linspace(1, 50, BINS + 1)),),
-    definition="NXazint1d",
+    reduction=Reduction("NXazint1d", solid_angle_applied=True),
     constants={"norm": np.ones(BINS, np.float32)},
     parameters={
-        "solid_angle_applied": True,
-        "polarization_applied": False,
-        "normalization_applied": False,
         "configuration": {"npt": BINS, "device": "cpu"},
         "poni": "poni_version: 2.1",
     },
@@ -87,7 +85,7 @@ def frame(index: int, status: FrameStatus = FrameStatus.RECEIVED, **changes: Any
         {CHANNEL: packed},
         received=1.7e9 + index,
         detector_time=index / 100,
-        monitor=float(index),
+        readings={"monitor": float(index)},
         status=status,
         checksums={CHANNEL: xxhash.xxh3_64_intdigest(packed.data)},
         results={"azint": {"I": values, "I_errors": np.sqrt(np.abs(values)), "total": values.sum(dtype=np.float64)}},
@@ -100,11 +98,11 @@ def hole(index: int, status: FrameStatus, problem: str = "") -> Frame:
     return Frame("01-first", index, {}, received=1.7e9 + index, status=status, problem=problem)
 
 
-def make(kind: str, path: object, **options: Any) -> Any:
+def make(kind: str, path: object, context: Context = ALONE, **options: Any) -> Any:
     """A sink of this type."""
     if kind == "archive":
-        return archive.create(archive.Config(path=str(path), **options))
-    return hdf5.create(hdf5.Config(path=str(path), **options))
+        return archive.create(archive.Config(path=str(path), **options), context)
+    return hdf5.create(hdf5.Config(path=str(path), **options), context)
 
 
 def open_files() -> set[str]:

@@ -8,7 +8,7 @@ from sink_examples import BINS, SHAPE
 
 from sinks import sparse
 from stream.events import FrameStatus
-from stream.products import Field, Product
+from stream.products import Field, Product, SparseFrames
 
 PRODUCT = Product(
     "sparsify",
@@ -27,7 +27,7 @@ PRODUCT = Product(
         "radius": np.linspace(0, 1, BINS, dtype=np.float32),
         "mask": np.linspace(0, 1, SHAPE[0] * SHAPE[1], dtype=np.float32).reshape(SHAPE),
     },
-    parameters={"geometry": {"dist": 0.1}, "sparsify": {"cutoff_pick": 3.0, "dummy": None}},
+    sparse=SparseFrames({"dist": 0.1}, {"cutoff_pick": 3.0, "dummy": None}),
 )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import BadMessage, CorruptPayload
-from stream.events import Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
+from stream.events import MONITOR, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
 from stream.formats.hdf5.chunks import Stack
 from stream.formats.hdf5.detector import announced, describe, frame_times
 from stream.formats.hdf5.lima import joined
@@ -140,7 +140,7 @@ class Scan:
                         payloads={} if problem else payloads,
                         received=time.time(),
                         detector_time=_reading(times, index),
-                        monitor=_reading(monitor, index),
+                        readings={} if monitor is None else {MONITOR: _reading(monitor, index)},
                         status=FrameStatus.CORRUPT if problem else FrameStatus.RECEIVED,
                         problem=problem,
                     )

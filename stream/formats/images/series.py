@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from stream.errors import BadMessage
-from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.events import MONITOR, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.formats.hdf5.locate import ONE_CHANNEL
 from stream.formats.hdf5.nexus import some
 from stream.formats.images.file import Damaged, Image, ImageFile
@@ -143,4 +143,4 @@ def events(
 def _with_monitor(event: Event, monitor: Sequence[float] | None) -> Event:
     if monitor is None or not isinstance(event, Frame) or event.index >= len(monitor):
         return event
-    return replace(event, monitor=float(monitor[event.index]))
+    return replace(event, readings={**event.readings, MONITOR: float(monitor[event.index])})

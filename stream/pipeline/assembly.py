@@ -1,0 +1,89 @@
+"""The roles of one run, made from its configuration."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stream import registry
+from stream.config import Config
+from stream.context import Context, Control
+from stream.errors import ConfigError
+from stream.events import Update
+from stream.pipeline.chain import Chain, Step
+from stream.pipeline.gathering import Gathering
+from stream.registry import Options, Section
+from stream.roles import Gatherer, Processor, Sink
+
+Required = bool
+
+
+class Assembly:
+    """Makes chains, gatherers and sinks. Raises ConfigError for a plug-in that is neither processor nor gatherer."""
+
+    def __init__(self, config: Config, control: Control, trouble: Callable[[str], None], scratch: Path) -> None:
+        self._config, self._control, self._trouble, self._scratch = config, control, trouble, scratch
+        self._first: list[tuple[int, Options, Processor | Gatherer]] = [
+            (place, options, self._role(place, options)) for place, options in enumerate(config.processors)
+        ]
+
+    def chains(self, count: int) -> list[Chain]:
+        """The processors of `count` workers."""
+        first = Chain([self._step(place, options, role) for place, options, role in self._processors()])
+        return [first, *(self.chain() for _ in range(count - 1))]
+
+    def chain(self) -> Chain:
+        """The processors of one more worker."""
+        wanted = [(place, options) for place, options, _ in self._processors()]
+        return Chain([self._step(place, options, self._role(place, options)) for place, options in wanted])
+
+    def gatherings(self, emit: Callable[[Sequence[Update]], None]) -> list[Gathering]:
+        """The gatherers, each to have a lane of its own."""
+        return [
+            Gathering(
+                name_of(options),
+                role,
+                emit=emit,
+                trouble=self._trouble,
+                place=place,
+                options=options,
+                make=lambda made, place=place: self._role(place, made),  # type: ignore[misc]
+            )
+            for place, options, role in self._first
+            if isinstance(role, Gatherer)
+        ]
+
+    def sinks(self) -> Mapping[str, tuple[Sink, Required]]:
+        """Name -> (sink, required)."""
+        found: dict[str, tuple[Sink, Required]] = {}
+        for place, options in enumerate(self._config.sinks):
+            sink: Sink = registry.create("sinks", options, self._context("sinks", place, options))
+            found[f"sinks[{place}] {name_of(options)}"] = (sink, bool(getattr(options, "required", True)))
+        return found
+
+    def _processors(self) -> list[tuple[int, Options, Processor]]:
+        return [(place, options, role) for place, options, role in self._first if isinstance(role, Processor)]
+
+    def _step(self, place: int, options: Options, role: Any) -> Step:
+        return Step(name_of(options), role, place, options, lambda made: self._role(place, made))
+
+    def _role(self, place: int, options: Options) -> Any:
+        role = registry.create("processors", options, self._context("processors", place, options))
+        if not isinstance(role, Processor | Gatherer):
+            text = f"{name_of(options)} is neither a processor nor a gatherer (see stream/roles.py)"
+            raise ConfigError([(f"processors[{place}]", text)])
+        return role
+
+    def _context(self, section: Section, place: int, options: Options) -> Context:
+        name = f"processors.{name_of(options)}" if section == "processors" else f"sinks.{place}"
+        return Context(
+            name=name,
+            document=self._config.document,
+            scratch=self._scratch / name,
+            control=self._control,
+            trouble=self._trouble,
+        )
+
+
+def name_of(options: Any) -> str:
+    """What the user knows an entry by."""
+    return str(getattr(options, "name", None) or options.type)

@@ -1,0 +1,146 @@
+"""Changes of options while the pipeline runs: each takes effect at a definite frame number, and is on disk before."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stream.context import Answer
+from stream.errors import ConfigError
+from stream.events import Change
+from stream.pipeline.revisions import OptionSet, Revisions
+
+MOST_BYTES = 16_000
+"""Of one value as JSON: what a row of the file's table of changes holds."""
+LONGEST_OPENING_S = 60.0
+MOST_STARTS = 64
+
+
+class RunControl:
+    """The Control of one run. `begin`, `came` and `ended` are told by whoever puts events into the pipeline.
+
+    keep: writes a change to disk. tell: passes a change on to the sinks of the scan that is open.
+    repeat: changes that every scan of this run repeats (`inbeam process --changes`).
+    """
+
+    def __init__(
+        self,
+        options: OptionSet,
+        *,
+        keep: Callable[[Change], None] = lambda change: None,
+        repeat: Sequence[Change] = (),
+    ) -> None:
+        self._options = options
+        self._keep = keep
+        self._repeat = tuple(repeat)
+        self._tables: dict[str, Revisions] = {}
+        self._remembered: dict[str, tuple[Change, ...]] = {}
+        self._waiting: dict[str, Any] = {}
+        """Path -> value of changes that would alter the layout of the open scan's files."""
+        self._scan: str | None = None
+        self._open: str | None = None
+        self._opened: Revisions | None = None
+        self._starts: dict[str, OptionSet] = {}
+        self._next_frame = 0
+        self._tell: Callable[[Change], None] = lambda change: None
+        self._lock = threading.Condition()
+
+    def begin(self, scan: str) -> None:
+        """The source has begun a scan: its first frames get what was changed before."""
+        with self._lock:
+            for path, value in self._waiting.items():
+                self._options = self._options.changed(path, value)
+            self._waiting.clear()
+            # one that goes on after it had ended, or slept, keeps the options of its first frame
+            self._starts.setdefault(scan, self._options)
+            while len(self._starts) > MOST_STARTS:
+                self._starts.pop(next(iter(self._starts)))
+            self._tables[scan] = Revisions(self._starts[scan])
+            self._scan, self._next_frame = scan, 0
+
+    def came(self, index: int) -> None:
+        """Frame number `index` has come: changes hold for later numbers from now on."""
+        if index >= self._next_frame:
+            with self._lock:
+                self._next_frame = index + 1
+
+    def ended(self, scan: str) -> None:
+        """The source has ended the scan: changes are for the next one."""
+        with self._lock:
+            if self._scan == scan:
+                self._scan = None
+                self._options = self._tables[scan].latest.options
+            self._lock.notify_all()
+
+    def start_options(self, scan: str) -> OptionSet:
+        """Those of the scan's first frame, before any change that an earlier process made."""
+        with self._lock:
+            return self._tables.setdefault(scan, Revisions(self._options)).at(0).options
+
+    def remember(self, scan: str, changes: Sequence[Change]) -> None:
+        """What the journal of an earlier process knows of a scan that will go on."""
+        self._remembered[scan] = tuple(changes)
+
+    def opened(self, scan: str, changes: Sequence[Change], tell: Callable[[Change], None]) -> Revisions:
+        """The sinks have opened the scan; `changes`: what an earlier process made of it. From now on `tell` is called
+        with each change, first with those. Returns the table for the workers."""
+        with self._lock:
+            table = self._tables.setdefault(scan, Revisions(self._options))
+            table.repeat([*changes, *self._remembered.pop(scan, ()), *self._repeat], scan)
+            for change in table.changes:
+                tell(change)
+            self._open, self._opened, self._tell = scan, table, tell
+            self._lock.notify_all()
+            return table
+
+    def closed(self, scan: str) -> None:
+        """The workers are through with the scan."""
+        with self._lock:
+            if self._open == scan:
+                self._open = None
+            if self._tables.get(scan) is self._opened:
+                self._tables.pop(scan, None)
+
+    def value(self, path: str) -> Any:
+        """See `stream.context.Control`."""
+        with self._lock:
+            return self._latest().value(path)
+
+    def change(self, path: str, value: Any, who: str, revision: int | None = None) -> Answer:
+        """See `stream.context.Control`."""
+        if len(json.dumps(value, default=str)) > MOST_BYTES:
+            raise ConfigError([(path, f"the value is longer than {MOST_BYTES} characters: divide it")])
+        with self._lock:
+            until = time.monotonic() + LONGEST_OPENING_S
+            while self._scan is not None and self._open != self._scan:
+                if not self._lock.wait(max(0.0, until - time.monotonic())):
+                    raise ConfigError([(path, "the scan is still being opened: try again")])
+            if self._scan is None or self._latest().when(path) == "scan":
+                return self._for_the_next_scan(path, value)
+            table = self._tables[self._scan]
+            path = table.latest.options.canonical(path)
+            now = table.latest.number
+            if revision is not None and revision != now:
+                raise ConfigError([(path, f"was changed by someone else meanwhile: revision {now}, not {revision}")])
+            change = Change(self._scan, self._next_frame, path, value, who, now + 1, time.time())
+            table.latest.options.changed(path, value)  # refuses a wrong value before it is on disk
+            self._keep(change)
+            table.add(change)
+            self._tell(change)
+        text = f"{path} = {value!r} from frame {change.frame} on (revision {change.revision})"
+        return Answer(change.scan, change.frame, change.revision, text)
+
+    def _for_the_next_scan(self, path: str, value: Any) -> Answer:
+        """Either no scan is open, or the change would alter the layout of its file."""
+        latest = self._latest()
+        latest.when(path)
+        changed = latest.changed(path, value)
+        if self._scan is None:
+            self._options = changed
+        else:
+            self._waiting[path] = value
+        return Answer("", 0, 0, f"{path} = {value!r} from the next scan on")
+
+    def _latest(self) -> OptionSet:
+        return self._options if self._scan is None else self._tables[self._scan].latest.options
