@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -63,7 +64,8 @@ class Journal:
     def end(self, uid: str) -> None:
         """That scan has been completed: nothing of it to resume."""
         with self._changing:
-            self._changes.unlink(missing_ok=True)
+            with suppress(OSError):  # an old table of changes does no harm: it names its scan
+                self._changes.unlink(missing_ok=True)
             entry = self.read()
             if entry is None or entry.uid != uid:
                 return
@@ -98,12 +100,13 @@ class Journal:
                 values = json.loads(line)
                 if values["scan"] == uid:
                     found.append(Change(**{name: values[name] for name in CHANGE}))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ()
         except (OSError, ValueError, KeyError, TypeError) as error:  # the last line may be half written
             log.warning("%s: a change of options cannot be read (%s)", self._changes, error)
         if not found:
-            self._changes.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._changes.unlink(missing_ok=True)
         return tuple(found)
 
     @property

@@ -44,7 +44,7 @@ class Total:
         self.seen: list[tuple[int, bool]] = []
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
-        from processors.shared.correction import correction_for
+        from processors.correct import correction_for
 
         self.masked = int(correction_for(work, scan).mask.sum())
         self._scan, self._sum, self._new = scan.uid, np.zeros(scan.shape, np.int64), list[int]()
