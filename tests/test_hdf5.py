@@ -68,7 +68,7 @@ def test_a_pattern_is_an_nxazint1d_with_axes_errors_and_units(tmp_path: Path) ->
         assert entry["definition"].asstr()[()] == "NXazint1d"
         assert entry["solid_angle_applied"][()]
         assert not entry["polarization_applied"][()]
-        assert not entry["normalization_applied"][()]
+        assert entry["normalization_applied"][()] and not entry["monitor_applied"][()]
         assert entry["instrument/monochromator/wavelength"].attrs["units"] == "angstrom"
         assert entry["instrument/source/probe"].asstr()[()] == "x-ray"
         assert entry["reduction"].attrs["NX_class"] == "NXprocess"

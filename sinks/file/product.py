@@ -194,7 +194,7 @@ def _process(entry: Any, product: Product, name: str) -> None:
         nexus.text(made, "reference", REFERENCE)
     given = {**product.parameters, **({"device": product.device} if product.device else {})}
     if product.reduction is not None:
-        given["wavelength_angstrom"] = product.reduction.wavelength_angstrom
+        given |= {name: value for name, value in asdict(product.reduction).items() if name != "definition"}
     if product.sparse is not None:
         given["recipe"] = product.sparse.recipe
     _parameters(nexus.group(made, "input", "NXparameters"), provenance.plain(given))
