@@ -31,6 +31,18 @@ class Counters:
     inbox_fill: float = 0.0
     """0 empty ... 1 full."""
     sink_fill: float = 0.0
+    connection: str = ""
+    """What is wrong with the source's connection, in words."""
+
+
+@runtime_checkable
+class Connected(Protocol):
+    """A Source with somebody at the other end."""
+
+    @property
+    def connection(self) -> str:
+        """What is wrong with the connection, in words, or "". From any thread."""
+        ...
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from stream.pipeline.recorded import recorded_changes
 from stream.pipeline.remote import Remote
 from stream.pipeline.report import Report
 from stream.pipeline.revisions import OptionSet
-from stream.roles import Counters, Finite, Restorable, Source
+from stream.roles import Connected, Counters, Finite, Restorable, Source
 
 log = logging.getLogger("inbeam")
 LONGEST_PAUSE_S = 30.0
@@ -59,7 +59,8 @@ class Run:
 
     def counters(self) -> Counters:
         """A snapshot of the running pipeline."""
-        return self._pipeline.counters() if self._pipeline is not None else Counters()
+        source, found = self._source, self._pipeline.counters() if self._pipeline is not None else Counters()
+        return replace(found, connection=source.connection) if isinstance(source, Connected) else found
 
     def report(self) -> Report:
         """What has gone wrong so far."""
@@ -121,7 +122,7 @@ class Run:
             while thread.is_alive():
                 thread.join(PROGRESS_S)
                 try:
-                    progress(pipeline.counters())
+                    progress(self.counters())
                 except OSError:  # the terminal, or `tee`, is gone: that must not cost the frames in hand
                     progress = lambda counters: None  # noqa: E731
         finally:

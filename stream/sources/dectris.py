@@ -32,13 +32,19 @@ class SocketSource:
             elif message is None:
                 yield from self._decoder.tick(time.time())
             else:
-                self._decoder.disturbed()
                 scan = self._decoder.scan
                 log.log(logging.WARNING if message.refused or scan is not None else logging.INFO, message.text)
-                if scan is not None:
+                if message.costly:
+                    self._decoder.disturbed()
+                if scan is not None and message.costly:
                     yield Note(message.text, scan.uid, harmless=True)  # what it cost is in the ledger
         if not self._restored:
             yield from self._decoder.finish(EndStatus.STOPPED)
+
+    @property
+    def connection(self) -> str:
+        """See `stream.roles.Connected`."""
+        return self.receiver.trouble
 
     def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
         """See `stream.roles.Source`."""

@@ -11,6 +11,7 @@ from stream.errors import BadMessage
 from stream.wire.limits import NUMBER_AHEAD, NUMBER_MAX
 
 IN_A_ROW = 3
+SKIPPING_IN_A_ROW = 16
 SLACK_S = 0.1
 """How much sooner than the images themselves an end message may have come through detector and network."""
 
@@ -27,6 +28,10 @@ class Arrivals:
         """The connection was lost meanwhile: nothing can be said of what has not come."""
         self.anywhere = False
         """The scan is gone on with, and no image of it has come since: it may have come any way meanwhile."""
+        self.step = 1
+        """Every how manieth image has come lately, again and again: 2 if every other one is missing."""
+        self._last, self._stepped = -1, 0
+        self._step = 1
         self._ahead: tuple[int, int] | None = None
         self._began = began
         self._seen = bytearray()
@@ -37,6 +42,11 @@ class Arrivals:
     def add(self, index: int, received: float, time: float = math.nan) -> None:
         """Image `index` has come at the Unix time `received`; exposed from `time` on by the detector's clock; s."""
         self.anywhere = False
+        step, self._last = index - self._last, index
+        self._stepped = self._stepped + 1 if step == self._step else 0
+        self._step = step
+        if self._stepped == SKIPPING_IN_A_ROW:
+            self.step = step
         if index >= len(self._seen):
             self._seen.extend(bytes(max(index + 1, 2 * len(self._seen), 1024) - len(self._seen)))
         if not self._seen[index]:

@@ -55,7 +55,7 @@ class SeriesDecoder(ABC):
         enough at that time comes first.
         """
         if not self._early and not self._series.ending:
-            return self._guarded(parts, received)
+            return self._guarded(parts, received) + self._series.remarks()
         events = self.tick(received) + self._guarded(parts, received)
         if self._early.full:
             events += self._wait_no_more()

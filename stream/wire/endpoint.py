@@ -50,10 +50,34 @@ def needs_ipv6(endpoint: str) -> bool:
     return "[" in endpoint or (bool(re.search("[A-Za-z]", host)) and _has(host, socket.AF_INET6))
 
 
+def unknown_host(endpoint: str) -> str:
+    """That the name of an address means nothing here, in words, or "". May ask a name server, which takes its time."""
+    found = ENDPOINT.fullmatch(endpoint)
+    host = found["host"] if found is not None else None
+    if host is None or host == "*" or "[" in host or _addresses(host):
+        return ""
+    return f"no machine is known by the name {host}"
+
+
+def canonical(endpoint: str) -> str:
+    """The same text for every way to write an address to connect to: numbers for names, no source address."""
+    found = ENDPOINT.fullmatch(endpoint)
+    if found is None or found["host"] is None:
+        return endpoint
+    addresses = sorted(found[1] for found in _addresses(found["host"].strip("[]")))
+    return f"{addresses[0] if addresses else found['host']} {found['port']}"
+
+
 def _has(name: str, family: socket.AddressFamily) -> bool:
     """True if the name has an address of this family, and no IPv4 address."""
-    try:
-        families = {address[0] for address in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
-    except OSError:  # an interface, or a name that nobody knows: ZMQ says so
-        return False
+    families = {found for found, _ in _addresses(name)}
     return family in families and socket.AF_INET not in families
+
+
+def _addresses(name: str) -> list[tuple[socket.AddressFamily, str]]:
+    """None for an interface, and for a name that nobody knows."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [(family, str(address[0])) for family, *_, address in found]

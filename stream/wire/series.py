@@ -79,6 +79,15 @@ class Series:
         """The connection was lost: images of the open scan may be, too."""
         self._arrivals.doubtful = True
 
+    def remarks(self) -> list[Event]:
+        """What is odd about the images that have come, told once in a scan."""
+        step = self._arrivals.step
+        if step < 2:
+            return []
+        what = "every other image is missing" if step == 2 else f"only one of {step} images comes here"
+        why = "another reader is probably connected: the detector shares its images among all"
+        return self.once(f"{what}: {why}, so stop the others")
+
     @property
     def ending(self) -> bool:
         """True if an end message has come, and images behind it may come still."""

@@ -8,7 +8,6 @@ CURVE, where the network is not trusted (it encrypts, and admits only who knows 
 5. DECTRIS detectors do not speak CURVE: put it between the beamline's forwarder and inbeam.
 """
 
-import math
 import threading
 import time
 from collections.abc import Iterator
@@ -24,15 +23,15 @@ from zmq.utils.monitor import recv_monitor_message
 
 from stream.errors import SourceLost
 from stream.registry import Options
+from stream.wire.attached import Claim, described
+from stream.wire.connection import WATCHED, Connection
+from stream.wire.connection import Disturbance as Disturbance
 from stream.wire.endpoint import any_port, check, needs_ipv6
 from stream.wire.limits import Limits, megabytes
 
 POLL_MS = 100
-RECONNECT_S = 0.5
-QUIET_S = 10.0
-LOST = zmq.EVENT_DISCONNECTED
-COMING_BACK = zmq.EVENT_CONNECT_RETRIED | zmq.EVENT_CONNECT_DELAYED | zmq.EVENT_CONNECTED
-REFUSED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+OTHERS_S = 2.0
+"""How often the claim on the endpoint is tried again, if another process has it."""
 
 
 class SocketOptions(Options):
@@ -108,14 +107,6 @@ class Message:
     received: float
 
 
-@dataclass(frozen=True, slots=True)
-class Disturbance:
-    """What happened to the connection, in words. `refused`: it will not mend by itself."""
-
-    text: str
-    refused: bool = False
-
-
 class Receiver:
     """Opens the socket and iterates over its messages until closed."""
 
@@ -126,8 +117,14 @@ class Receiver:
         """Where the socket is bound, once it is: a port of * is known then."""
         self.ready = threading.Event()
         """Set as soon as the socket is connecting or bound."""
-        self._lost_at: float | None = None
-        self._told: dict[str, float] = {}
+        self._connection = Connection(self.address, time.monotonic(), listening=options.bind)
+        self._claim: Claim | None = None
+        self._claimed = 0.0
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the connection, in words, or "". From any thread."""
+        return self._connection.trouble
 
     def close(self) -> None:
         """Make the iteration end within about 100 ms. From any thread; never blocks."""
@@ -138,11 +135,15 @@ class Receiver:
         context = zmq.Context()
         try:
             with self._open(context) as socket:
-                monitor = socket.get_monitor_socket(LOST | COMING_BACK | REFUSED)
+                monitor = socket.get_monitor_socket(WATCHED)
+                self._connection = Connection(self.address, time.monotonic(), listening=self._options.bind)
                 self.ready.set()
                 try:
+                    yield from self._claimed_by_others()
                     yield from self._receive(socket, monitor)
                 finally:
+                    if self._claim is not None:
+                        self._claim.close()
                     socket.disable_monitor()
                     monitor.close(0)
         finally:
@@ -190,9 +191,11 @@ class Receiver:
             try:
                 frame = socket.recv(copy=False)
             except zmq.Again:
-                yield from self._connection(socket, monitor)
+                yield from self._look(socket, monitor)
                 yield None
                 continue
+            if self.trouble:
+                yield from self._connection.good()
             received = time.time()
             parts = [frame.buffer]
             while frame.more:
@@ -201,30 +204,25 @@ class Receiver:
                     parts.append(frame.buffer)
             yield Message(parts, received)
 
-    def _connection(self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> Iterator[Disturbance]:
-        """What happened to the connection; the same again at most every ten seconds.
-
-        libzmq reconnects after a lost connection, but never after a message beyond MAXMSGSIZE or a failed handshake
-        (session_base_t::engine_error, protocol_error; measured with 4.3.5): we do, when no retry of its own was seen.
-        """
+    def _look(self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> Iterator[Disturbance]:
+        """What has happened to the connection, and who else reads."""
+        now = time.monotonic()
+        events = []
         while monitor.poll(0):
-            event = int(recv_monitor_message(monitor)["event"])
-            if event == LOST:
-                self._lost_at = time.monotonic()
-                yield from self._tell(f"the connection to {self.address} was lost: waiting for it to come back")
-            elif event & COMING_BACK:
-                self._lost_at = None
-            elif event & REFUSED:
-                text = f"{self.address} refused the handshake: check server_key and secret_key, and that it speaks ZMQ"
-                yield from self._tell(text, refused=True)
-        if self._lost_at is not None and time.monotonic() - self._lost_at > RECONNECT_S and not self._options.bind:
-            self._lost_at = None
+            events.append(int(recv_monitor_message(monitor)["event"]))
+        yield from self._connection.news(events, now)
+        if self._connection.overdue(now):
             with suppress(zmq.ZMQError):
                 socket.disconnect(self._options.endpoint)
             socket.connect(self._options.endpoint)
+        if self._claim is not None and now - self._claimed > OTHERS_S:
+            self._claimed = now
+            self._claim.make()  # the process that had it may have ended
 
-    def _tell(self, text: str, *, refused: bool = False) -> Iterator[Disturbance]:
-        now = time.monotonic()
-        if now - self._told.get(text, -math.inf) > QUIET_S:
-            self._told[text] = now
-            yield Disturbance(text, refused)
+    def _claimed_by_others(self) -> Iterator[Disturbance]:
+        """Who else on this machine takes messages of this detector."""
+        if self._options.socket == "pull" and not self._options.bind:
+            self._claim, self._claimed = Claim(self._options.endpoint), time.monotonic()
+            other = self._claim.make()
+            if other is not None:
+                yield Disturbance(described(other, self._options.endpoint))
