@@ -78,7 +78,7 @@ def test_numbers_in_names_leave_holes_where_files_are_missing(tmp_path: Path) ->
 def test_a_pattern_chooses_the_number_and_a_number_that_comes_twice_is_reported(tmp_path: Path) -> None:
     tiffs(tmp_path / "a", [2, 5], "map_{}_P1_001.tif")
     assert [frame.index for frame in frames_of(events(tmp_path / "a", number="name", pattern=r"map_(\d+)"))] == [0, 3]
-    found = events(tmp_path / "a", number="name")
+    found = events(tmp_path / "a", number="name", series="folder")
     assert len(frames_of(found)) == 1
     assert ["has the same number 1" in text for text in texts_of(found)] == [True]
 

@@ -14,6 +14,10 @@ READ_AHEAD_MB = 64
 """A disk waits for us, unlike a detector: reading further ahead only fills memory."""
 
 
+SHARED = ("series", "pattern", "dataset")
+"""Options that the sources `watch` and `files` have in common."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `inbeam process`."""
     add_config_arguments(parser)
@@ -24,13 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The stream section is replaced by the files; its options are kept where it is of type `files` already."""
+    """The stream section is replaced by the files; its options are kept where it is of type `files` already, and those
+    of a watched folder that say what a scan is."""
     try:
         document = yaml.safe_load(options.config.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError([("", f"cannot read {options.config}: {error}")]) from error
     section = document.get("stream") if isinstance(document, dict) else None
-    kept = section if isinstance(section, dict) and section.get("type") == "files" else {}
+    kept = section if isinstance(section, dict) and section.get("type") in ("files", "watch") else {}
+    if kept.get("type") == "watch":
+        kept = {key: kept[key] for key in SHARED if key in kept}
     given = document.get("run") if isinstance(document, dict) else None
     files: dict[str, Any] = {
         "stream": {**kept, "type": "files", "files": options.files},

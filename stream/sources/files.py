@@ -1,11 +1,13 @@
 """Source `files`: recorded scans given by path, for `inbeam process`.
 
-Each HDF5 file (or each entry in it) is a scan; the image files of one folder are one scan together; a capture made by
-`inbeam capture` is handed to the `capture` source. They are read one after the other, in the source thread.
+Each HDF5 file (or each entry in it) is a scan; the image files of one folder that differ only by the number in their
+names are one scan together, as in a watched folder; a capture made by `inbeam capture` is handed to the `capture`
+source. They are read one after the other, in the source thread.
 """
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,10 +17,11 @@ from pydantic import Field, ValidationError, field_validator
 from stream.context import ALONE, Context
 from stream.errors import BadMessage, ConfigError, SourceLost
 from stream.events import EndStatus, Event, Note, ScanEnd, ScanStart
+from stream.formats.folder.scans import series_of
 from stream.formats.hdf5 import scans as hdf5
 from stream.formats.images.file import frame_number, is_image
 from stream.formats.images.series import events as image_events
-from stream.formats.natural import check_pattern, natural, stem
+from stream.formats.natural import LAST_NUMBER, check_pattern, natural, stem
 from stream.registry import Options
 from stream.roles import Source
 from stream.sources import capture
@@ -45,8 +48,13 @@ class Config(Options):
     pattern: str | None = Field(
         None, description="Regular expression whose first group is the number in a name; null: its last digits"
     )
+    series: Literal["prefix", "folder"] = Field(
+        "prefix", description="Images of one scan: those that differ in their number alone, or all of a folder"
+    )
     first_number: int | None = Field(None, description="Number in the name of frame 0; null: the lowest there is")
-    name: str | None = Field(None, description="Name of the scan; null: the stem of the file, or the folder's name")
+    name: str | None = Field(
+        None, description="Name of the scan; null: the stem of the file, the folder's name, or what its images share"
+    )
 
     _pattern = field_validator("pattern")(check_pattern)
 
@@ -63,19 +71,19 @@ class Files:
         self._config = config
         self._closed = False
         self._delegate: Source | None = None
-        self._groups = list(_groups(expand(config.files)))
+        self._groups = list(_groups(expand(config.files), config))
         self._done = 0
 
     @property
     def done(self) -> tuple[int, int]:
-        """How many recordings have been read to their end, of how many; the images of one folder are one."""
+        """How many recordings have been read to their end, of how many; the images of one series are one."""
         return self._done, len(self._groups)
 
     def events(self) -> Iterator[Event]:
         """All scans of all files; a file that cannot be read is a Note, a frame that cannot be read a CORRUPT one."""
-        for group in self._groups:
+        for group, key in self._groups:
             open_scan: str | None = None
-            for event in self._group(group):
+            for event in self._group(group, key):
                 if self._closed and open_scan is not None:
                     yield ScanEnd(open_scan, EndStatus.STOPPED)
                 if self._closed:
@@ -95,10 +103,10 @@ class Files:
         if self._delegate is not None:
             self._delegate.close()
 
-    def _group(self, paths: Sequence[str]) -> Iterator[Event]:
+    def _group(self, paths: Sequence[str], key: str) -> Iterator[Event]:
         first = paths[0]
         if len(paths) > 1 or is_image(first):
-            yield from self._images(paths)
+            yield from self._images(paths, key)
         elif is_capture(first):
             yield from self._capture(first)
         else:
@@ -119,7 +127,7 @@ class Files:
         for problem in scans.lost:
             yield Note(f"left out: {problem}")
 
-    def _images(self, paths: Sequence[str]) -> Iterator[Event]:
+    def _images(self, paths: Sequence[str], key: str) -> Iterator[Event]:
         config = self._config
         folder = os.path.dirname(os.path.abspath(paths[0]))
         placed = list(enumerate(paths))
@@ -149,8 +157,10 @@ class Files:
                 monitor = list(hdf5.read_monitor(os.path.join(folder, ""), config.monitor))
             except BadMessage as error:
                 yield Note(str(error))
-        uid = f"file:{folder}" if len(paths) > 1 else f"file:{os.path.abspath(paths[0])}"
-        name = config.name or (os.path.basename(folder) if len(paths) > 1 else stem(paths[0]))
+        uid = f"file:{os.path.normpath(os.path.join(folder, key))}"
+        name = config.name or os.path.basename(uid)
+        if len(paths) == 1:
+            uid, name = f"file:{os.path.abspath(paths[0])}", config.name or stem(paths[0])
         yield from image_events(uid, name, folder, placed, monitor, by_name=config.number == "name")
 
     def _capture(self, path: str) -> Iterator[Event]:
@@ -212,19 +222,25 @@ def _without_parts(paths: list[str]) -> list[str]:
     return [path for path in paths if os.path.realpath(path) not in parts]
 
 
-def _groups(paths: Sequence[str]) -> Iterator[list[str]]:
-    """The files of each scan (or file of scans): image files of one folder together, all others alone."""
-    folders: dict[str, list[str]] = {}
-    groups: list[list[str]] = []
+def _groups(paths: Sequence[str], config: Config) -> Iterator[tuple[list[str], str]]:
+    """The files of each scan (or file of scans): a series of images together, all others alone.
+
+    With each group of images what they share in their names, or "" if there is only one series in their folder.
+    """
+    series: dict[tuple[str, str], list[str]] = {}
+    groups: list[tuple[list[str], str, str]] = []
     for path in paths:
         if not is_image(path):
-            groups.append([path])
+            groups.append(([path], "", path))
             continue
         folder = os.path.dirname(os.path.abspath(path))
-        if folder not in folders:
-            groups.append(folders.setdefault(folder, []))
-        folders[folder].append(path)
-    yield from groups
+        key, _ = series_of(os.path.abspath(path), folder, config.series, config.pattern or LAST_NUMBER)
+        if (folder, key) not in series:
+            groups.append((series.setdefault((folder, key), []), key, folder))
+        series[folder, key].append(path)
+    several = Counter(folder for folder, _ in series)
+    for files, key, folder in groups:
+        yield files, key if several[folder] > 1 else ""
 
 
 def is_capture(path: str) -> bool:
