@@ -1,6 +1,6 @@
 """inbeam's first room: events, roles, sources and the pipeline. It knows neither processors nor sinks.
 
-What a plug-in needs is here; see `stream/roles.py` for who calls what, and `stream/testing.py` for tests to inherit.
+What a plug-in needs is here; see `stream/roles.py` for who calls what, and `stream/testing/` for tests to inherit.
 """
 
 from stream.context import ALONE, Answer, Context, Control

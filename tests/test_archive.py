@@ -13,7 +13,7 @@ import pytest
 import silx.io
 import xxhash
 from silx.io.nxdata import get_default
-from sink_conformance import SinkConformance
+from sink_conformance import FileSinkConformance
 from sink_examples import CHANNEL, SHAPE, frame, image, make, payload, scan
 
 from sinks.check import check
@@ -25,7 +25,7 @@ from stream.sources.capture import Config as CaptureConfig
 from stream.sources.capture import create as capture
 
 
-class TestArchiveConforms(SinkConformance):
+class TestArchiveConforms(FileSinkConformance):
     kind = "archive"
 
 

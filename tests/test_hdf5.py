@@ -12,7 +12,7 @@ import pytest
 import silx.io
 import yaml
 from silx.io.nxdata import get_default
-from sink_conformance import SinkConformance
+from sink_conformance import FileSinkConformance
 from sink_examples import BINS, PRODUCT, frame, image, make, pattern, scan
 
 from sinks.check import check
@@ -43,7 +43,7 @@ SPARSE = Product(
 )
 
 
-class TestHdf5Conforms(SinkConformance):
+class TestHdf5Conforms(FileSinkConformance):
     kind = "hdf5"
 
 

@@ -26,8 +26,10 @@ from stream import Axis, Counters, EndStatus, Field, Frame, FrameStatus, Product
 from stream.config import RunOptions
 from stream.pipeline.chain import Chain, Step
 from stream.pipeline.pipeline import Pipeline
+from stream.roles import Sink
 from stream.simulate import eiger
 from stream.simulate.encode import scan_of
+from stream.testing import SinkConformance
 
 AXIS = Axis("q", np.linspace(0.1, 5, 40), "1/nm")
 PRODUCT = Product(
@@ -72,6 +74,11 @@ def client(sink: Driven, sock: str = "SUB", **options: object) -> Iterator[karab
             setattr(context, name, value)
         with karabo_bridge.Client(sink.service.address, sock=sock, timeout=20, context=context) as found:
             yield found
+
+
+class TestMonitorConforms(SinkConformance):
+    def make(self, folder: Path) -> Sink:
+        return create(Config(endpoint="tcp://127.0.0.1:0"))
 
 
 def test_a_misspelt_channel_is_told_at_the_start_of_the_scan() -> None:

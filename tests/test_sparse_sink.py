@@ -19,7 +19,7 @@ import sink_examples
 from bragg_frames import crystal, frame_of, poni, scan_of, sparsified
 from driven import Driven
 from fabio.sparseimage import SparseImage
-from sink_conformance import SinkConformance
+from sink_conformance import FileSinkConformance
 from sink_examples import BINS, SHAPE, hole, scan
 from sparse_examples import PRODUCT, frame, make, pixels
 
@@ -36,17 +36,17 @@ from stream.products import SparseFrames
 from stream.roles import Counters
 
 
-class TestSparseConforms(SinkConformance):
+class TestSparseConforms(FileSinkConformance):
     kind = "sparse"
 
-    def make(self, path: object, **options: Any) -> Any:
+    def at(self, path: object, **options: Any) -> Any:
         return make(path, **options)
 
     def products(self) -> tuple[Any, ...]:
         return (PRODUCT,)
 
-    def frame(self, index: int, status: FrameStatus = FrameStatus.RECEIVED) -> Any:
-        return frame(index, status)
+    def frame(self, index: int, uid: str = "01-first", status: FrameStatus = FrameStatus.RECEIVED) -> Any:
+        return frame(index, status, scan=uid)
 
     def row(self, file: Any, index: int) -> Any:
         group = file["/entry/sparse_frames"]

@@ -7,6 +7,7 @@ into conftest.py, before the first import.
 """
 
 from stream.testing.processors import ProcessorConformance
+from stream.testing.sinks import SinkConformance
 from stream.testing.sources import RestorableConformance, SourceConformance
 
-__all__ = ["ProcessorConformance", "RestorableConformance", "SourceConformance"]
+__all__ = ["ProcessorConformance", "RestorableConformance", "SinkConformance", "SourceConformance"]

@@ -62,7 +62,7 @@ class ProcessorConformance:
         for index in range(FRAMES):
             bench.process(self.frame(index))
             for product in products:
-                per_frame = {field.name: field for field in product.fields if getattr(field, "per", "frame") == "frame"}
+                per_frame = {field.name: field for field in product.fields if field.per == "frame"}
                 given = bench.work.results[product.name] if per_frame else {}
                 assert given.keys() == per_frame.keys(), f"{product.name} gives {sorted(given)}"
                 for name, field in per_frame.items():

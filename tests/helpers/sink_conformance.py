@@ -1,6 +1,6 @@
-"""What every sink that keeps one file per scan must do. A sink's tests inherit `SinkConformance`.
+"""What every sink that keeps one file per scan must do, beside what every sink must do.
 
-class TestArchiveConforms(SinkConformance):
+class TestArchiveConforms(FileSinkConformance):
     kind = "archive"
 """
 
@@ -24,7 +24,8 @@ from sinks.file.ledger_reader import read
 from sinks.file.swmr import SwmrFile
 from stream.errors import SinkFailed
 from stream.events import EndStatus, FrameStatus, ScanEnd
-from stream.roles import Counters, Sink
+from stream.roles import Counters
+from stream.testing import SinkConformance
 
 HOLDER = """
 import fcntl, sys
@@ -35,19 +36,23 @@ sys.stdin.read()
 """
 
 
-class SinkConformance:
-    """Override `make`, `products`, `frame`, `row` and `expected_row` for other sinks than `archive` and `hdf5`."""
+class FileSinkConformance(SinkConformance):
+    """Override `at`, `products`, `frame`, `row` and `expected_row` for other sinks than `archive` and `hdf5`."""
 
     kind: str
 
-    def make(self, path: object, **options: Any) -> Any:
+    def make(self, folder: Path) -> Any:
+        return self.at(folder / "scan.h5")
+
+    def at(self, path: object, **options: Any) -> Any:
+        """A sink that writes to this path."""
         return make(self.kind, path, **options)
 
     def products(self) -> tuple[Any, ...]:
         return (PRODUCT,)
 
-    def frame(self, index: int, status: FrameStatus = FrameStatus.RECEIVED) -> Any:
-        return frame(index, status)
+    def frame(self, index: int, uid: str = "01-first", status: FrameStatus = FrameStatus.RECEIVED) -> Any:
+        return frame(index, status, scan=uid)
 
     def row(self, file: Any, index: int) -> Any:
         """What the file has for a frame number."""
@@ -71,7 +76,7 @@ class SinkConformance:
         assert not left, f"files still open: {left}"
 
     def write(self, path: Path, indices: Any, *, expected: int | None = None, end: bool = True, **options: Any) -> Any:
-        sink = self.make(path, **options)
+        sink = self.at(path, **options)
         stored = sink.start(scan(expected=expected), self.products())
         for index in indices:
             sink.write(self.frame(index))
@@ -79,9 +84,6 @@ class SinkConformance:
             sink.finish(ScanEnd("01-first", announced=expected, expected=expected or len(set(indices))))
         sink.close()
         return stored
-
-    def test_is_a_sink(self, path: Path) -> None:
-        assert isinstance(self.make(path), Sink)
 
     def test_frames_are_placed_by_their_number_not_by_their_arrival(self, path: Path) -> None:
         order = [3, 0, 1, 7, 2, 6, 5, 4]
@@ -101,11 +103,11 @@ class SinkConformance:
             np.testing.assert_array_equal(self.row(file, 4), self.expected_row(4))
 
     def test_a_late_frame_is_patched_into_its_place(self, path: Path) -> None:
-        sink = self.make(path, flush_frames=2)
+        sink = self.at(path, flush_frames=2)
         sink.start(scan(), self.products())
         for index in (0, 1, 3, 4, 5):
             sink.write(self.frame(index))
-        sink.write(self.frame(2, FrameStatus.LATE))
+        sink.write(self.frame(2, status=FrameStatus.LATE))
         sink.finish(ScanEnd("01-first", expected=6))
         with h5py.File(path, "r") as file:
             assert read(file).states.tolist() == [1, 1, 3, 1, 1, 1]
@@ -114,7 +116,7 @@ class SinkConformance:
 
     @pytest.mark.parametrize("flush_frames", [0, 1])
     def test_a_duplicate_is_recorded_once(self, path: Path, flush_frames: int) -> None:
-        sink = self.make(path, flush_frames=flush_frames)
+        sink = self.at(path, flush_frames=flush_frames)
         sink.start(scan(), self.products())
         for index in (0, 1, 2):
             sink.write(self.frame(index))
@@ -128,13 +130,13 @@ class SinkConformance:
             np.testing.assert_array_equal(self.row(file, 1), self.expected_row(1))
 
     def test_the_ledger_tells_what_became_of_every_number(self, path: Path) -> None:
-        sink = self.make(path)
+        sink = self.at(path)
         sink.start(scan(expected=8), self.products())
         sink.write(self.frame(0))
         sink.write(hole(1, FrameStatus.CORRUPT, "block 3 is cut off"))
         sink.write(hole(2, FrameStatus.DROPPED, "the inbox was full"))
         sink.write(self.frame(3))
-        sink.write(self.frame(4, FrameStatus.LATE))
+        sink.write(self.frame(4, status=FrameStatus.LATE))
         before = time.time()
         sink.finish(ScanEnd("01-first", announced=8, expected=8, notes=("no end message",)))
         with h5py.File(path, "r") as file:
@@ -165,7 +167,7 @@ class SinkConformance:
         assert "4 received" in verdict.line()
 
     def test_the_file_is_closed_within_a_second(self, path: Path) -> None:
-        sink = self.make(path)
+        sink = self.at(path)
         sink.start(scan(), self.products())
         for index in range(300):
             sink.write(self.frame(index))
@@ -176,7 +178,7 @@ class SinkConformance:
             assert self.row(file, 299) is not None
 
     def test_a_detector_that_announced_far_too_many_frames_costs_little(self, path: Path) -> None:
-        sink = self.make(path)
+        sink = self.at(path)
         sink.start(scan(expected=10**9), self.products())
         sink.write(self.frame(0))
         sink.finish(ScanEnd("01-first", EndStatus.ABORTED, announced=10**9, expected=10**9))
@@ -190,7 +192,7 @@ class SinkConformance:
     def test_going_on_with_a_scan_of_far_too_many_frames_costs_little(self, path: Path) -> None:
         """Detectors are told to take 10^9 images and stopped by hand; the next scan looks into that file, too."""
         counted = 10**9
-        sink = self.make(path)
+        sink = self.at(path)
         sink.start(scan(expected=counted), self.products())
         sink.write(self.frame(0))
         sink.finish(ScanEnd("01-first", EndStatus.STOPPED, announced=counted, expected=counted))
@@ -204,7 +206,7 @@ class SinkConformance:
             sink.tick(Counters())
             sink.finish(ScanEnd("01-first", EndStatus.STOPPED, announced=counted, expected=counted))
             assert sink.counts[FrameStatus.RECEIVED] == 3 and sum(sink.counts.values()) == counted
-            other = self.make(path)
+            other = self.at(path)
             other.start(scan("02-second"), self.products())
             other.close()
             verdict = check(path)
@@ -218,7 +220,7 @@ class SinkConformance:
         self.write(path, [0, 1])
         before = path.read_bytes()
         for uid, name in (("02-second", "scan_2.h5"), ("03-third", "scan_3.h5")):
-            sink = self.make(path)
+            sink = self.at(path)
             assert sink.start(scan(uid), self.products()).empty
             sink.write(self.frame(0))
             sink.finish(ScanEnd(uid, expected=1))
@@ -236,8 +238,8 @@ class SinkConformance:
     def test_if_exists_fail_refuses_and_overwrite_replaces(self, path: Path) -> None:
         self.write(path, [0, 1])
         with pytest.raises(SinkFailed, match=r"scan\.h5 is there already"):
-            self.make(path, if_exists="fail").start(scan("02-second"), self.products())
-        sink = self.make(path, if_exists="overwrite")
+            self.at(path, if_exists="fail").start(scan("02-second"), self.products())
+        sink = self.at(path, if_exists="overwrite")
         sink.start(scan("02-second"), self.products())
         sink.write(self.frame(0))
         sink.finish(ScanEnd("02-second", expected=1))
@@ -246,7 +248,7 @@ class SinkConformance:
 
     def test_an_unfinished_scan_is_gone_on_with(self, path: Path) -> None:
         self.write(path, [0, 1, 3], expected=8, end=False)
-        sink = self.make(path)
+        sink = self.at(path)
         stored = sink.start(scan(expected=8), self.products())
         assert stored is not None
         assert stored.states[:4].tolist() == [1, 1, 0, 1]
@@ -261,7 +263,7 @@ class SinkConformance:
         assert check(path).sound, check(path).line()
 
     def test_a_stopped_scan_is_gone_on_with(self, path: Path) -> None:
-        sink = self.make(path)
+        sink = self.at(path)
         sink.start(scan(expected=4), self.products())
         sink.write(self.frame(0))
         sink.finish(ScanEnd("01-first", EndStatus.STOPPED, announced=4, expected=4))
@@ -276,7 +278,7 @@ class SinkConformance:
     def test_a_complete_scan_is_left_untouched(self, path: Path) -> None:
         self.write(path, [0, 1, 2], expected=3)
         before = path.read_bytes()
-        sink = self.make(path)
+        sink = self.at(path)
         stored = sink.start(scan(expected=3), self.products())
         assert stored is not None
         assert stored.states.tolist() == [1, 1, 1]
@@ -288,7 +290,7 @@ class SinkConformance:
         assert [name.name for name in path.parent.iterdir()] == ["scan.h5"]
 
     def test_one_sink_takes_scan_after_scan(self, path: Path) -> None:
-        sink = self.make(path.parent / "{scan}_{uid}.h5")
+        sink = self.at(path.parent / "{scan}_{uid}.h5")
         for uid in ("a", "b", "c"):
             sink.start(scan(uid), self.products())
             sink.write(self.frame(0))
@@ -298,11 +300,11 @@ class SinkConformance:
 
     def test_a_file_named_by_its_time_is_found_again(self, path: Path) -> None:
         pattern = path.parent / "{date}" / "{scan}_{time}.h5"
-        sink = self.make(pattern)
+        sink = self.at(pattern)
         sink.start(scan(received=1.7e9), self.products())
         sink.write(self.frame(0))
         sink.close()
-        sink = self.make(pattern)
+        sink = self.at(pattern)
         stored = sink.start(scan(received=1.7e9 + 100_000), self.products())
         sink.close()
         assert stored is not None
@@ -317,13 +319,13 @@ class SinkConformance:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"locked\n"
             with pytest.raises(SinkFailed, match=r"scan\.h5.*opened by someone else"):
-                self.make(path, if_exists="fail").start(scan(expected=2), self.products())
+                self.at(path, if_exists="fail").start(scan(expected=2), self.products())
         finally:
             holder.communicate()
         assert self.write(path, [1], expected=2) is not None
 
     def test_two_writers_of_one_scan_exclude_each_other(self, path: Path) -> None:
-        first = self.make(path)
+        first = self.at(path)
         first.start(scan(), self.products())
         first.write(self.frame(0))
         first.tick(Counters())
@@ -338,7 +340,7 @@ class SinkConformance:
         assert check(path).sound, check(path).line()
 
     def test_a_vanished_folder_is_an_error_with_the_files_name(self, path: Path) -> None:
-        sink = self.make(path, flush_frames=1)
+        sink = self.at(path, flush_frames=1)
         sink.start(scan(), self.products())
         sink.write(self.frame(0))
         path.rename(path.parent.parent / "moved.h5")
@@ -352,7 +354,7 @@ class SinkConformance:
     def killed_before_the_ledger(self, path: Path) -> None:
         """Ten frames flushed, and ten more whose data were, when a kill kept the ledger from it."""
         original = path.with_name("original.h5")
-        sink = self.make(original, flush_ms=1e9)
+        sink = self.at(original, flush_ms=1e9)
         sink.start(scan(), self.products())
         file_sink: Any = getattr(sink, "file", sink)
         for index in range(10):
@@ -378,7 +380,7 @@ class SinkConformance:
             start(file, **options)
 
         monkeypatch.setattr(SwmrFile, "start", look_and_start)
-        sink = self.make(path)
+        sink = self.at(path)
         stored = sink.start(scan(), self.products())
         assert stored is not None and np.count_nonzero(stored.states) == 10
         assert [found[48:] == before[48:] for found in seen] == [True]
@@ -392,7 +394,7 @@ class SinkConformance:
 
     def test_frames_that_a_kill_kept_from_the_ledger_and_that_never_come_again_are_told(self, path: Path) -> None:
         self.killed_before_the_ledger(path)
-        sink: Any = self.make(path)
+        sink: Any = self.at(path)
         stored = sink.start(scan(), self.products())
         assert stored is not None
         sink.finish(ScanEnd("01-first", EndStatus.ABORTED, expected=10))
@@ -410,7 +412,7 @@ class SinkConformance:
     def test_a_scan_whose_identity_hdf5_cannot_hold_is_kept_and_found_again(self, path: Path, identity: str) -> None:
         """NUL comes from a hostile detector, half a character from a file name that is not UTF-8."""
         odd = scan(identity, 4, name=identity, source=identity)
-        sink = self.make(path)
+        sink = self.at(path)
         for indices in ((0, 1), (2, 3)):
             sink.start(odd, self.products())
             for index in indices:
@@ -419,7 +421,7 @@ class SinkConformance:
         assert sink.path == path
         with h5py.File(path, "r") as file:
             assert file["/entry/ledger/status"][:].tolist() == [1] * 4
-        other = self.make(path)
+        other = self.at(path)
         assert other.start(scan(identity.replace("\udcff", "\udcfe"), 4), self.products()).empty or "\0" in identity
         other.close()
 
@@ -428,7 +430,7 @@ class SinkConformance:
         names = ("low-energy", "low_energy", "x" * 63 + "1", "x" * 63 + "2")
         energies = {name: 1000.0 * number for number, name in enumerate(names, 1)}
         both = scan(channels=names)
-        sink = self.make(path)
+        sink = self.at(path)
         sink.start(replace(both, detector=replace(both.detector, threshold_energy_ev=energies)), self.products())
         sink.finish(ScanEnd("01-first", expected=0))
         with h5py.File(path, "r") as file:
