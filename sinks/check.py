@@ -12,6 +12,7 @@ import xxhash
 
 from sinks.archive import DATA, dataset_paths
 from sinks.file import ledger, repair, superblock
+from sinks.file.advice import absent
 from sinks.file.chunk_index import rows_present
 from sinks.file.direct_chunk import NO_FILTER, came_as
 from sinks.file.ledger_reader import Record, read
@@ -224,6 +225,8 @@ def _summary(record: Record) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
+    if problem := absent(path):
+        return problem
     try:
         block = superblock.read(path)
     except (OSError, ValueError) as other:

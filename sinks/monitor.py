@@ -8,13 +8,7 @@ the latest frame) and `inbeam/counters`. The train id is the frame number.
 Its lane keeps the newest frame only; `rate_hz` times a second that one is decoded, pooled, packed and given to the
 socket without waiting. Nobody there: nothing to do.
 
-On a network that is not trusted, with CURVE:
-1. `python -c "import zmq.auth; zmq.auth.create_certificates('keys', 'monitor')"`, and the same with 'viewer';
-2. `curve_secret_key: keys/monitor.key_secret`: all is encrypted, and clients know to whom they speak;
-3. `curve_clients: keys`: only who has a secret key to a public `*.key` file in this folder is let in;
-4. the client: `context.curve_publickey, context.curve_secretkey = zmq.auth.load_certificate("viewer.key_secret")`,
-   `context.curve_serverkey = zmq.auth.load_certificate("monitor.key")[0]`, `Client(endpoint, "SUB", context=context)`;
-5. only then `endpoint: tcp://0.0.0.0:45454`.
+On a network that is not trusted use CURVE keys: docs/network.md.
 """
 
 import time
@@ -84,7 +78,7 @@ class Config(Options):
             raise ValueError("curve_clients goes with curve_secret_key: without it nothing is encrypted or checked")
         for path, there in ((self.curve_secret_key, Path.is_file), (self.curve_clients, Path.is_dir)):
             if path is not None and not there(path):
-                raise ValueError(f"{path} is not there: make keys with zmq.auth.create_certificates")
+                raise ValueError(f"{path} is not there: make keys with `inbeam keys` (docs/network.md)")
         return self
 
 

@@ -188,3 +188,18 @@ def test_the_checksum_is_the_one_hdf5_writes(tmp_path: Path) -> None:
             file.create_dataset("x", data=np.arange(number * 100))
         assert superblock.read(path).checksum_right
         assert superblock.read(path).clean
+
+
+@pytest.mark.parametrize("command", ["recover", "check", "densify", "export"])
+def test_a_file_that_is_not_there_is_called_just_that(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link.h5").symlink_to(tmp_path / "elsewhere.h5")
+    for name, words in (
+        ("nothere.h5", "nothere.h5 is not there"),
+        ("", "is a folder, not a file"),
+        ("link.h5", "elsewhere.h5, which is not there"),
+    ):
+        assert main([command, str(tmp_path / name)]) == 1
+        told = "".join(capsys.readouterr())
+        assert words in told and "Errno" not in told and "folder is gone" not in told

@@ -11,6 +11,7 @@ import hdf5plugin  # noqa: F401  (registers the filters)
 import numpy as np
 
 from sinks.file import ledger
+from sinks.file.advice import absent
 from sinks.file.ledger_reader import read
 from stream.errors import InbeamError
 from stream.events import Array, FrameStatus
@@ -91,8 +92,8 @@ def opened(path: Path, product: str | None = None) -> Iterator[Results]:
 
 @contextmanager
 def _file(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise InbeamError(f"{path} is not there: correct the path")
+    if problem := absent(path):
+        raise InbeamError(problem)
     try:
         file = h5py.File(path, "r")
     except OSError:

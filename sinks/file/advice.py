@@ -25,6 +25,15 @@ ADVICE: Mapping[int, str] = MappingProxyType(
 )
 
 
+def absent(path: Path) -> str:
+    """Why there is no file of this name to be read, in words; "" where there is one."""
+    if path.is_dir():
+        return f"{path} is a folder, not a file"
+    if path.is_symlink() and not path.exists():
+        return f"{path} is a link to {path.readlink()}, which is not there"
+    return "" if path.exists() else f"{path} is not there (looked from {Path.cwd()}): correct the path"
+
+
 @contextlib.contextmanager
 def failing(path: Path, doing: str = "write") -> Iterator[None]:
     """Turn what h5py and the system raise into SinkFailed that names the file and says what to do."""

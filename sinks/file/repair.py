@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from sinks.file import ledger, ledger_reader, superblock
-from sinks.file.advice import failing
+from sinks.file.advice import absent, failing
 from sinks.file.chunk_index import chunks
 from sinks.file.locks import Lock
 from stream.errors import SinkFailed
@@ -95,6 +95,8 @@ def repair(path: Path, *, keep_copy: bool = True, lock: Lock | None = None) -> b
 
 def recover(path: Path) -> Repair:
     """`repair`, and what the ledger says of the scan. Raises SinkFailed."""
+    if problem := absent(path):
+        raise SinkFailed(problem)
     changed = repair(path)
     with failing(path, "read"):
         try:

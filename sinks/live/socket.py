@@ -22,6 +22,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from sinks.live.flood import Guard, port_of
 from stream.errors import SinkFailed
 from stream.wire.endpoint import any_port, needs_ipv6
+from stream.wire.keys import load
 
 Pattern: TypeAlias = Literal["pub", "rep", "push"]
 
@@ -96,7 +97,7 @@ class Service:
         keys = None
         if self._secret_key is not None:
             try:
-                keys = zmq.auth.load_certificate(self._secret_key)
+                keys = load(self._secret_key)
             except (OSError, ValueError) as error:
                 raise SinkFailed(
                     f"the monitor's curve_secret_key {self._secret_key} cannot be read: {error}"

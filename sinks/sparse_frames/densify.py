@@ -14,7 +14,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from sinks.file.advice import failing
+from sinks.file.advice import absent, failing
 from sinks.file.swmr import new_file
 from sinks.sparse_frames.dense_layout import lima, master, master_name
 from stream.claim import replacing
@@ -33,6 +33,8 @@ class SparseFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if problem := absent(path):
+            raise InbeamError(problem)
         try:
             self._file = _opened(path)
             entry = self._file[_text(self._file.attrs["default"])]

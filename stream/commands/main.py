@@ -20,6 +20,7 @@ COMMANDS = {
     "schema": ("stream.commands.schema", "print the JSON schema of the configuration, for editors"),
     "info": ("stream.commands.info", "devices, plug-ins and versions"),
     "export": ("stream.commands.export", "write results as .xy, .chi, .csv columns or .edf, .tif images"),
+    "keys": ("stream.commands.keys", "make CURVE keys for sockets on a network that is not trusted"),
     "check": ("stream.commands.check", "verify a file against its ledger"),
     "recover": ("stream.commands.recover", "repair a file whose writer was killed"),
     "sparsify-bragg": ("stream.commands.sparsify_bragg", "keep Bragg peaks, model the background (pyFAI's options)"),

@@ -12,6 +12,7 @@ import zmq.auth
 from stream.errors import InbeamError
 from stream.simulate.messages import Message
 from stream.wire.endpoint import any_port, needs_ipv6
+from stream.wire.keys import load
 
 PORTS = {"stream2": 31001, "simplon": 9999}
 BUFFER_BYTES = 128_000_000
@@ -48,7 +49,7 @@ class Sender:
         Raises InbeamError if it cannot be read.
         """
         try:
-            keys = None if secret_key is None else zmq.auth.load_certificate(secret_key)
+            keys = None if secret_key is None else load(secret_key)
         except (OSError, ValueError) as error:
             raise InbeamError(f"--secret-key {secret_key} is no CURVE certificate: {error}") from error
         self.timeout_s = timeout_s

@@ -1,7 +1,7 @@
 """A detector's socket: PULL or SUB, connecting or bound, received without copying, reconnected by ZMQ itself.
 
 CURVE, where the network is not trusted (it encrypts, and admits only who knows the right key):
-1. make a pair of keys for each of both ends: `zmq.auth.create_certificates("keys", "inbeam")`;
+1. make a pair of keys for each of both ends: `inbeam keys NAME`;
 2. keep `*.key_secret` where it was made, carry the public `*.key` of the sending end here;
 3. connecting: `secret_key: keys/inbeam.key_secret` and `server_key: keys/detector.key`;
 4. bound (`bind: true`): `secret_key` alone, and the sender gets our public key as its server key;
@@ -27,6 +27,7 @@ from stream.wire.attached import Claim, described
 from stream.wire.connection import WATCHED, Connection
 from stream.wire.connection import Disturbance as Disturbance
 from stream.wire.endpoint import any_port, check, needs_ipv6
+from stream.wire.keys import load
 from stream.wire.limits import Limits, megabytes
 
 POLL_MS = 100
@@ -75,9 +76,7 @@ class SocketOptions(Options):
             try:
                 zmq.auth.load_certificate(value)
             except (OSError, ValueError) as error:
-                raise ValueError(
-                    f"{value} is no CURVE certificate ({error}): see zmq.auth.create_certificates"
-                ) from error
+                raise ValueError(f"{value} is no CURVE certificate ({error}): make one with `inbeam keys`") from error
         return value
 
     @model_validator(mode="after")
@@ -163,7 +162,7 @@ class Receiver:
         if options.socket == "sub":
             socket.setsockopt(zmq.SUBSCRIBE, b"")
         if options.secret_key is not None:
-            socket.curve_publickey, socket.curve_secretkey = zmq.auth.load_certificate(options.secret_key)
+            socket.curve_publickey, socket.curve_secretkey = load(options.secret_key)
             if options.server_key is not None:
                 socket.curve_serverkey, _ = zmq.auth.load_certificate(options.server_key)
             else:
