@@ -4,17 +4,19 @@ No image is made: what is to be corrected is gathered once per scan into a `Corr
 processors that come later, which apply it while they go over the pixels anyway.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from processors.shared.correction import Correction, Corrections, Image32, Mask
+from processors.shared.bad_pixels import HEADER, Kind, Part, bad_pixels, blame, first_look
+from processors.shared.correction import Correction, Corrections, Image32
 from processors.shared.images import mean_image, same_shape
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, ScanEnd, ScanStart
+from stream.preflight import Known, Problem
 from stream.products import Product
 from stream.registry import READS, Options
 from stream.work import Work
@@ -57,6 +59,14 @@ class Config(Options):
         if self.dummy is None and self.delta_dummy:
             raise ValueError("delta_dummy without dummy does nothing: give dummy too")
         return self
+
+    def gives(self) -> Sequence[str]:
+        """No product."""
+        return ()
+
+    def preflight(self, known: Known) -> Iterable[Problem]:
+        """Look into every file."""
+        return first_look({"mask": listed(self.mask), "dark": listed(self.dark), "flat": listed(self.flat)})
 
 
 def create(config: Config, context: Context = ALONE) -> "Correct":
@@ -110,64 +120,64 @@ def correction_for(work: Work, scan: ScanStart, channel: str | None = None) -> C
     return make_correction(Config(type="correct"), scan, name)
 
 
-def make_correction(config: Config, scan: ScanStart, channel: str) -> Correction:
-    """All that is known of the pixels of `channel` before the first frame. Raises ConfigError."""
+def make_correction(config: Config, scan: ScanStart, channel: str, key: str = "correct") -> Correction:
+    """All that is known of the pixels of `channel` before the first frame.
+
+    `key` is the type of the processor that has the options. Raises ConfigError, also where no pixel is left.
+    """
     origin: dict[str, str] = {}
-    mask = _mask(config, scan, channel, origin)
-    dark = _averaged("dark", config.dark, scan, origin)
-    flat = _flat(config, scan, channel, origin)
-    geometry_mask = mask.copy()
+    parts = [*_masks(config, scan, channel, key)]
+    if parts:
+        origin["mask"] = ", ".join(part.name for part in parts)
+    geometry_mask = np.logical_or.reduce([np.zeros(scan.shape, bool), *(part.bad for part in parts)])
+    dark = _averaged("dark", config.dark, scan, origin, key)
     if dark is not None:
-        mask |= ~np.isfinite(dark)
+        parts.append(Part("dark", origin["dark"], bad_pixels("dark", dark)))
+    flat = _flat(config, scan, channel, origin, key)
     if flat is not None:
-        unusable = ~(np.isfinite(flat) & (flat > 0))
-        mask |= unusable
-        flat[unusable] = 1
-    low, high = _limits(config, scan, origin)
+        parts.append(Part("flat", origin["flat"], bad_pixels("flat", flat)))
+        flat[parts[-1].bad] = 1
+    mask = np.logical_or.reduce([geometry_mask, *(part.bad for part in parts)])
+    if parts and mask.all():
+        raise ConfigError(blame(parts, scan.name, key))
+    low, high = _limits(config, scan, origin, key)
     dummy_low, dummy_high = _dummy(config, scan.dtype)
     return Correction(scan.shape, mask, dark, flat, low, high, dummy_low, dummy_high, geometry_mask, origin)
 
 
-def _mask(config: Config, scan: ScanStart, channel: str, origin: dict[str, str]) -> Mask:
-    mask = np.zeros(scan.shape, bool)
-    sources = []
+def _masks(config: Config, scan: ScanStart, channel: str, key: str) -> Iterator[Part]:
     header = _of_channel(scan.detector.pixel_mask, channel) if config.use_detector_mask else None
     if header is not None:
         if header.shape != scan.shape:
             raise ConfigError(
                 [
                     (
-                        "correct.use_detector_mask",
+                        f"{key}.use_detector_mask",
                         f"the pixel mask in the header of scan {scan.name} has the shape {header.shape}, "
                         f"its frames {scan.shape}: set use_detector_mask: false and give a mask file",
                     )
                 ]
             )
-        mask |= header != 0
-        sources.append("header")
-    for name in _listed(config.mask):
-        image = same_shape("correct.mask", name, mean_image("correct.mask", name), scan.shape)
-        mask |= (image != 0) | np.isnan(image)
-        sources.append(name)
-    if sources:
-        origin["mask"] = ", ".join(sources)
-    return mask
+        yield Part("mask", HEADER, header != 0)
+    for name in listed(config.mask):
+        image = same_shape(f"{key}.mask", name, mean_image(f"{key}.mask", name), scan.shape)
+        yield Part("mask", name, bad_pixels("mask", image))
 
 
-def _averaged(key: str, files: Files, scan: ScanStart, origin: dict[str, str]) -> Image32 | None:
+def _averaged(kind: Kind, files: Files, scan: ScanStart, origin: dict[str, str], key: str) -> Image32 | None:
     """Plain mean over files, each the mean of its frames, as pyFAI's Worker does; float32 (rows, columns)."""
-    names = _listed(files)
+    names = listed(files)
     if not names:
         return None
     total = np.zeros(scan.shape, np.float64)
     for name in names:
-        total += same_shape(f"correct.{key}", name, mean_image(f"correct.{key}", name), scan.shape)
-    origin[key] = ", ".join(names)
+        total += same_shape(f"{key}.{kind}", name, mean_image(f"{key}.{kind}", name), scan.shape)
+    origin[kind] = ", ".join(names)
     return (total / len(names)).astype(np.float32)
 
 
-def _flat(config: Config, scan: ScanStart, channel: str, origin: dict[str, str]) -> Image32 | None:
-    flat = _averaged("flat", config.flat, scan, origin)
+def _flat(config: Config, scan: ScanStart, channel: str, origin: dict[str, str], key: str) -> Image32 | None:
+    flat = _averaged("flat", config.flat, scan, origin, key)
     detector = scan.detector
     factor = _of_channel(detector.flatfield, channel)
     if not config.use_detector_flat or detector.flatfield_applied or factor is None:
@@ -176,18 +186,18 @@ def _flat(config: Config, scan: ScanStart, channel: str, origin: dict[str, str])
         raise ConfigError(
             [
                 (
-                    "correct.use_detector_flat",
+                    f"{key}.use_detector_flat",
                     f"the flat field in the header of scan {scan.name} has the shape {factor.shape}, "
                     f"its frames {scan.shape}: set use_detector_flat: false and give a flat file",
                 )
             ]
         )
     response = np.divide(1.0, factor, out=np.zeros(scan.shape, np.float64), where=factor > 0)
-    origin["flat"] = ", ".join(filter(None, (origin.get("flat"), "header")))
+    origin["flat"] = ", ".join(filter(None, (origin.get("flat"), HEADER)))
     return (response if flat is None else response * flat).astype(np.float32)
 
 
-def _limits(config: Config, scan: ScanStart, origin: dict[str, str]) -> tuple[float, float]:
+def _limits(config: Config, scan: ScanStart, origin: dict[str, str], key: str) -> tuple[float, float]:
     low, high = -np.inf, np.inf
     if scan.dtype.kind in "iu":
         info = np.iinfo(scan.dtype)
@@ -196,12 +206,15 @@ def _limits(config: Config, scan: ScanStart, origin: dict[str, str]) -> tuple[fl
         if config.flag_maximum:  # of 64 bits no float holds the maximum less one: the next float below it
             high = min(float(info.max - 1), float(np.nextafter(high, 0.0)))
     if config.saturation == "header":
-        if scan.detector.saturation_value is not None:
+        if scan.detector.saturation_value:  # 0 says nothing: no detector is saturated by a single photon
             high = min(high, float(scan.detector.saturation_value))
             origin["saturation"] = "header"
     elif config.saturation is not None:
         high = min(high, config.saturation)
         origin["saturation"] = "configuration"
+    if high < low:
+        text = f"no count is left between {low:g} and {high:g}: correct `saturation`"
+        raise ConfigError([(f"{key}.saturation", text)])
     return low, high
 
 
@@ -214,7 +227,8 @@ def _dummy(config: Config, dtype: np.dtype[Any]) -> tuple[float, float]:
     return dummy - delta, dummy + delta
 
 
-def _listed(files: Files) -> tuple[str, ...]:
+def listed(files: Files) -> tuple[str, ...]:
+    """The names, one by one."""
     if files is None:
         return ()
     return (files,) if isinstance(files, str) else files

@@ -8,91 +8,27 @@ import json
 import logging
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
 
 from processors.correct import correction_for, the_channel
 from processors.integration.cpu import CpuEngine
+from processors.integration.emptiness import why_empty
 from processors.integration.matrix import Matrix, Request, edges, matrix_for, turned
 from processors.integration.opencl import OpenClEngine
-from processors.integration.plan import Engine, ErrorModel, make_plan
+from processors.integration.options import Config
+from processors.integration.plan import Engine, make_plan
 from processors.shared import geometry
 from processors.shared.correction import Correction
 from processors.shared.device import choose
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Frame, ScanEnd, ScanStart
-from stream.products import Axis, Product, Reduction
-from stream.products import Field as Result
-from stream.registry import CHANGES, READS, Options
+from stream.products import Axis, Field, Product, Reduction
 from stream.work import Work
 
 log = logging.getLogger("inbeam")
-
-
-class Config(Options):
-    """Options of `integrate`. Without `poni` the geometry is that of the stream's header, overridden here."""
-
-    type: Literal["integrate"] = "integrate"
-    name: str = Field("integrate", description="Name of the result in the file")
-    channel: str | None = Field(None, description="Integrate this channel (threshold); null: the first")
-    poni: Path | None = Field(
-        None, description="Geometry, a .poni file of pyFAI; null: from the stream's header", json_schema_extra=READS
-    )
-    distance_m: float | None = Field(None, gt=0, description="Sample to detector, m; null: from the header")
-    wavelength_angstrom: float | None = Field(None, gt=0, description="Wavelength, angstrom; null: from poni or header")
-    pixel_size_m: tuple[float, float] | None = Field(None, description="Pixel size (rows, columns), m; null: header")
-    beam_center_px: tuple[float, float] | None = Field(None, description="Beam centre (x, y), pixels; null: header")
-    npt: int = Field(1000, ge=1, le=1_000_000, description="Number of radial bins")
-    npt_azimuthal: int | None = Field(None, ge=1, le=100_000, description="Number of azimuthal bins; null: 1D")
-    unit: str = Field("q_nm^-1", description="Radial unit, a name of pyFAI: q_nm^-1, q_A^-1, 2th_deg, r_mm ...")
-    radial_range: tuple[float, float] | None = Field(None, description="Lower and upper limit in `unit`; null: all")
-    azimuth_range: tuple[float, float] | None = Field(None, description="Lower and upper limit, degrees; null: all")
-    splitting: Literal["no", "bbox", "full"] = Field("no", description="How a pixel is shared among bins, as pyFAI's")
-    solid_angle: bool = Field(True, description="Divide by the solid angle of the pixels (relative to the centre)")
-    polarization: float | None = Field(
-        None, ge=-1, le=1, description="Polarization factor, 0.99 or so at a synchrotron; null: no correction"
-    )
-    normalize_by_monitor: bool = Field(False, description="Divide by the incident-beam reading of the frame")
-    monitor_reference: float = Field(
-        1.0, gt=0, description="Reading that leaves intensities as they are", json_schema_extra=CHANGES
-    )
-    error_model: ErrorModel = Field(
-        "none",
-        description="poisson: from the raw counts (and those of the dark in a cake without or with bbox splitting, as "
-        "pyFAI does); azimuthal: from the spread in a ring, the numbers of pyFAI's "
-        "compiled engines; azimuthal_exact: the same by the exact formula, faster",
-    )
-    empty: float = Field(float("nan"), description="Value of bins without any valid pixel (pyFAI: 0)")
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|opencl(:\d+,\d+)?)$",
-        description="cpu, opencl, opencl:PLATFORM,DEVICE (numbers, see `inbeam info`); auto: a GPU if there is one",
-    )
-
-    @field_validator("unit")
-    @classmethod
-    def _known_unit(cls, unit: str) -> str:
-        if unit not in geometry.UNITS:
-            raise ValueError(f"unknown unit {unit!r}; known: {', '.join(geometry.UNITS)}")
-        return unit
-
-    @field_validator("radial_range", "azimuth_range")
-    @classmethod
-    def _in_order(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
-        if limits is not None and not (np.isfinite(limits).all() and limits[0] < limits[1]):
-            raise ValueError("must be two numbers, the smaller first")
-        return limits
-
-    @model_validator(mode="after")
-    def _one_geometry(self) -> "Config":
-        both = [name for name in ("distance_m", "pixel_size_m", "beam_center_px") if getattr(self, name) is not None]
-        if self.poni is not None and both:
-            raise ValueError(f"{', '.join(both)} beside poni: the .poni says it already; leave one of them out")
-        return self
 
 
 def create(config: Config, context: Context = ALONE) -> "Integrate":
@@ -130,7 +66,7 @@ class Integrate:
         plan = make_plan(matrix, correction, config.error_model, config.empty, dark_variance)
         cpu = CpuEngine(plan, scan.dtype.newbyteorder("="))
         if not cpu.count.any():
-            log.warning("%s: no pixel is left: check radial_range, azimuth_range, unit, mask and geometry", config.name)
+            raise ConfigError(why_empty(request, correction))
         self._engine, where = cpu, "cpu"
         device = choose(config.device)
         if device is not None:
@@ -204,9 +140,9 @@ class Integrate:
         if config.npt_azimuthal:
             axes.insert(0, Axis("azimuthal_axis", matrix.azimuthal, "degrees", "eta", edges(matrix.azimuthal)))
         shape = tuple(len(axis.values) for axis in axes)
-        fields = [Result("I", shape, np.dtype(np.float32), "arbitrary units", "intensity")]
+        fields = [Field("I", shape, np.dtype(np.float32), "arbitrary units", "intensity")]
         if config.error_model != "none":
-            fields.append(Result("I_errors", shape, np.dtype(np.float32), "arbitrary units", "standard error of I"))
+            fields.append(Field("I_errors", shape, np.dtype(np.float32), "arbitrary units", "standard error of I"))
         wavelength = request.geometry.value("Wavelength")
         parameters: dict[str, Any] = {
             "configuration": json.loads(config.model_dump_json()),

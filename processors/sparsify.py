@@ -50,8 +50,6 @@ class Sparsify:
         made = preparation.make(config, scan, work)
         self._channel = the_channel(scan, config.channel)
         self._frames = (scan.shape, scan.dtype.newbyteorder("="))
-        if not made.polar.members.any():
-            log.warning("%s: no pixel is left: check radial_range, unit, mask and geometry", config.name)
         empty = 0.0 if config.dummy is None else config.dummy
         recipe = Recipe(
             error_model=config.error_model,

@@ -6,7 +6,7 @@ that never came, or whose processor failed, is NaN. Which one it was, /entry/led
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -26,6 +26,7 @@ from stream.context import ALONE, Context
 from stream.errors import SinkFailed
 from stream.events import Array, Frame, ScanEnd, ScanStart, Update
 from stream.ledger import Saved
+from stream.preflight import Known, Problem
 from stream.products import Product
 
 
@@ -40,6 +41,14 @@ class Config(FileOptions):
     link: str | None = Field(
         None, description="`path` of the archive sink of the same run: its frames are linked into this file"
     )
+
+    def preflight(self, known: Known) -> Iterable[Problem]:
+        """Products that no processor gives."""
+        given = known.product_names()
+        for name in self.products or ():
+            if given is not None and name not in given:
+                have = ", ".join(sorted(given)) or "none"
+                yield "products", f"no processor gives {name!r} (products: {have}): correct `products` or `processors`"
 
     @field_validator("link")
     @classmethod

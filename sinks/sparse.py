@@ -4,19 +4,22 @@
 reader with swmr=True. The ledger, flushing and resuming are those of every file sink.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from sinks.file.sink import FileOptions, FileSink
-from sinks.sparse_frames.content import SparseContent
+from sinks.sparse_frames.content import SparseContent, choose
 from sinks.sparse_frames.merge import merge_late
 from stream.context import ALONE, Context
+from stream.errors import SinkFailed
 from stream.events import FrameStatus, Item, ScanEnd, ScanStart
 from stream.ledger import Stored
+from stream.preflight import Known, Problem
 from stream.products import Product
+from stream.registry import BUILT_IN, Options
 from stream.roles import Counters
 
 
@@ -30,6 +33,26 @@ class Config(FileOptions):
     frame_ptr_bits: Literal[32, 64] = Field(
         64, description="Width of frame_ptr; 32 as pyFAI writes it, which overflows at 4.29e9 picked pixels"
     )
+
+    def preflight(self, known: Known) -> Iterable[Problem]:
+        """Sparse frames that no processor gives."""
+        given = known.product_names()
+        if self.product is not None and given is not None and self.product not in given:
+            have = ", ".join(sorted(given)) or "none"
+            yield "product", f"no processor gives {self.product!r} (products: {have}): correct it or `processors`"
+        elif known.products is not None:
+            try:
+                choose(known.products, self.product)
+            except SinkFailed as error:
+                yield "product", str(error)
+        elif given is not None and not any(_makes_sparse(options) for options in known.config.processors):
+            yield "", "no processor gives sparse frames: add {type: sparsify, poni: ...} to `processors`"
+
+
+def _makes_sparse(options: Options) -> bool:
+    """True for `sparsify`, and for whatever is not ours and may give the same."""
+    kind = options.type  # type: ignore[attr-defined]
+    return kind == "sparsify" or kind not in BUILT_IN["processors"]
 
 
 def create(config: Config, context: Context = ALONE) -> "SparseSink":

@@ -24,6 +24,7 @@ from stream.events import (
     Update,
 )
 from stream.ledger import Ledger, Saved, Stored
+from stream.preflight import Known, Problem
 from stream.products import Axis, Field, Product, Reduction, SparseFrames
 from stream.registry import CHANGES, CHANGES_NEXT_SCAN, READS, Options
 from stream.roles import Counters, Gatherer, Processor, Restorable, Resuming, Sink, Source
@@ -55,11 +56,13 @@ __all__ = [
     "Gatherer",
     "InbeamError",
     "Item",
+    "Known",
     "Ledger",
     "Note",
     "Options",
     "Payload",
     "Piece",
+    "Problem",
     "Processor",
     "Product",
     "Reduction",

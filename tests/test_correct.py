@@ -193,6 +193,68 @@ def test_files_that_do_not_fit_are_told_with_option_and_name(
         corrected({key: value.format(folder=tmp_path) for key, value in options.items()})
 
 
+def images_that_leave_nothing(folder: Path) -> dict[str, str]:
+    """Files that rule out every pixel, each in its way, and two masks that do so together."""
+    half = np.zeros(SHAPE, np.uint8)
+    half[:3] = 1
+    made = {
+        "nan": np.full(SHAPE, np.nan, np.float32),
+        "zero": np.zeros(SHAPE, np.float32),
+        "negative": np.full(SHAPE, -1.0, np.float32),
+        "ones": np.ones(SHAPE, np.uint8),
+        "upper": half,
+        "lower": 1 - half,
+    }
+    return {name: edf(folder / f"{name}.edf", image) for name, image in made.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"flat": "nan"}, "correct.flat: .*nan.edf is NaN, 0 or negative in every pixel: record the flat again"),
+        ({"flat": "zero"}, "correct.flat: .*zero.edf is NaN, 0 or negative"),
+        ({"flat": "negative"}, "correct.flat: .*negative.edf is NaN, 0 or negative"),
+        ({"flat": ("ones", "nan")}, "correct.flat: .*ones.edf, .*nan.edf is NaN"),
+        ({"dark": "nan"}, "correct.dark: .*nan.edf is NaN or infinite in every pixel"),
+        ({"mask": "ones"}, "correct.mask: .*ones.edf masks every pixel .*invert it"),
+        ({"mask": ("ones", "nan")}, "(?s)ones.edf masks every pixel.*nan.edf masks every pixel"),
+        ({"mask": ("upper", "lower")}, "of 48 are ruled out by mask .*upper.edf 24, mask .*lower.edf 24; correct one"),
+        ({"saturation": -3}, "correct.saturation: no count is left between 0 and -3"),
+    ],
+)
+def test_what_leaves_no_pixel_is_refused_with_its_cause(tmp_path: Path, options: dict[str, Any], text: str) -> None:
+    files = images_that_leave_nothing(tmp_path)
+
+    def named(value: Any) -> Any:
+        return tuple(files[each] for each in value) if isinstance(value, tuple) else files.get(value, value)
+
+    with pytest.raises(ConfigError, match=text):
+        corrected({key: named(value) for key, value in options.items()})
+
+
+@pytest.mark.parametrize(
+    ("detector", "text"),
+    [
+        (
+            Detector(pixel_mask={"a": np.ones(SHAPE, np.uint32)}),
+            "use_detector_mask: the mask in the header of scan 12",
+        ),
+        (
+            Detector(flatfield={"a": np.zeros(SHAPE, np.float32)}, flatfield_applied=False),
+            "use_detector_flat: the flat in the header of scan 12 is NaN, 0 or negative in every pixel",
+        ),
+    ],
+)
+def test_a_header_that_leaves_no_pixel_is_refused(detector: Detector, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        corrected({}, scan_of(detector=detector))
+    corrected({"use_detector_mask": False, "use_detector_flat": False}, scan_of(detector=detector))
+
+
+def test_a_saturation_value_of_zero_says_nothing() -> None:
+    assert corrected({}, scan_of(detector=Detector(saturation_value=0))).high == 65534
+
+
 @pytest.mark.parametrize("field", ["pixel_mask", "flatfield"])
 def test_arrays_of_the_header_with_another_shape_are_refused(field: str) -> None:
     detector = Detector(**{field: {"a": np.ones((2, 3), np.float32)}}, flatfield_applied=False)

@@ -8,9 +8,11 @@ from typing import Any
 import fabio
 import h5py
 import numpy as np
+import pyFAI
 import pytest
 import silx.io
 import yaml
+from pyFAI.io.nexus import load_nexus
 from sink_examples import BINS, PRODUCT, frame, hole, make, pattern, scan
 from test_hdf5 import CAKE, REGIONS
 
@@ -19,6 +21,7 @@ from sinks.export.units import converted
 from stream.commands.main import main
 from stream.events import FrameStatus, ScanEnd
 from stream.products import Product
+from stream.simulate.eiger import frames, poni, small
 
 THETA = replace(
     PRODUCT, axes=(replace(PRODUCT.axes[0], unit="degrees", long_name="2theta", values=np.linspace(2, 20, BINS)),)
@@ -26,11 +29,11 @@ THETA = replace(
 EMPTY_BINS = [0, 5, BINS - 1]
 
 
-def written(path: Path, *products: Product, frames: tuple[int, ...] = (0, 1, 3), **changes: Any) -> Path:
+def written(path: Path, *products: Product, **changes: Any) -> Path:
     """A results file of four frames; frame 2 never came, the patterns have bins without a pixel."""
     sink = make("hdf5", path)
     sink.start(scan(**changes), products or (PRODUCT,))
-    for index in frames:
+    for index in (0, 1, 3):
         given = dict(frame(index).results["azint"])
         for name in ("I", "I_errors"):
             given[name] = np.where(np.isin(np.arange(BINS), EMPTY_BINS), np.nan, given[name]).astype("f4")
@@ -306,3 +309,55 @@ def test_a_powder_pattern_is_exported_as_dioptas_had_it(shared: Path, tmp_path: 
     np.testing.assert_allclose(radial[inner], golden[nearest, 0][inner], rtol=1e-5)
     np.testing.assert_allclose(intensity[inner], golden[nearest, 1][inner], rtol=2e-4)
     assert (errors > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("unit", "error_model"),
+    [("q_nm^-1", "poisson"), ("2th_deg", "poisson"), ("q_A^-1", "none"), ("r_mm", "none"), ("log10(q.m)_None", "none")],
+)
+def test_pyfai_loads_a_pattern_as_it_was_integrated(unit: str, error_model: str, tmp_path: Path) -> None:
+    simulated = small()
+    (tmp_path / "small.poni").write_text(poni(simulated))
+    counts = next(iter(next(iter(frames(simulated, 1))).values()))
+    fabio.edfimage.EdfImage(counts).write(str(tmp_path / "image.edf"))
+    integrate = {"type": "integrate", "poni": str(tmp_path / "small.poni"), "npt": 50, "unit": unit, "device": "cpu"}
+    integrate |= {"error_model": error_model, "polarization": 0.9}
+    document = {
+        "stream": {"type": "files", "files": ["replaced"]},
+        "processors": [{"type": "correct"}, integrate],
+        "sinks": [{"type": "hdf5", "path": str(tmp_path / "results.h5")}],
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(document))
+    assert main(["process", "--quiet", str(tmp_path / "small.yaml"), str(tmp_path / "image.edf")]) == 0
+    assert export(tmp_path / "results.h5", "-o", tmp_path, "--format", "pyfai", "--name", "pattern") == 0
+    loaded = load_nexus(str(tmp_path / "pattern.nxs"))
+    with h5py.File(tmp_path / "results.h5") as file:
+        data = file["entry/data"]
+        np.testing.assert_array_equal(loaded.radial, data["radial_axis"][()])
+        np.testing.assert_array_equal(loaded.intensity, data["I"][0])
+        if error_model == "poisson":
+            np.testing.assert_array_equal(loaded.sigma, data["I_errors"][0])
+    expected = pyFAI.load(str(tmp_path / "small.poni")).integrate1d(
+        counts,
+        50,
+        unit=unit,
+        mask=counts == np.iinfo(counts.dtype).max,
+        polarization_factor=0.9,
+        error_model=None if error_model == "none" else error_model,
+        method=("no", "csr", "cython"),
+    )
+    there = expected.count > 0
+    assert str(loaded.unit) == unit
+    assert loaded.polarization_factor == 0.9 and loaded.poni.dist == pyFAI.load(str(tmp_path / "small.poni")).dist
+    assert loaded.error_model.name == expected.error_model.name
+    np.testing.assert_allclose(loaded.radial, expected.radial, rtol=1e-6)
+    np.testing.assert_allclose(loaded.intensity[there], expected.intensity[there], rtol=1e-5)
+    assert np.isnan([loaded.sum_signal, loaded.sum_normalization, loaded.count]).all()
+
+
+def test_pyfai_gets_no_cake_and_nothing_without_geometry(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = written(tmp_path / "scan.h5", PRODUCT, CAKE)
+    for product, words in (("cake", "choose --format edf or tif"), ("azint", "not of `integrate`")):
+        assert export(source, "-o", tmp_path, "--format", "pyfai", "--product", product) == 1
+        assert words in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.nxs"))

@@ -329,12 +329,45 @@ def test_bins_without_a_valid_pixel_hold_the_value_for_empty_ones(poni: Path) ->
     assert product.constants["count"].sum() == image.size
 
 
-def test_ranges_that_leave_no_pixel_are_told_at_the_start(poni: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        (
+            {"radial_range": (100.0, 200.0)},
+            r"integrate.radial_range: .*100 and 200 q_A\^-1; those .* lie between 0\.\d+ and",
+        ),
+        (
+            {"radial_range": (2.3, 2.4), "azimuth_range": (170.0, 175.0)},
+            "integrate.azimuth_range: .*between 170 and 175",
+        ),
+        ({"radial_range": (0.001, 0.01)}, "integrate.radial_range"),
+    ],
+)
+def test_ranges_that_leave_no_pixel_are_refused_and_say_where_pixels_are(
+    poni: Path, limits: dict[str, Any], text: str
+) -> None:
+    mask = np.zeros(SHAPE, np.uint32)
+    mask[:, :60] = 1
     for _ in range(2):  # the second time the matrix comes from the cache
-        caplog.clear()
-        _, result = run(rings(), {"poni": poni, "npt": 20, "unit": "q_A^-1", "radial_range": (100.0, 200.0)})
-        assert np.isnan(result["I"]).all()
-        assert "integrate: no pixel is left" in caplog.text and "radial_range" in caplog.text
+        with pytest.raises(ConfigError, match=text):
+            run(
+                rings(),
+                {"poni": poni, "npt": 20, "unit": "q_A^-1", **limits},
+                detector=Detector(pixel_mask={"a": mask}),
+            )
+
+
+def test_a_detector_that_masks_what_correct_leaves_is_refused(tmp_path: Path) -> None:
+    """The gaps between the modules of a Pilatus are in pyFAI's detector."""
+    import pyFAI.detectors
+
+    path = tmp_path / "pilatus.poni"
+    lines = [line for line in PONI.splitlines() if not line.startswith("Detector")]
+    path.write_text("\n".join(["Detector: Pilatus300k", "Detector_config: {}", *lines]))
+    gaps = np.asarray(pyFAI.detectors.Pilatus300k().mask) != 0
+    only_gaps = Detector(pixel_mask={"a": (~gaps).astype(np.uint32)})
+    with pytest.raises(ConfigError, match="the detector Pilatus 300k in the geometry no pixel is left"):
+        run(rings(shape=gaps.shape), {"poni": path, "npt": 20}, detector=only_gaps)
 
 
 def test_the_geometry_can_come_from_the_header_alone(tmp_path: Path) -> None:

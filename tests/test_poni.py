@@ -126,7 +126,8 @@ def _orientation_of(file: Any) -> str:
         ('Detector_config: {"pixel1": 0, "pixel2": 1e-4}', "pixel1 0 is not a size"),
         ("Detector_config: {pixel1}", "'detector_config' is not JSON"),
         ("Detector_config: [1, 2]", "'detector_config' is not a JSON object"),
-        ("Detector: Telescope", "pyFAI cannot read the geometry"),
+        ("Detector: Telescope", "pyFAI knows no detector 'Telescope': use `Detector: Detector`"),
+        ("Detector: Pilatus1N", "did you mean pilatus1m"),
         ("poni_version: 9", "pyFAI cannot read the geometry"),
     ],
 )

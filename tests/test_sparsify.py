@@ -19,7 +19,7 @@ from processors import correct, sparsify
 from processors.bragg.selection import Judge
 from processors.bragg.variance import Variance
 from processors.shared.correction import Correction, Corrections
-from stream import Detector, InbeamError, Work
+from stream import ConfigError, Detector, InbeamError, Work
 
 SHAPE = (200, 220)
 MODELS = ["poisson", "azimuthal", "hybrid", "5*I+8"]
@@ -539,12 +539,19 @@ def test_a_mask_of_the_header_that_correct_leaves_out_stays_out(tmp_path):
     assert masked == [60 * 220, 0]
 
 
-def test_a_radial_range_that_leaves_no_pixel_is_told_at_the_start(tmp_path, caplog):
+def test_a_radial_range_that_leaves_no_pixel_is_refused(tmp_path):
     for _ in range(2):  # the second time the bins come from the cache
-        caplog.clear()
-        _, frames = sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60, radial_range=(10.0, 20.0))
-        assert all(len(frame.results["sparsify"]["index"]) == 0 for frame in frames)
-        assert "sparsify: no pixel is left" in caplog.text and "radial_range" in caplog.text
+        with pytest.raises(ConfigError, match=r"sparsify.radial_range: there is no pixel between .* lie between"):
+            sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60, radial_range=(10.0, 20.0))
+
+
+def test_files_that_leave_no_pixel_are_refused_with_their_name(tmp_path):
+    nothing = np.full(SHAPE, np.nan, np.float32)
+    for option, image in (("mask", np.ones(SHAPE, np.uint8)), ("dark", nothing), ("flat", nothing)):
+        name = str(tmp_path / f"{option}.npy")
+        np.save(name, image)
+        with pytest.raises(ConfigError, match=rf"sparsify.{option}: .*{option}.npy .* every pixel"):
+            sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60, **{option: name})
 
 
 def test_without_pyopencl_it_says_what_to_install(tmp_path, monkeypatch):

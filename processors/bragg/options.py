@@ -1,12 +1,18 @@
 """Options of `sparsify`: each keeps the name and the meaning that it has in pyFAI's `sparsify-Bragg`."""
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from processors.bragg.variance import Variance
-from processors.correct import Files
+from processors.correct import Files, listed
+from processors.shared.bad_pixels import first_look
+from processors.shared.geometry import check_readable, from_poni
 from stream.errors import InbeamError
+from stream.events import Detector
+from stream.preflight import Known, Problem
 from stream.registry import READS, Options
 
 
@@ -81,3 +87,17 @@ class Config(Options):
         if self.dummy is None and self.delta_dummy:
             raise ValueError("delta_dummy without dummy does nothing: give dummy too")
         return self
+
+    def gives(self) -> Sequence[str]:
+        """Name of the product."""
+        return (self.name,)
+
+    def preflight(self, known: Known) -> Iterable[Problem]:
+        """Look into the geometry and every file."""
+        made = from_poni(Path(self.poni), None, Detector(), "poni")
+        check_readable("poni", self.poni, made)
+        from pyFAI.units import RADIAL_UNITS
+
+        if self.unit not in RADIAL_UNITS:
+            yield "unit", f"unknown radial unit {self.unit!r}: use one of {', '.join(RADIAL_UNITS)}"
+        yield from first_look({"mask": listed(self.mask), "dark": listed(self.dark), "flat": listed(self.flat)})

@@ -13,8 +13,9 @@ from processors.bragg.options import Config
 from processors.shared.correction import Correction, Corrections
 from processors.shared.geometry import from_poni
 from processors.shared.poni import load
-from stream.errors import InbeamError
+from stream.errors import ConfigError, InbeamError
 from stream.events import Array, ScanStart
+from stream.preflight import Problem
 from stream.products import SparseFrames
 from stream.work import Work
 
@@ -53,6 +54,8 @@ def make(config: Config, scan: ScanStart, work: Work) -> Setting:
     bins = polar.set_up(
         geometry, scan.shape, bins=config.bins, unit=config.unit, mask=mask, radial_range=config.radial_range
     )
+    if not (~correction.mask.ravel() & (bins.position >= 0)).any():
+        raise ConfigError([_nothing_left(config, bins, correction)])
     norm = correction.flat
     unusable = correction.mask & ~mask
     if unusable.any():
@@ -63,6 +66,15 @@ def make(config: Config, scan: ScanStart, work: Work) -> Setting:
         norm = _times(norm, geometry.polarization(scan.shape, factor=config.polarization))
     limits = (correction.low, correction.high, correction.dummy_low, correction.dummy_high)
     return Setting(bins, correction.dark, norm, norm, limits, dict(correction.origin))
+
+
+def _nothing_left(config: Config, bins: polar.Polar, correction: Correction) -> Problem:
+    radius = bins.radius[~correction.mask] * bins.unit_scale
+    radius = radius[np.isfinite(radius)]
+    if not radius.size:
+        return "sparsify.mask", f"with the mask of the detector in {config.poni} no pixel is left: correct one of them"
+    text = f"there is no pixel between {config.radial_range} {config.unit}; those that are not masked lie between "
+    return "sparsify.radial_range", f"{text}{radius.min():.6g} and {radius.max():.6g}"
 
 
 def sparse_frames(config: Config, made: Setting) -> SparseFrames:
@@ -135,6 +147,7 @@ def _correction(config: Config, scan: ScanStart, work: Work) -> Correction:
         ),
         scan,
         channel,
+        "sparsify",
     )
     if earlier is None:
         return own

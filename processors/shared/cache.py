@@ -71,6 +71,11 @@ def prepared(key: str, make: Callable[[], dict[str, Array]], announce: str) -> d
         return load(path) or made
 
 
+def remembered(key: str) -> bool:
+    """True if `first_time` has been asked this key before."""
+    return (folder() / f"{key}.seen").exists()
+
+
 def first_time(key: str) -> bool:
     """True once for every key (and always, where nothing can be kept): for lines that announce slow things."""
     try:

@@ -8,10 +8,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from processors.shared.poni import check, fields, number
+from processors.shared import cache
+from processors.shared.poni import check, fields, load, number
 from stream.errors import ConfigError
 from stream.events import Detector
 
@@ -99,6 +101,14 @@ def from_poni(
     if source is None:
         return geometry
     return Geometry(f"{text.rstrip()}\nWavelength: {source * 1e-10!r}\n", {**geometry.origin, "wavelength": origin})
+
+
+def check_readable(key: str, name: str, geometry: Geometry) -> None:
+    """Raises ConfigError if pyFAI, which is slow to import, cannot read it; what it has read once is remembered."""
+    seen = cache.key_of({"readable": geometry.essence, "files": files_of(geometry), "pyFAI": version("pyFAI")})
+    if not cache.remembered(seen):
+        load(key, name, geometry.poni)
+        cache.first_time(seen)
 
 
 def from_header(options: Mapping[str, Any], detector: Detector, shape: tuple[int, int]) -> Geometry:

@@ -3,6 +3,7 @@
 pyFAI computes with whatever stands there, NaN and infinity too, and says nothing.
 """
 
+import difflib
 import json
 import math
 import tempfile
@@ -60,13 +61,16 @@ def load(key: str, name: str, text: str, shape: tuple[int, int] | None = None) -
     import pyFAI
 
     check(key, name, text)
+    if wrong := _unknown(fields(text).get("detector", "Detector")):
+        raise ConfigError([(key, f"{name} cannot be used: {wrong}")])
     with tempfile.TemporaryDirectory(prefix="inbeam-") as folder:
         path = Path(folder) / "geometry.poni"
         path.write_text(text, encoding="utf-8")
         try:
             integrator = pyFAI.load(str(path))
         except Exception as error:  # pyFAI raises whatever comes up while it reads
-            raise ConfigError([(key, f"pyFAI cannot read the geometry {name}: {error}")]) from error
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ConfigError([(key, f"pyFAI cannot read the geometry {name}: {reason}")]) from error
     detector = integrator.detector
     if int(detector.orientation or 0) not in ORIENTATIONS:  # a file that the .poni names may say so too
         raise ConfigError([(key, f"{name} cannot be used: {_orientation(int(detector.orientation))}")])
@@ -86,6 +90,19 @@ def load(key: str, name: str, text: str, shape: tuple[int, int] | None = None) -
             ]
         )
     return integrator
+
+
+def _unknown(detector: str) -> str:
+    """What is wrong with a detector's name, "" if pyFAI knows it; asked, pyFAI would list them all."""
+    import pyFAI.detectors
+
+    known = pyFAI.detectors.ALL_DETECTORS
+    short = detector.lower()
+    if detector in vars(pyFAI.detectors) or {short, short.replace(" ", "_")} & set(known) or Path(detector).is_file():
+        return ""
+    near = difflib.get_close_matches(short, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "use `Detector: Detector` and its pixel sizes"
+    return f"pyFAI knows no detector {detector!r}: {hint}"
 
 
 def _odd(name: str, value: str) -> str:

@@ -1,5 +1,6 @@
 """Results read back from a file of ours: the patterns or cakes of one product, their axes, where they came from."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from sinks.file import ledger
 from sinks.file.advice import absent
 from sinks.file.ledger_reader import read
+from sinks.file.product import FLAGS
 from stream.errors import InbeamError
 from stream.events import Array, FrameStatus
 
@@ -33,7 +35,8 @@ class Results:
 
     signal, errors: datasets (frames, [azimuthal,] radial) or None. radial (n,) in `unit`, pyFAI's name where it has
     one; azimuthal (m,) in degrees, None for patterns. states: uint8 (frames,), what became of each frame number.
-    wavelength_angstrom: NaN where the file does not say. told: what the header of an exported file says.
+    wavelength_angstrom: NaN where the file does not say. told: what the header of an exported file says. parameters: of
+    the processor, JSON-like.
     """
 
     path: Path
@@ -47,6 +50,8 @@ class Results:
     states: Array
     wavelength_angstrom: float
     received: Any
+    monitor: Any
+    parameters: Mapping[str, Any]
     told: Mapping[str, str]
     poni: str
 
@@ -128,8 +133,8 @@ def _results(file: Any, path: Path, wanted: str | None) -> Results:
     unit = _text(radial.attrs.get("units", radial.attrs.get("unit", "")))
     long_name = _text(radial.attrs.get("long_name", axes[-1]))
     errors = next((group[each] for each in (f"{signal_name}_errors", "errors") if each in group), None)
-    process = entry.get("reduction" if group == default else f"reduction_{name}", {})
-    given = process.get("input", {}) if process else {}
+    parameters = _parameters(entry, name)
+    flags = entry if group == default else entry[name]
     return Results(
         path=path,
         scan=_string(entry["title"]),
@@ -137,27 +142,28 @@ def _results(file: Any, path: Path, wanted: str | None) -> Results:
         signal=signal,
         errors=errors,
         radial=radial[()],
-        unit=UNITS.get((long_name, unit), f"{long_name}_{unit}".replace(" ", "_").rstrip("_")),
+        unit=_unit(parameters, long_name, unit),
         azimuthal=group[axes[1]][()] if len(axes) == 3 else None,
         states=record.states,
-        wavelength_angstrom=_wavelength(entry, given),
+        wavelength_angstrom=_wavelength(entry, parameters),
         received=entry["ledger/received_time"],
-        told={key: _string(given[key]) for key in TOLD if key in given},
-        poni=_string(given["poni"]) if "poni" in given else "",
+        monitor=entry.get("monitor/data"),
+        parameters=parameters,
+        told={key: _string(flags[key]) for key in FLAGS if key in flags}
+        | {key: str(parameters[key]) for key in TOLD if key in parameters},
+        poni=str(parameters.get("poni") or ""),
     )
 
 
-TOLD = (
-    "solid_angle_applied",
-    "polarization_applied",
-    "dark_applied",
-    "flat_applied",
-    "monitor_applied",
-    "masked_pixels",
-    "channel",
-    "pyFAI_version",
-)
+TOLD = ("dark_applied", "flat_applied", "masked_pixels", "channel", "pyFAI_version")
 """Parameters of an integration that the header of an exported file repeats."""
+
+
+def _parameters(entry: Any, name: str) -> Mapping[str, Any]:
+    """As the processor gave them."""
+    path = f"provenance/parameters_{name}"
+    found = json.loads(_string(entry[path])) if path in entry else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _plots(entry: Any) -> Iterator[tuple[str, Any]]:
@@ -175,11 +181,17 @@ def _plots(entry: Any) -> Iterator[tuple[str, Any]]:
             yield name, group
 
 
-def _wavelength(entry: Any, given: Any) -> float:
-    found = entry.get("instrument/monochromator/wavelength")
-    if "wavelength_angstrom" in given and not isinstance(given["wavelength_angstrom"][()], bytes):
-        found = given["wavelength_angstrom"]
-    return float(found[()]) if found is not None else float("nan")
+def _unit(parameters: Mapping[str, Any], long_name: str, unit: str) -> str:
+    """pyFAI's name, which an integration was configured with, or one made of what the axis says."""
+    configuration = parameters.get("configuration")
+    given = configuration.get("unit") if isinstance(configuration, dict) else None
+    return given or UNITS.get((long_name, unit), f"{long_name}_{unit}".replace(" ", "_").rstrip("_"))
+
+
+def _wavelength(entry: Any, parameters: Mapping[str, Any]) -> float:
+    stored = entry.get("instrument/monochromator/wavelength")
+    used = parameters.get("wavelength_angstrom") or (None if stored is None else stored[()])
+    return float("nan") if used is None else float(used)
 
 
 def _string(dataset: Any) -> str:

@@ -47,7 +47,7 @@ class SparseContent:
     ) -> None:
         self.configuration: Mapping[str, Any] | None = None
         """The document that the run was started with."""
-        self._scan, self._product = scan, _choose(products, product)
+        self._scan, self._product = scan, choose(products, product)
         self._beamline, self._save_source = beamline, save_source
         self._pointer = np.dtype(f"u{frame_ptr_bits // 8}")
         self._path_of = path_of
@@ -259,7 +259,8 @@ class SparseContent:
             self._written = grown
 
 
-def _choose(products: Sequence[Product], name: str | None) -> Product:
+def choose(products: Sequence[Product], name: str | None) -> Product:
+    """The one product with sparse frames, that of this name if it is given. Raises SinkFailed."""
     fitting = [product for product in products if {field.name for field in product.fields} >= NEEDED]
     if name is not None:
         fitting = [product for product in fitting if product.name == name]

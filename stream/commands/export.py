@@ -4,27 +4,32 @@ import argparse
 import string
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sinks.export import cakes, columns
+import numpy as np
+
+from sinks.export import cakes, columns, pyfai
 from sinks.export.results import Results, opened
 from sinks.export.units import CHANGEABLE, converted
 from sinks.export.write import put
 from sinks.file.naming import safe
 from stream.errors import ConfigError, InbeamError
+from stream.events import Array
 
 FIELDS = ("scan", "frame", "product", "file")
 MOST_NAMED = 8
+PYFAI = "pyfai"
+"""NeXus as pyFAI writes it, one pattern per file."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `inbeam export`."""
-    formats = (*columns.FORMATS, *cakes.FORMATS)
+    formats = (*columns.FORMATS, *cakes.FORMATS, PYFAI)
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="results file of inbeam; one that grows too"
+        "files", nargs="+", type=Path, metavar="FILE", help="results file of inbeam, also one that grows"
     )
-    parser.add_argument("-f", "--format", choices=formats, help="xy, xye, chi, csv for patterns, edf, tif for cakes")
+    parser.add_argument("-f", "--format", choices=formats, help="patterns: xy, xye, chi, csv, pyfai; cakes: edf, tif")
     parser.add_argument("-p", "--product", metavar="NAME", help="default: the one that the file's entry is about")
     parser.add_argument(
         "--frames", default=":", metavar="LIST", help="frame numbers such as 0,5,10:20 or ::10 or -1; default: all"
@@ -98,7 +103,7 @@ def _export(results: Results, options: argparse.Namespace, taken: set[Path]) -> 
     """Write the chosen frames of one file and say what was done. Returns how many of them could not be written."""
     known = cakes.FORMATS if results.azimuthal is not None else tuple(columns.FORMATS)
     kind = options.format or known[0]
-    if kind not in known:
+    if kind not in known and kind != PYFAI:
         what = "a cake" if results.azimuthal is not None else "a pattern"
         raise InbeamError(
             f"{results.path}: {results.product} is {what}: choose --format {' or '.join(known)}, not {kind}"
@@ -111,36 +116,41 @@ def _export(results: Results, options: argparse.Namespace, taken: set[Path]) -> 
     _free(targets, options, taken)
     without_value: Counter[int] = Counter()
     for index, values, errors in results.rows(held):
-        if results.azimuthal is None:
-            told = {**results.told, **_wavelength(results)}
-            received = float(results.received[index])
-            pattern = columns.Pattern(
-                results.scan, index, unit, radial, values, errors, received, header=told, poni=results.poni
-            )
-            if not len(pattern.columns[0]):
-                raise InbeamError(f"{results.path}: frame {index} has no bin with a value")
-            without_value[pattern.left_out] += 1
-            put(targets[index], columns.FORMATS[kind](pattern).encode("ascii"), overwrite=options.overwrite)
-        else:
-            header = {**cakes.axes_header(radial, unit, results.azimuthal), **results.told, **_wavelength(results)}
-            header |= {"scan": results.scan, "frame": str(index)}
-            if kind == "edf":
-                put(targets[index], cakes.edf(values, errors, header), overwrite=options.overwrite)
-            else:
-                put(targets[index], cakes.tif(values, header), overwrite=options.overwrite)
-                if errors is not None:
-                    put(_errors(targets[index]), cakes.tif(errors, header), overwrite=options.overwrite)
-    return _tell(results, options, wanted, targets, without_value)
+        held_bins = np.isfinite(values) if errors is None else np.isfinite(values) & np.isfinite(errors)
+        if not held_bins.any():
+            raise InbeamError(f"{results.path}: frame {index} has no bin with a value")
+        without_value[int(held_bins.size - held_bins.sum())] += 1
+        for path, content in _content(results, kind, targets[index], index, (radial, unit), values, errors):
+            put(path, content, overwrite=options.overwrite)
+    return _tell(results, kind, options, wanted, targets, without_value)
+
+
+def _content(
+    results: Results, kind: str, path: Path, index: int, axis: tuple[Array, str], values: Array, errors: Array | None
+) -> Iterator[tuple[Path, bytes]]:
+    """What to write for one frame: one file, or two."""
+    told = {**results.told, **_wavelength(results)}
+    if kind == PYFAI:
+        yield path, pyfai.nexus(results, index, axis, values, errors)
+    elif results.azimuthal is None:
+        pattern = columns.Pattern(
+            results.scan, index, axis[1], axis[0], values, errors, float(results.received[index]), told, results.poni
+        )
+        yield path, columns.FORMATS[kind](pattern).encode("ascii")
+    else:
+        header = {**cakes.axes_header(*axis, results.azimuthal), **told, "scan": results.scan, "frame": str(index)}
+        if kind == "edf":
+            yield path, cakes.edf(values, errors, header)
+            return
+        yield path, cakes.tif(values, header)
+        if errors is not None:
+            yield path.with_name(f"{path.stem}_errors{path.suffix}"), cakes.tif(errors, header)
 
 
 def _target(results: Results, options: argparse.Namespace, index: int, kind: str) -> Path:
     fields = {"scan": results.scan, "product": results.product, "file": results.path.stem}
     name = options.name.format(frame=index, **{field: safe(value) for field, value in fields.items()})
-    return Path(options.output / f"{name}.{kind}")
-
-
-def _errors(path: Path) -> Path:
-    return path.with_name(f"{path.stem}_errors{path.suffix}")
+    return Path(options.output / f"{name}.{'nxs' if kind == PYFAI else kind}")
 
 
 def _free(targets: Mapping[int, Path], options: argparse.Namespace, taken: set[Path]) -> None:
@@ -163,6 +173,7 @@ def _wavelength(results: Results) -> Mapping[str, str]:
 
 def _tell(
     results: Results,
+    kind: str,
     options: argparse.Namespace,
     wanted: Sequence[int],
     targets: Mapping[int, Path],
@@ -174,7 +185,8 @@ def _tell(
     print(f"{results.path}: {results.product}, {len(written)} of {len(wanted)} frames -> {where}")
     for bins, frames in sorted(without_value.items()):
         if bins:
-            print(f"  {bins} of {len(results.radial)} bins have no value and were left out, in {frames} frames")
+            fate = "were left out" if kind in columns.FORMATS else "are NaN"
+            print(f"  {bins} of {results.signal[0].size} bins have no value and {fate}, in {frames} frames")
     if missing:
         named = ", ".join(f"{index} {results.status(index)}" for index in missing[:MOST_NAMED])
         print(f"  {len(missing)} frames have no data: {named}{' ...' if len(missing) > MOST_NAMED else ''}")

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from stream import registry
-from stream.config import Config, check_files
+from stream.config import Config
 from stream.errors import ConfigError, SourceLost
 from stream.events import EndStatus, ScanEnd, ScanStart
 from stream.pipeline.assembly import Assembly
@@ -24,6 +24,7 @@ from stream.pipeline.recorded import recorded_changes
 from stream.pipeline.remote import Remote
 from stream.pipeline.report import Report
 from stream.pipeline.revisions import OptionSet
+from stream.preflight import preflight
 from stream.roles import Connected, Counters, Finite, Restorable, Source
 
 log = logging.getLogger("inbeam")
@@ -72,7 +73,7 @@ class Run:
         Raises ConfigError before anything is opened if the configuration cannot be used.
         """
         config = self._config
-        check_files(config)
+        preflight(config)
         repeat = recorded_changes(config.run.changes) if config.run.changes is not None else ()
         control = self._control = RunControl(OptionSet.of(config), keep=self._journal.keep, repeat=repeat)
         with TemporaryDirectory(prefix="inbeam-") as scratch:

@@ -1,0 +1,98 @@
+"""Options of `integrate`, and what can be known of them before the first frame."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from processors.integration.plan import ErrorModel
+from processors.shared import geometry
+from stream.events import Detector
+from stream.preflight import Known, Problem
+from stream.registry import CHANGES, READS, Options
+
+log = logging.getLogger("inbeam")
+
+
+class Config(Options):
+    """Options of `integrate`. Without `poni` the geometry is that of the stream's header, overridden here."""
+
+    type: Literal["integrate"] = "integrate"
+    name: str = Field("integrate", description="Name of the result in the file")
+    channel: str | None = Field(None, description="Integrate this channel (threshold); null: the first")
+    poni: Path | None = Field(
+        None, description="Geometry, a .poni file of pyFAI; null: from the stream's header", json_schema_extra=READS
+    )
+    distance_m: float | None = Field(None, gt=0, description="Sample to detector, m; null: from the header")
+    wavelength_angstrom: float | None = Field(None, gt=0, description="Wavelength, angstrom; null: from poni or header")
+    pixel_size_m: tuple[float, float] | None = Field(None, description="Pixel size (rows, columns), m; null: header")
+    beam_center_px: tuple[float, float] | None = Field(None, description="Beam centre (x, y), pixels; null: header")
+    npt: int = Field(1000, ge=1, le=1_000_000, description="Number of radial bins")
+    npt_azimuthal: int | None = Field(None, ge=1, le=100_000, description="Number of azimuthal bins; null: 1D")
+    unit: str = Field("q_nm^-1", description="Radial unit, a name of pyFAI: q_nm^-1, q_A^-1, 2th_deg, r_mm ...")
+    radial_range: tuple[float, float] | None = Field(None, description="Lower and upper limit in `unit`; null: all")
+    azimuth_range: tuple[float, float] | None = Field(None, description="Lower and upper limit, degrees; null: all")
+    splitting: Literal["no", "bbox", "full"] = Field("no", description="How a pixel is shared among bins, as pyFAI's")
+    solid_angle: bool = Field(True, description="Divide by the solid angle of the pixels (relative to the centre)")
+    polarization: float | None = Field(
+        None, ge=-1, le=1, description="Polarization factor, 0.99 or so at a synchrotron; null: no correction"
+    )
+    normalize_by_monitor: bool = Field(False, description="Divide by the incident-beam reading of the frame")
+    monitor_reference: float = Field(
+        1.0, gt=0, description="Reading that leaves intensities as they are", json_schema_extra=CHANGES
+    )
+    error_model: ErrorModel = Field(
+        "none",
+        description="poisson: from the raw counts (and those of the dark in a cake without or with bbox splitting, as "
+        "pyFAI does); azimuthal: from the spread in a ring, the numbers of pyFAI's "
+        "compiled engines; azimuthal_exact: the same by the exact formula, faster",
+    )
+    empty: float = Field(float("nan"), description="Value of bins without any valid pixel (pyFAI: 0)")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|opencl(:\d+,\d+)?)$",
+        description="cpu, opencl, opencl:PLATFORM,DEVICE (numbers, see `inbeam info`); auto: a GPU if there is one",
+    )
+
+    @field_validator("unit")
+    @classmethod
+    def _known_unit(cls, unit: str) -> str:
+        if unit not in geometry.UNITS:
+            raise ValueError(f"unknown unit {unit!r}; known: {', '.join(geometry.UNITS)}")
+        return unit
+
+    @field_validator("radial_range", "azimuth_range")
+    @classmethod
+    def _in_order(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+        if limits is not None and not (np.isfinite(limits).all() and limits[0] < limits[1]):
+            raise ValueError("must be two numbers, the smaller first")
+        return limits
+
+    @model_validator(mode="after")
+    def _one_geometry(self) -> "Config":
+        both = [name for name in ("distance_m", "pixel_size_m", "beam_center_px") if getattr(self, name) is not None]
+        if self.poni is not None and both:
+            raise ValueError(f"{', '.join(both)} beside poni: the .poni says it already; leave one of them out")
+        return self
+
+    def gives(self) -> Sequence[str]:
+        """Name of the product."""
+        return (self.name,)
+
+    def preflight(self, known: Known) -> Iterable[Problem]:
+        """Look into the .poni."""
+        if self.poni is None:
+            return ()
+        made = geometry.from_poni(self.poni, self.wavelength_angstrom, Detector())
+        geometry.check_readable("poni", str(self.poni), made)
+        if geometry.UNITS[self.unit].needs_wavelength and made.value("Wavelength") is None:
+            log.warning(
+                "%s: neither %s nor wavelength_angstrom says the wavelength that %s needs: the frames' header must",
+                self.name,
+                self.poni,
+                self.unit,
+            )
+        return ()
