@@ -6,8 +6,15 @@ They need pytest (its fixture `tmp_path`). For errors in full, write `pytest.reg
 into conftest.py, before the first import.
 """
 
+from stream.testing.gatherers import GathererConformance
 from stream.testing.processors import ProcessorConformance
 from stream.testing.sinks import SinkConformance
 from stream.testing.sources import RestorableConformance, SourceConformance
 
-__all__ = ["ProcessorConformance", "RestorableConformance", "SinkConformance", "SourceConformance"]
+__all__ = [
+    "GathererConformance",
+    "ProcessorConformance",
+    "RestorableConformance",
+    "SinkConformance",
+    "SourceConformance",
+]
