@@ -51,7 +51,7 @@ class Image:
 
     @property
     def time(self) -> float:
-        """Start of exposure, Unix seconds, NaN where the header has none."""
+        """Start of exposure as the header has it, in seconds, NaN where it has none."""
         return time_of(self.header)
 
     def payload(self) -> Payload:

@@ -58,9 +58,12 @@ def describe(header: Mapping[str, Any]) -> Detector:
     )
 
 
-def time_of(header: Mapping[str, Any]) -> float:
-    """Start of exposure in Unix seconds, NaN where the header has none; a time without a zone is taken as UTC."""
-    for key in ("time_of_frame", "time_of_day", "epoch", "Epoch"):
+def time_of(header: Mapping[str, Any], *, zoned: bool = False) -> float:
+    """Start of exposure in seconds, NaN where the header has none.
+
+    A time without a zone is taken as UTC, to be compared with others of its kind; zoned: only one that has a zone.
+    """
+    for key in () if zoned else ("time_of_frame", "time_of_day", "epoch", "Epoch", "NDTimeStamp"):
         value = _value(str(header.get(key, "")))
         if value:
             return value
@@ -69,7 +72,7 @@ def time_of(header: Mapping[str, Any]) -> float:
     texts += [str(header[key]) for key in ("Date", "date", "DateTime", "acq_time", "time") if header.get(key)]
     for text in texts:
         moment = _moment(text.strip())
-        if moment is not None:
+        if moment is not None and (moment.tzinfo is not None or not zoned):
             with contextlib.suppress(OverflowError, ValueError):  # a year that no clock of this machine reaches
                 return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
     return float("nan")

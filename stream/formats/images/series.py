@@ -10,6 +10,7 @@ from stream.formats.hdf5.locate import ONE_CHANNEL
 from stream.formats.hdf5.nexus import some
 from stream.formats.images.file import Damaged, Image, ImageFile
 from stream.formats.images.header import describe
+from stream.formats.images.readings import readings_of
 
 
 class ImageScan:
@@ -45,8 +46,17 @@ class ImageScan:
                 yield self._hole(index, problem)
             else:
                 self.highest = max(self.highest, index)
-                payloads = {ONE_CHANNEL: image.payload()}
-                yield Frame(self.uid, index, payloads, received=time.time(), detector_time=image.time)
+                readings = readings_of(image.header)
+                yield Frame(
+                    self.uid,
+                    index,
+                    {ONE_CHANNEL: image.payload()},
+                    received=time.time(),
+                    detector_time=image.time,
+                    absolute_time=readings.absolute,
+                    exposure_s=readings.exposure_s,
+                    readings=readings.values,
+                )
         if room is not None and file.frames > room:
             text = f"{file.path} has {file.frames} frames, but the first file of its scan {room}: the rest is left out"
             yield Note(text, self.uid)
@@ -81,6 +91,7 @@ class ImageScan:
             detector=describe(image.header),
             received=time.time(),
             source=self._source,
+            readings=readings_of(image.header).units,
         )
         yield self._start
 
