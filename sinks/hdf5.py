@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from sinks import archive
 from sinks.archive import DATA, dataset_paths
 from sinks.file import naming, nexus, provenance
 from sinks.file import product as results
@@ -43,7 +44,15 @@ class Config(FileOptions):
     )
 
     def preflight(self, known: Known) -> Iterable[Problem]:
-        """Products that no processor gives."""
+        """Products that no processor gives, a link to no archive, a place where nothing may be written."""
+        yield from super().preflight(known)
+        paths = [options.path for options in known.config.sinks if isinstance(options, archive.Config)]
+        if self.link is not None and self.link not in paths:
+            have = ", ".join(paths) or "none"
+            yield (
+                "link",
+                f"no archive sink has the `path` {self.link!r} (there is: {have}): correct or omit it",
+            )
         given = known.product_names()
         for name in self.products or ():
             if given is not None and name not in given:

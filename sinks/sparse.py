@@ -35,7 +35,8 @@ class Config(FileOptions):
     )
 
     def preflight(self, known: Known) -> Iterable[Problem]:
-        """Sparse frames that no processor gives."""
+        """Sparse frames that no processor gives, a place where nothing may be written."""
+        yield from super().preflight(known)
         given = known.product_names()
         if self.product is not None and given is not None and self.product not in given:
             have = ", ".join(sorted(given)) or "none"

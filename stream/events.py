@@ -136,6 +136,7 @@ class ScanStart:
     header: the source's own messages that began the scan, one sequence of parts per message, byte for byte: kept in
     the journal, so that a restarted process can go on in the middle of a scan.
     resumed: this event was made from the journal, not sent by the detector.
+    files: the HDF5 files that hold the frames, as far as they are known at the start.
     """
 
     uid: str
@@ -150,6 +151,7 @@ class ScanStart:
     readings: Mapping[str, str] | None = None
     header: tuple[tuple[bytes, ...], ...] = ()
     resumed: bool = False
+    files: tuple[str, ...] = ()
 
     @property
     def raw_nbytes(self) -> int:

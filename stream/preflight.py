@@ -60,6 +60,24 @@ class Gives(Protocol):
         ...
 
 
+@runtime_checkable
+class Reads(Protocol):
+    """A source's `Config` that names the files it reads."""
+
+    def reads(self) -> Sequence[str]:
+        """Their paths, as they are now. May raise ConfigError."""
+        ...
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """A source's `Config` that takes files as they appear."""
+
+    def follows(self, path: str) -> bool:
+        """True if a file of this name may be taken for input; NUL in it stands for text without a slash."""
+        ...
+
+
 def preflight(config: Config, products: tuple[Product, ...] | None = None) -> None:
     """Raise ConfigError with everything that is known to be wrong, all at once."""
     problems: list[Problem] = []

@@ -8,6 +8,7 @@ a module.
 import difflib
 import importlib
 import os
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
@@ -46,17 +47,26 @@ class Options(BaseModel):
 def missing_files(options: Options) -> list[tuple[str, str]]:
     """(option, what to do) for every file that the options name and that cannot be read. `file::part` names a file."""
     found = []
+    for name, path in _named(options):
+        if not os.path.isfile(path):
+            found.append((name, f"{path} is not there (looked from {os.getcwd()}): correct the path"))
+        elif not os.access(path, os.R_OK):
+            found.append((name, f"{path} may not be read: change its permissions"))
+    return found
+
+
+def named_files(options: Options) -> list[str]:
+    """The files that the options name to be read."""
+    return [path for _, path in _named(options)]
+
+
+def _named(options: Options) -> Iterator[tuple[str, str]]:
+    """(option, file) for every file that is to be read."""
     for name, field in type(options).model_fields.items():
         extra, value = field.json_schema_extra, getattr(options, name)
-        if not isinstance(extra, dict) or "x-reads-file" not in extra or value is None:
-            continue
-        for each in value if isinstance(value, tuple | list) else (value,):
-            path = str(each).split("::")[0]
-            if not os.path.isfile(path):
-                found.append((name, f"{path} is not there (looked from {os.getcwd()}): correct the path"))
-            elif not os.access(path, os.R_OK):
-                found.append((name, f"{path} may not be read: change its permissions"))
-    return found
+        if isinstance(extra, dict) and "x-reads-file" in extra and value is not None:
+            for each in value if isinstance(value, tuple | list) else (value,):
+                yield name, str(each).split("::")[0]
 
 
 def changes_when(model: type[Options], option: str) -> Literal["frame", "scan"] | None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from stream.events import ScanStart
 
 KNOWN = ("scan", "date", "time", "uid", "source", "detector")
+UNKNOWN = "\0"
+"""Stands for text that is not known: no file name can have it."""
 CHANGING = ("date", "time")
 """Fields that a restarted run would fill in differently: its file is found by its identity instead."""
 
@@ -58,8 +60,8 @@ def earlier(pattern: str, scan: ScanStart, limit: int = 20) -> list[Path]:
     fields = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
     if not fields.intersection(CHANGING):
         return []
-    marked = Path(pattern.format(**{**values, **dict.fromkeys(CHANGING, _Text("\0"))})).expanduser()
-    wanted = glob.escape(str(marked.with_name(f"{marked.stem}\0{marked.suffix}"))).replace("\0", "*")
+    marked = Path(pattern.format(**{**values, **dict.fromkeys(CHANGING, _Text(UNKNOWN))})).expanduser()
+    wanted = glob.escape(str(marked.with_name(f"{marked.stem}{UNKNOWN}{marked.suffix}"))).replace(UNKNOWN, "*")
     found = [Path(name) for name in glob.glob(wanted) if os.path.isfile(name)]
     return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[:limit]
 

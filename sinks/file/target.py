@@ -5,17 +5,18 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from sinks.file import naming, repair
+from sinks.file import naming, places, repair
 from sinks.file.ledger import identity_of
 from sinks.file.locks import is_written
 from stream.errors import SinkFailed
 from stream.events import ScanStart
+from stream.preflight import Known, Problem
 from stream.registry import Options
 
 log = logging.getLogger("inbeam")
@@ -29,11 +30,20 @@ class FileOptions(Options):
 
     path: str = Field(description="File name, with {scan} {date} {time} {uid} {source} {detector}; folders are made")
     if_exists: Literal["number", "fail", "overwrite"] = Field(
-        "number", description="If another scan's file has this name: append _2, _3 ...; refuse; or replace it"
+        "number",
+        description="If another scan's file has this name: append _2, _3 ...; refuse; or replace it, if inbeam "
+        "made it and nobody writes it, nor this run reads it",
     )
     flush_frames: int = Field(0, ge=0, description="Flush after this many frames; 0: by time alone")
     flush_ms: float = Field(800.0, ge=0, description="Flush once the oldest frame at risk is this old, ms")
     required: bool = Field(True, description="The run stops if this file cannot be written; false: it goes on without")
+
+    def preflight(self, known: Known) -> Iterable[Problem]:
+        """A place where nothing may be written."""
+        sinks = known.config.sinks
+        before = sinks[: next((number for number, options in enumerate(sinks) if options is self), 0)]
+        earlier = [options.path for options in before if isinstance(options, FileOptions)]
+        return places.problems(self.path, self.if_exists == "overwrite", earlier, known)
 
     @field_validator("path")
     @classmethod
@@ -50,7 +60,7 @@ def digest(identity: Any) -> str:
 def new_names(options: FileOptions, scan: ScanStart) -> Iterator[Path]:
     """Names for a new file, the best first: others may be quicker to take one. Raises SinkFailed if none may be used.
 
-    `if_exists: overwrite` holds for the first name only, and not while another process writes that file.
+    `if_exists: overwrite` holds for the first name only, for a file of ours that nobody writes just now.
     """
     first = naming.file_name(options.path, scan)
     if options.if_exists == "fail":
@@ -61,8 +71,12 @@ def new_names(options: FileOptions, scan: ScanStart) -> Iterator[Path]:
         yield first
         raise SinkFailed(f"{first} is being made by another process: choose another `path`, or set if_exists")
     if options.if_exists == "overwrite":
+        if places.same(first, scan.files):
+            raise SinkFailed(f"{first} is what scan {scan.name} is read from: choose another `path`")
         if is_written(first):
             log.warning("%s is being written by another process and is not replaced: this scan gets a number", first)
+        elif os.path.lexists(first) and repair.find(first) is None:
+            log.warning("%s was not written by inbeam and is not replaced: this scan gets a number", first)
         else:
             yield first
     yield from (path for path in naming.numbered(first) if not os.path.lexists(path))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sinks.file.places import same
 from stream import registry
 from stream.errors import ConfigError, InbeamError
 from stream.events import Buffer
@@ -46,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if not os.path.exists(args.file.partition("::")[0]):
             raise InbeamError(f"{args.file} is not there: correct the path")
+        if args.report and same(args.report, [args.file.partition("::")[0]]):
+            raise InbeamError(f"{args.report} is what is to be played: give the report another name")
         from stream.sources.files import is_capture
 
         if is_capture(args.file):

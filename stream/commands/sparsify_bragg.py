@@ -16,10 +16,12 @@ from typing import Any
 
 import h5py
 
+from sinks.file.places import same
 from stream.commands.progress import show_progress
 from stream.config import Config, validate
-from stream.errors import ConfigError
+from stream.errors import BadMessage, ConfigError
 from stream.events import EndStatus
+from stream.formats.hdf5 import scans as hdf5
 from stream.pipeline.runner import Run, stop_on_signals
 
 log = logging.getLogger("inbeam")
@@ -104,6 +106,11 @@ def run(options: argparse.Namespace) -> int:
     twice = [str(path) for path in {path for _, path in work} if [path for _, path in work].count(path) > 1]
     if twice:
         raise ConfigError([("--output", f"{twice[0]} would be written twice: use {{basename}} in the name")])
+    read = [file for name in images for file in [name.partition("::")[0], *_linked(name)]]
+    read += [file for option in ("poni", "mask", "dark", "flat") for file in _several(getattr(options, option))]
+    for _, path in work:
+        if same(path, read):
+            raise ConfigError([("--output", f"{path} is what is to be read: choose another name")])
     configs = [(name, path, configure(options, name, path)) for name, path in work]
     code = EXIT_SUCCESS
     for name, path, config in configs:
@@ -126,6 +133,22 @@ def output_name(name: str, pattern: str) -> Path:
     if pattern.startswith(("_", "-", ".")) and os.sep not in pattern:
         return Path(stem + pattern)
     return Path(pattern)
+
+
+def _linked(name: str) -> list[str]:
+    """The other files that the frames of an HDF5 file lie in."""
+    try:
+        return (
+            [file for scan in hdf5.scans(name) for file in scan.located.files]
+            if hdf5.is_hdf5(hdf5.split(name)[0])
+            else []
+        )
+    except BadMessage:
+        return []
+
+
+def _several(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 def _expanded(names: list[str]) -> list[str]:

@@ -29,6 +29,10 @@ class Config(Options):
         None, description="Dotted path of the incident-beam reading in the image's user data, such as beam.i0"
     )
 
+    def reads(self) -> list[str]:
+        """The recording."""
+        return [str(self.file)]
+
     @field_validator("file")
     @classmethod
     def _exists(cls, value: Path) -> Path:

@@ -58,6 +58,10 @@ class Config(Options):
 
     _pattern = field_validator("pattern")(check_pattern)
 
+    def reads(self) -> list[str]:
+        """The files themselves, not those that they link to."""
+        return [hdf5.split(path)[0] for path in found(self.files)]
+
 
 def create(config: Config, context: Context = ALONE) -> Source:
     """The source. Raises ConfigError naming every file that is not there."""

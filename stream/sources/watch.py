@@ -28,7 +28,7 @@ from stream.events import EndStatus, Event, Frame, Note
 from stream.formats.folder.changes import NET_S, Change, Folder
 from stream.formats.folder.incoming import Incoming
 from stream.formats.folder.library import Library, Waiting
-from stream.formats.folder.names import is_hdf5_name, is_master, master_of
+from stream.formats.folder.names import is_hdf5_name, is_master, master_of, may_match
 from stream.formats.folder.pictures import Naming, Pictures
 from stream.formats.folder.scans import GrowingScan
 from stream.formats.folder.taken import state_of
@@ -72,6 +72,17 @@ class Config(Options):
     dataset: str | None = Field(None, description="Path of the frames inside the HDF5 files; null: found by itself")
 
     _pattern = field_validator("pattern")(check_pattern)
+
+    def follows(self, path: str) -> bool:
+        """True if a file of this name may be taken for input; NUL in it stands for text without a slash."""
+        root = os.path.realpath(os.path.expanduser(self.folder))
+        folder = os.path.dirname(path.partition("\0")[0])
+        place = os.path.join(os.path.realpath(folder), path[len(folder) :].lstrip(os.sep))
+        name = os.path.basename(place)
+        if not place.startswith(os.path.join(root, "")) or not _is_input(name):
+            return False
+        inside = place[len(os.path.join(root, "")) :]
+        return any(may_match(text, item) for text in (name, inside) for item in self.include)
 
 
 def create(config: Config, context: Context = ALONE) -> "Watch":
@@ -273,7 +284,7 @@ class Watch:
 
     def _wanted(self, path: str) -> bool:
         name = os.path.basename(path)
-        if name.startswith(".") or not (is_image(name) or is_hdf5_name(name)):
+        if not _is_input(name):
             return False
         inside = os.path.relpath(path, self._root)
         return any(fnmatch.fnmatch(name, item) or fnmatch.fnmatch(inside, item) for item in self._config.include)
@@ -282,3 +293,7 @@ class Watch:
         """How long to wait for a change before looking by ourselves, s."""
         busy = len(self.incoming) or self._queue or self._scan is not None
         return min(self._config.settle_s, self._config.poll_s) / 2 if busy else 1.0
+
+
+def _is_input(name: str) -> bool:
+    return not name.startswith(".") and (is_image(name) or is_hdf5_name(name))

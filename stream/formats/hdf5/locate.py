@@ -58,6 +58,12 @@ class Located:
     detector: str = ""
     identity: str = ""
     suffix: str = ""
+
+    @property
+    def files(self) -> list[str]:
+        """The files with frames, each once."""
+        return list(dict.fromkeys(part.path for parts in self.channels.values() for part in parts))
+
     by_files: bool = False
     awaited: tuple[Segment, ...] = ()
 

@@ -126,6 +126,7 @@ class Scan:
             detector=describe(file, located),
             received=time.time(),
             source=f"{os.path.abspath(located.file)}::{located.path}",
+            files=tuple(dict.fromkeys([self._path, located.file, *located.files])),
         )
 
     def _frames(self, uid: str, times: NDArray[Any] | None, monitor: NDArray[Any] | None) -> Iterator[Frame]:
