@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from stream.events import Event, Item, ScanEnd, ScanStart, Update
@@ -194,4 +195,19 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """The run is over: free sockets and files, whatever state they are in. Called once, also after an error."""
+        ...
+
+
+@runtime_checkable
+class Filing(Protocol):
+    """A Sink that writes one file per scan."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the running or latest scan; None before the first."""
+        ...
+
+    @property
+    def writing(self) -> bool:
+        """False between scans, and where the file of a scan was complete already: it is left alone."""
         ...

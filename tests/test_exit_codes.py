@@ -142,7 +142,7 @@ def test_a_sink_that_raises_system_exit_is_a_sink_that_failed(
     source = (
         "from typing import Literal\nfrom stream import Options\n"
         "class Config(Options):\n    type: Literal['odd_sink'] = 'odd_sink'\n"
-        "class Sink:\n"
+        "class Sink:\n    lane = 'block'\n"
         "    def start(self, scan, products): return None\n"
         "    def write(self, frame): raise SystemExit(0)\n"
         "    def tick(self, counters): pass\n    def finish(self, end): pass\n    def close(self): pass\n"

@@ -17,7 +17,7 @@ from stream.events import EMPTY, Change, Frame, FrameStatus, Item, ScanEnd, Scan
 from stream.ledger import Stored
 from stream.pipeline.inbox import LONGEST_PAUSE_S, NUDGE_BYTES, NUDGE_SECONDS
 from stream.products import Product
-from stream.roles import Counters, Sink
+from stream.roles import Counters, Filing, Sink
 
 TICK_SECONDS = 0.1
 LATEST_SECONDS = 0.01
@@ -41,6 +41,8 @@ class Closing:
 
     end: ScanEnd
     answered: threading.Event = field(default_factory=threading.Event)
+    kept: str = ""
+    """Where the sink has the scan, in words; "" where it has no file of its own, or has failed."""
 
 
 Entry: TypeAlias = Opening | Item | Closing
@@ -77,6 +79,7 @@ class Lane:
         self._nbytes = 0
         self._closed = False
         self._scan_open = False
+        self._left_alone = False
         self._ticked = 0.0
         lock = threading.Lock()
         self._filled = threading.Condition(lock)
@@ -198,9 +201,12 @@ class Lane:
             self._scan_open = True
             self.given_up = 0
             entry.stored = self._sink.start(entry.scan, entry.products)
+            self._left_alone = isinstance(self._sink, Filing) and not self._sink.writing
         elif isinstance(entry, Closing):
             self._scan_open = False
             self._sink.finish(entry.end)
+            if isinstance(self._sink, Filing):
+                entry.kept = f"{self._sink.path}" + (" (already there, left alone)" if self._left_alone else "")
         else:
             self._sink.write(entry)
             self._tick()

@@ -64,6 +64,7 @@ class Pipeline:
         self._boundaries = Boundaries(options.scan_timeout_s, time.monotonic())
         self._notes: list[str] = []
         self._closings: list[Closing] = []
+        self._ending: ScanReport | None = None
         self._putting = threading.Lock()
         self._stopping = threading.Event()
         self._lacking = Lacking()
@@ -275,9 +276,11 @@ class Pipeline:
         how_far = reach(end.status, self._ledger.highest, end.announced)
         end = replace(end, notes=(*end.notes, *filter(None, [how_far]), *self._notes)[:MOST_NOTES])
         self._notes = []
-        self._report_ended()
-        self._closings = [lane.end(end) for lane in self._lanes]
-        self.report.add(ScanReport.of(self._scan, end, highest=self._ledger.highest, repeats=self._ledger.repeats))
+        with self._ordering:
+            self._report_ended()
+            self._ending = ScanReport.of(self._scan, end, highest=self._ledger.highest, repeats=self._ledger.repeats)
+            self.report.add(self._ending)
+            self._closings = [lane.end(end) for lane in self._lanes]
 
     def _emit(self, frames: Sequence[Frame]) -> None:
         """In frame order to every gatherer and every sink. The caller holds the ordering lock."""
@@ -304,10 +307,12 @@ class Pipeline:
             self._expire()
 
     def _report_ended(self) -> None:
-        """Tell once that every sink has completed the last scan."""
-        closings = self._closings
-        if closings and all(closing.answered.is_set() for closing in closings):
+        """Tell once that every sink has completed the last scan. The caller holds the ordering lock, or is alone."""
+        closings, ending = self._closings, self._ending
+        if closings and ending is not None and all(closing.answered.is_set() for closing in closings):
             self._closings = []
+            failed = [lane.name for lane in self._lanes if lane.error is not None]
+            self.report.tell(ending, [closing.kept for closing in closings if closing.kept], failed)
             self._ended(closings[0].end)
 
     def _expire(self) -> None:

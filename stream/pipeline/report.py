@@ -79,12 +79,14 @@ class ScanReport:
             return 0
         return self.counts[status] - (self.unreached if status is FrameStatus.MISSING else 0)
 
-    def line(self) -> str:
-        """One line: every status that occurs, its sum."""
+    def line(self, kept: Sequence[str] = (), failed: Sequence[str] = ()) -> str:
+        """One line: every status that occurs, its sum, the files, and the sinks that have not got all of it."""
         parts = [f"{number} {status.name.lower()}" for status, number in self.counts.items() if number]
         again = f", {self.repeats} copies sent again" if self.repeats else ""
-        text = f"scan {self.name} {self.status.value}: {' + '.join(parts) or '0'} = {self.expected} frames{again}"
-        return ", ".join(filter(None, (text, reach(self.status, self.highest, self.announced))))
+        how = f"{self.status.value}, but not in {', '.join(failed)}" if failed else self.status.value
+        text = f"scan {self.name} {how}: {' + '.join(parts) or '0'} = {self.expected} frames{again}"
+        text = ", ".join(filter(None, (text, reach(self.status, self.highest, self.announced))))
+        return f"{text} -> {', '.join(kept)}" if kept else text
 
 
 def reach(status: EndStatus, highest: int, announced: int | None) -> str:
@@ -120,7 +122,10 @@ class Report:
                 del self.scans[-1]
             self.scans.append(scan)
             self._problems = set()
-        log.info(scan.line())
+
+    def tell(self, scan: ScanReport, kept: Sequence[str], failed: Sequence[str]) -> None:
+        """Every sink has done what it can for a scan. kept: where it is now; failed: sinks without all of it."""
+        log.info(scan.line(kept, failed))
 
     def note(self, text: str, *, harmless: bool = False) -> None:
         """The source could not use something that belongs to no frame number; counted unless it is harmless."""
