@@ -88,7 +88,7 @@ class Correct:
         if earlier is not None and earlier.uid == scan.uid:
             made = {**earlier.by_channel, **made}
         work.put(Corrections(scan.uid, made))
-        return ()
+        return (Product("correct", (), bad_pixels={name: correction.mask for name, correction in made.items()}),)
 
     def process(self, work: Work) -> None:
         """Nothing: later processors correct while they read the pixels."""

@@ -208,6 +208,7 @@ class Results:
 
 
 def _chosen(config: Config, products: Sequence[Product]) -> list[Product]:
+    products = [product for product in products if product.fields]
     if config.products is not None:
         known = {product.name for product in products}
         missing = [name for name in config.products if name not in known]

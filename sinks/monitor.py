@@ -110,6 +110,7 @@ class Monitor:
         self._counters = Counters()
         self._status = ""
         self._image: Array | None = None
+        self._bad: dict[str, Array | None] = {}
         self._parts: list[Any] = []
         self._stale = True
         self._due = self._packed = self._watched = 0.0
@@ -126,6 +127,7 @@ class Monitor:
                 preview(np.zeros((1, 1), scan.dtype.newbyteorder("=")), 1, "mean")  # compile before the frames come
         self._scan, self._products, self._frame = scan, products, None
         self._pieces = {}
+        self._bad = {channel: _bad(scan, products, channel) for channel in scan.channels}
         self._status, self._stale = "running", True
         return None
 
@@ -225,8 +227,19 @@ class Monitor:
             self._image = decode(payload, kept if fits else None)
         except CorruptPayload:
             return None
-        image, step = preview(self._image, config.image_size, config.image)
+        bad = self._bad.get(channel)
+        fitting = bad if bad is not None and bad.shape == self._image.shape else None
+        image, step = preview(self._image, config.image_size, config.image, fitting)
         return {"data": image, "channel": channel, "binning": step, "shape": list(payload.shape)}
+
+
+def _bad(scan: ScanStart, products: Sequence[Product], channel: str) -> Array | None:
+    """bool (rows, columns): the mask that the frames are processed with, else the header's; None: there is none."""
+    masks = [product.bad_pixels[channel] for product in products if channel in product.bad_pixels]
+    if not masks and channel in scan.detector.pixel_mask:
+        masks = [scan.detector.pixel_mask[channel] != 0]
+    masks = [mask for mask in masks if mask.shape == scan.shape]
+    return np.logical_or.reduce(masks) if masks else None
 
 
 def _described(product: Product) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class Product:
     constants: arrays that hold for the whole scan (pixel radius, mask ...), written once.
     parameters: provenance, JSON-like: the configuration used, the poni, what was taken from the header. Nobody computes
     with it; what a sink needs to know is a field here. With the fields it decides if an earlier file is gone on with.
+    bad_pixels: channel -> bool (rows, columns), True = not to be believed in any frame; for those who show images.
     device: what computed it: provenance that may differ between two runs of the same.
     """
 
@@ -96,5 +97,6 @@ class Product:
     constants: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
     parameters: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     device: str = ""
+    bad_pixels: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
     reduction: Reduction | None = None
     sparse: SparseFrames | None = None

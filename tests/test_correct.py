@@ -27,7 +27,8 @@ def scan_of(
 
 def corrected(options: dict[str, Any], scan: Any = None, channel: str | None = None) -> Correction:
     work, scan = Work(), scan or scan_of()
-    assert list(correct.create(correct.Config(**options)).start(scan, work)) == []
+    (product,) = correct.create(correct.Config(**options)).start(scan, work)
+    assert product.fields == ()
     return correction_for(work, scan, channel)
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import karabo_bridge
@@ -203,6 +204,30 @@ def test_a_new_scan_replaces_the_old_one_and_its_products() -> None:
         until(lambda: set(karabo.next()[0]) == {"inbeam/counters"})
         sink.write(frame(0))
         until(lambda: set(karabo.next()[0]) == {"inbeam/counters", "inbeam/image"})
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_masked_pixels_are_nan_in_the_live_image(corrected: bool) -> None:
+    """A hot pixel of 2^24 counts, masked in the header, made everything else black."""
+    shape = scan().shape
+    bad = np.zeros(shape, bool)
+    bad[0, 3] = bad[7, 7] = True
+    header = np.zeros(shape, np.uint32) if corrected else bad.astype(np.uint32)
+    begin = replace(scan(), detector=replace(scan().detector, pixel_mask={"threshold_1": header}))
+    told = (Product("correct", (), bad_pixels={"threshold_1": bad}),) if corrected else ()
+    made = create(Config(endpoint="tcp://127.0.0.1:0", image_size=max(shape)))
+    sink = Driven(made)
+    try:
+        sink.start(begin, told)
+        with client(sink) as karabo:
+            sink.write(frame(0))
+            while "inbeam/image" not in (data := karabo.next()[0]):
+                pass
+    finally:
+        sink.close()
+    image = IMAGES[0]["threshold_1"]
+    flagged = image == np.iinfo(image.dtype).max
+    np.testing.assert_array_equal(np.isnan(data["inbeam/image"]["data"]), bad | flagged)
 
 
 def test_holes_and_late_frames_are_not_shown_and_a_corrupt_image_costs_only_the_image() -> None:

@@ -1,5 +1,6 @@
 """The machinery between source and sinks, on a source and sinks made of lists."""
 
+import re
 import threading
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -94,8 +95,8 @@ class Kept:
     def write(self, frame: Item) -> None:
         if isinstance(frame, Update):
             self.updates.append(frame)
+        if not isinstance(frame, Frame):
             return
-        assert isinstance(frame, Frame)
         if frame.index == self.fail_at:
             raise SinkFailed("disk full: make room and start again")
         with self.got:
@@ -457,3 +458,41 @@ def test_results_count_towards_what_waits_for_a_slow_sink() -> None:
     source.join(30)
     pipeline.close()
     assert sink.indices == list(range(200))
+
+
+def test_a_sink_that_is_not_required_never_holds_up_the_frames() -> None:
+    slow, fast = Stuck(), Kept()
+    pipeline = Pipeline(
+        [Chain([])],
+        {"slow": (slow, False), "fast": (fast, True)},
+        RunOptions(reorder_ms=60_000, sink_mb=20 * frame(0).nbytes / 1e6),
+    )
+    for event in (scan(), *map(frame, range(200))):
+        pipeline.put(event)
+    with fast.got:
+        assert fast.got.wait_for(lambda: len(fast.frames) == 200, 20)
+    slow.gate.set()
+    pipeline.put(ScanEnd("one"))
+    pipeline.close()
+    assert slow.indices == list(range(200))
+    lost = [kept for kept in slow.frames if kept.status is FrameStatus.DROPPED]
+    assert 100 < len(lost) < 200 and not any(kept.payloads for kept in lost)
+    assert f"slow could not keep up: {len(lost)} frames were given up there" in pipeline.report.summary()
+    assert pipeline.report.exit_code == 1
+
+
+def test_a_result_that_is_not_what_was_declared_is_the_processors_failure() -> None:
+    for value, words in (
+        (np.zeros(3), r"has the shape \(3,\), but \(\) was declared"),
+        ("seven", "is 'seven', not a number"),
+    ):
+
+        class Wrong(Mean):
+            def process(self, work: Work, value: object = value) -> None:
+                work.results["mean"] = {"value": value}  # type: ignore[dict-item]
+
+        sink = Kept()
+        pipeline = play([scan(), frame(0), ScanEnd("one")], sink, processors=[Wrong()], workers=1)
+        assert [kept.status for kept in sink.frames] == [FrameStatus.FAILED]
+        assert re.search(f"mean: the result 'value' {words}", sink.frames[0].problem)
+        assert pipeline.report.exit_code == 1

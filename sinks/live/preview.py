@@ -10,8 +10,9 @@ from stream.events import Array
 MEAN, MAXIMUM = 0, 1
 
 
-def _pool(image: Any, step: int, flagged: Any, signed: bool, mode: int, out: Any) -> None:
+def _pool(image: Any, bad: Any, step: int, flagged: Any, signed: bool, mode: int, out: Any) -> None:
     rows, columns = image.shape
+    masked = bad.size > 0
     for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             total = 0.0
@@ -19,6 +20,8 @@ def _pool(image: Any, step: int, flagged: Any, signed: bool, mode: int, out: Any
             for i in range(r * step, min(rows, (r + 1) * step)):
                 for j in range(c * step, min(columns, (c + 1) * step)):
                     value = image[i, j]
+                    if masked and bad[i, j]:
+                        continue
                     if value == flagged or value != value or (signed and value < 0):
                         continue
                     number = float(value)
@@ -36,16 +39,17 @@ def _pool(image: Any, step: int, flagged: Any, signed: bool, mode: int, out: Any
 _compiled = kernel(_pool)
 
 
-def preview(image: Array, size: int, kind: Literal["mean", "max"]) -> tuple[Array, int]:
+def preview(image: Array, size: int, kind: Literal["mean", "max"], bad: Array | None = None) -> tuple[Array, int]:
     """`image` (rows, columns) with blocks of n x n pixels pooled, so that no side is longer than `size`; and n.
 
     float32; NaN where a block has nothing but flagged pixels: the largest value of an unsigned type, negative values of
-    a signed one, NaN. One pass, 5 ms for 4 million pixels, without the GIL.
+    a signed one, NaN, and those that are `bad`, bool (rows, columns). One pass, 5 ms for 4 million pixels, no GIL.
     """
     rows, columns = image.shape
     step = max(1, -(-max(rows, columns) // size))
     out = np.empty((-(-rows // step), -(-columns // step)), np.float32)
     integer = image.dtype.kind in "iu"
     flagged = image.dtype.type(np.iinfo(image.dtype).max if integer else np.inf)
-    _compiled(image, step, flagged, image.dtype.kind == "i", MEAN if kind == "mean" else MAXIMUM, out)
+    masked = np.zeros((0, 0), bool) if bad is None else bad
+    _compiled(image, masked, step, flagged, image.dtype.kind == "i", MEAN if kind == "mean" else MAXIMUM, out)
     return out, step

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stream.context import Answer
@@ -14,7 +15,7 @@ from stream.pipeline.revisions import OptionSet, Revisions
 MOST_BYTES = 16_000
 """Of one value as JSON: what a row of the file's table of changes holds."""
 LONGEST_OPENING_S = 60.0
-MOST_STARTS = 64
+MOST_ASLEEP = 64
 
 
 class RunControl:
@@ -31,33 +32,35 @@ class RunControl:
         keep: Callable[[Change], None] = lambda change: None,
         repeat: Sequence[Change] = (),
     ) -> None:
-        self._options = options
+        self._written = options
         self._keep = keep
         self._repeat = tuple(repeat)
+        self._standing: dict[str, Change] = {}
+        """Path -> what was changed, and not by the user in the YAML: every later scan begins with it, and says so."""
         self._tables: dict[str, Revisions] = {}
+        self._ended: dict[str, tuple[Revisions, int]] = {}
+        """What a scan needs that goes on after it had fallen asleep: its table and its next frame number."""
         self._remembered: dict[str, tuple[Change, ...]] = {}
-        self._waiting: dict[str, Any] = {}
-        """Path -> value of changes that would alter the layout of the open scan's files."""
         self._scan: str | None = None
         self._open: str | None = None
         self._opened: Revisions | None = None
-        self._starts: dict[str, OptionSet] = {}
         self._next_frame = 0
         self._tell: Callable[[Change], None] = lambda change: None
         self._lock = threading.Condition()
 
     def begin(self, scan: str) -> None:
-        """The source has begun a scan: its first frames get what was changed before."""
+        """The source has begun a scan, or gone on with one: its next frames get what was changed meanwhile."""
         with self._lock:
-            for path, value in self._waiting.items():
-                self._options = self._options.changed(path, value)
-            self._waiting.clear()
-            # one that goes on after it had ended, or slept, keeps the options of its first frame
-            self._starts.setdefault(scan, self._options)
-            while len(self._starts) > MOST_STARTS:
-                self._starts.pop(next(iter(self._starts)))
-            self._tables[scan] = Revisions(self._starts[scan])
-            self._scan, self._next_frame = scan, 0
+            asleep = scan in self._ended
+            table, first = self._ended.pop(scan, (Revisions(self._written), 0))
+            table.repeat(self._remembered.pop(scan, ()), scan)
+            for change in self._standing.values():
+                latest = table.latest
+                layout = asleep and latest.options.when(change.path) == "scan"
+                if not layout and latest.options.value(change.path) != change.value:
+                    table.add(replace(change, scan=scan, frame=first, revision=latest.number + 1))
+            self._tables[scan] = table
+            self._scan, self._next_frame = scan, first
 
     def came(self, index: int) -> None:
         """Frame number `index` has come: changes hold for later numbers from now on."""
@@ -70,13 +73,17 @@ class RunControl:
         with self._lock:
             if self._scan == scan:
                 self._scan = None
-                self._options = self._tables[scan].latest.options
+                table = self._tables[scan]
+                self._standing |= {change.path: change for change in table.changes}
+                self._ended[scan] = table, self._next_frame
+                while len(self._ended) > MOST_ASLEEP:
+                    self._ended.pop(next(iter(self._ended)))
             self._lock.notify_all()
 
     def start_options(self, scan: str) -> OptionSet:
         """Those of the scan's first frame, before any change that an earlier process made."""
         with self._lock:
-            return self._tables.setdefault(scan, Revisions(self._options)).at(0).options
+            return self._tables.setdefault(scan, Revisions(self._written)).at(0).options
 
     def remember(self, scan: str, changes: Sequence[Change]) -> None:
         """What the journal of an earlier process knows of a scan that will go on."""
@@ -86,8 +93,8 @@ class RunControl:
         """The sinks have opened the scan; `changes`: what an earlier process made of it. From now on `tell` is called
         with each change, first with those. Returns the table for the workers."""
         with self._lock:
-            table = self._tables.setdefault(scan, Revisions(self._options))
-            table.repeat([*changes, *self._remembered.pop(scan, ()), *self._repeat], scan)
+            table = self._tables.setdefault(scan, Revisions(self._written))
+            table.repeat([*changes, *self._repeat], scan)
             for change in table.changes:
                 tell(change)
             self._open, self._opened, self._tell = scan, table, tell
@@ -117,7 +124,7 @@ class RunControl:
                 if not self._lock.wait(max(0.0, until - time.monotonic())):
                     raise ConfigError([(path, "the scan is still being opened: try again")])
             if self._scan is None or self._latest().when(path) == "scan":
-                return self._for_the_next_scan(path, value)
+                return self._for_the_next_scan(path, value, who)
             table = self._tables[self._scan]
             path = table.latest.options.canonical(path)
             now = table.latest.number
@@ -131,16 +138,20 @@ class RunControl:
         text = f"{path} = {value!r} from frame {change.frame} on (revision {change.revision})"
         return Answer(change.scan, change.frame, change.revision, text)
 
-    def _for_the_next_scan(self, path: str, value: Any) -> Answer:
+    def _for_the_next_scan(self, path: str, value: Any, who: str) -> Answer:
         """Either no scan is open, or the change would alter the layout of its file."""
         latest = self._latest()
+        path = latest.canonical(path)
         latest.when(path)
-        changed = latest.changed(path, value)
-        if self._scan is None:
-            self._options = changed
-        else:
-            self._waiting[path] = value
+        latest.changed(path, value)
+        self._standing[path] = Change("", 0, path, value, who, 0, time.time())
         return Answer("", 0, 0, f"{path} = {value!r} from the next scan on")
 
     def _latest(self) -> OptionSet:
-        return self._options if self._scan is None else self._tables[self._scan].latest.options
+        """The options of the next frame, as far as it is known."""
+        if self._scan is not None:
+            return self._tables[self._scan].latest.options
+        options = self._written
+        for change in self._standing.values():
+            options = options.changed(change.path, change.value)
+        return options

@@ -149,7 +149,8 @@ class Gathering:
         work = self._bench
         work.take(frame)
         revision = self._revisions.at(frame.index)
-        work.hand(revision.options.processors[self._place] if revision.number else None)
+        known = self._place < len(revision.options.processors)
+        work.hand(revision.options.processors[self._place] if known else None)
         self._pass_on(lambda: self._gatherer.take(work), frame)
 
     def _pass_on(self, give: Callable[[], Iterable[Update]], frame: Frame | None = None) -> None:

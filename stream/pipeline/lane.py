@@ -108,10 +108,10 @@ class Lane:
                 self._filled.notify()
                 self._emptied.wait()
             if self.error is None:
-                if self.policy == "give up":
-                    items = [self._fitting(item) for item in items]
-                self._entries.extend(items)
-                self._nbytes += sum(item.nbytes for item in items)
+                for item in items:
+                    kept = self._fitting(item) if self.policy == "give up" else item
+                    self._entries.append(kept)
+                    self._nbytes += kept.nbytes
                 if self._nbytes >= NUDGE_BYTES:
                     self._filled.notify()
 

@@ -82,8 +82,8 @@ class OptionSet:
         entries = self.processors if section == "processors" else self.sinks
         who, option, *inner = rest
         names = [str(getattr(each, "name", None) or each.model_dump()["type"]) for each in entries]
-        places = [int(who)] if who.isdecimal() else [index for index, name in enumerate(names) if name == who]
-        if len(places) != 1 or places[0] >= len(entries):
+        places = [index for index, name in enumerate(names) if who in (name, str(index))]
+        if len(places) != 1:
             have = ", ".join(f"{index} {name}" for index, name in enumerate(names))
             raise ConfigError([(path, f"{who!r} names {len(places) or 'no'} entry of {section}; there are: {have}")])
         options, place = entries[places[0]], f"{section}[{places[0]}]"
