@@ -95,11 +95,10 @@ class Chain:
         name = "decode"
         status, problem = frame.status, frame.problem
         revision = self._revisions.at(frame.index)
-        known = len(revision.options.processors) > 0
         try:
             for step in self._active:
                 name = step.name
-                work.hand(revision.options.processors[step.place] if known else None)
+                work.hand(revision.options.of_processor(step.place))
                 step.processor.process(work)
             for channel, payload in frame.payloads.items():
                 if not work.is_decoded(channel):

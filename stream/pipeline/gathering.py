@@ -149,8 +149,7 @@ class Gathering:
         work = self._bench
         work.take(frame)
         revision = self._revisions.at(frame.index)
-        known = self._place < len(revision.options.processors)
-        work.hand(revision.options.processors[self._place] if known else None)
+        work.hand(revision.options.of_processor(self._place))
         self._pass_on(lambda: self._gatherer.take(work), frame)
 
     def _pass_on(self, give: Callable[[], Iterable[Update]], frame: Frame | None = None) -> None:

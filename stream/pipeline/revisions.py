@@ -27,6 +27,10 @@ class OptionSet:
         """Those that the user wrote."""
         return cls(config.processors, config.sinks)
 
+    def of_processor(self, place: int) -> Options | None:
+        """Those of the processor at this place of the section; None for one that is not from a configuration."""
+        return self.processors[place] if 0 <= place < len(self.processors) else None
+
     def canonical(self, path: str) -> str:
         """The path as the file and the sinks know it: processors by name, sinks by number."""
         options, parts, place = self._find(path)
