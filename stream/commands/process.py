@@ -14,7 +14,7 @@ READ_AHEAD_MB = 64
 """A disk waits for us, unlike a detector: reading further ahead only fills memory."""
 
 
-SHARED = ("series", "pattern", "dataset")
+SHARED = ("series", "pattern", "dataset", "monitor", "monitor_per_second")
 """Options that the sources `watch` and `files` have in common."""
 
 

@@ -10,9 +10,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from stream.context import ALONE, Context
 from stream.errors import BadMessage, ConfigError, SourceLost
@@ -21,6 +21,7 @@ from stream.formats.folder.scans import series_of
 from stream.formats.hdf5 import scans as hdf5
 from stream.formats.images.file import frame_number, is_image
 from stream.formats.images.series import events as image_events
+from stream.formats.monitor import Monitor, number_of
 from stream.formats.natural import LAST_NUMBER, check_pattern, natural, stem
 from stream.registry import Options
 from stream.roles import Source
@@ -38,9 +39,13 @@ class Config(Options):
         min_length=1, description="Paths, folders or patterns (*.h5, scan_????.cbf); `file.h5::/entry/data/data` too"
     )
     dataset: str | None = Field(None, description="Path of the frames inside the HDF5 files; null: found by itself")
-    monitor: str | None = Field(
+    monitor: str | float | None = Field(
         None,
-        description="Incident-beam reading per frame: HDF5 path in the file, or `other.h5::/path` beside it",
+        description="Incident-beam reading per frame: a key of the image headers, a number for all, an HDF5 path in "
+        "the file, or `other.h5::/path` beside it",
+    )
+    monitor_per_second: bool = Field(
+        False, description="The monitor is a rate: multiply it by the exposure time of each frame"
     )
     number: Literal["position", "name"] = Field(
         "position", description="Frame number of an image file: its place in natural order, or the number in its name"
@@ -57,6 +62,12 @@ class Config(Options):
     )
 
     _pattern = field_validator("pattern")(check_pattern)
+
+    @model_validator(mode="after")
+    def _rate_of_what(self) -> Self:
+        if self.monitor_per_second and self.monitor is None:
+            raise ValueError("monitor_per_second without a monitor: say which it is with `monitor`")
+        return self
 
     def reads(self) -> list[str]:
         """The files themselves, not those that they link to."""
@@ -75,6 +86,10 @@ class Files:
         self._config = config
         self._closed = False
         self._delegate: Source | None = None
+        self._of_images = Monitor(config.monitor, per_second=config.monitor_per_second)
+        number = number_of(config.monitor)
+        self._in_hdf5 = str(config.monitor) if number is None and config.monitor is not None else None
+        self._of_hdf5 = Monitor(number, per_second=config.monitor_per_second)
         self._groups = list(_groups(expand(config.files), config))
         self._done = 0
 
@@ -110,16 +125,16 @@ class Files:
     def _group(self, paths: Sequence[str], key: str) -> Iterator[Event]:
         first = paths[0]
         if len(paths) > 1 or is_image(first):
-            yield from self._images(paths, key)
+            yield from self._of_images.applied(self._images(paths, key))
         elif is_capture(first):
             yield from self._capture(first)
         else:
-            yield from self._hdf5(first)
+            yield from self._of_hdf5.applied(self._hdf5(first))
 
     def _hdf5(self, path: str) -> Iterator[Event]:
         config = self._config
         try:
-            scans = hdf5.scans(path, config.dataset, config.monitor, config.name)
+            scans = hdf5.scans(path, config.dataset, self._in_hdf5, config.name)
         except BadMessage as error:
             yield Note(str(error))
             return
@@ -156,9 +171,9 @@ class Files:
                 else:
                     placed.append((place, numbers[number]))
         monitor = None
-        if config.monitor:
+        if self._of_images.path:
             try:
-                monitor = list(hdf5.read_monitor(os.path.join(folder, ""), config.monitor))
+                monitor = list(hdf5.read_monitor(os.path.join(folder, ""), self._of_images.path))
             except BadMessage as error:
                 yield Note(str(error))
         uid = f"file:{os.path.normpath(os.path.join(folder, key))}"

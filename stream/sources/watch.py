@@ -18,9 +18,9 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from stream.context import ALONE, Context
 from stream.errors import ConfigError, SourceLost
@@ -35,6 +35,7 @@ from stream.formats.folder.taken import state_of
 from stream.formats.hdf5.growing import Growing
 from stream.formats.hdf5.live import UNREADY
 from stream.formats.images.file import is_image
+from stream.formats.monitor import Monitor, is_path
 from stream.formats.natural import LAST_NUMBER, check_pattern, natural_key
 from stream.registry import Options
 
@@ -71,7 +72,22 @@ class Config(Options):
     )
     dataset: str | None = Field(None, description="Path of the frames inside the HDF5 files; null: found by itself")
 
+    monitor: str | float | None = Field(
+        None, description="Incident-beam reading per frame: name of a reading (a key of the image headers), or a number"
+    )
+    monitor_per_second: bool = Field(
+        False, description="The monitor is a rate: multiply it by the exposure time of each frame"
+    )
+
     _pattern = field_validator("pattern")(check_pattern)
+
+    @model_validator(mode="after")
+    def _monitor_of_a_folder(self) -> Self:
+        if self.monitor_per_second and self.monitor is None:
+            raise ValueError("monitor_per_second without a monitor: say which it is with `monitor`")
+        if isinstance(self.monitor, str) and is_path(self.monitor):
+            raise ValueError(f"monitor: {self.monitor} is a path: give the name of a reading, or a number")
+        return self
 
     def follows(self, path: str) -> bool:
         """True if a file of this name may be taken for input; NUL in it stands for text without a slash."""
@@ -116,6 +132,10 @@ class Watch:
 
     def events(self) -> Iterator[Event]:
         """Until `close`. Raises SourceLost when the folder is gone."""
+        monitor = Monitor(self._config.monitor, per_second=self._config.monitor_per_second)
+        return monitor.applied(self._events())
+
+    def _events(self) -> Iterator[Event]:
         try:
             odd = self.folder.start()
             if odd:
