@@ -16,9 +16,10 @@ import numba
 import numpy as np
 
 from processors.integration.cpu import CpuEngine
-from processors.integration.matrix import Request, matrix_for
+from processors.integration.matrix import matrix_for
 from processors.integration.opencl import OpenClEngine
 from processors.integration.plan import make_plan
+from processors.integration.request import Request
 from processors.shared.correction import Correction
 from processors.shared.device import choose
 from processors.shared.geometry import from_header

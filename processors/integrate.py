@@ -15,10 +15,11 @@ import numpy as np
 from processors.correct import correction_for, the_channel
 from processors.integration.cpu import CpuEngine
 from processors.integration.emptiness import why_empty
-from processors.integration.matrix import Matrix, Request, edges, matrix_for, turned
+from processors.integration.matrix import Matrix, edges, matrix_for
 from processors.integration.opencl import OpenClEngine
 from processors.integration.options import Config
 from processors.integration.plan import Engine, make_plan
+from processors.integration.request import Request
 from processors.shared import geometry
 from processors.shared.correction import Correction
 from processors.shared.device import choose
@@ -51,15 +52,6 @@ class Integrate:
         self._scan, self._channel = scan, the_channel(scan, config.channel)
         correction = correction_for(work, scan, self._channel)
         request = self._request(scan)
-        if config.azimuth_range is not None:
-            low, high = turned(config.azimuth_range)
-            if high > (360 if low < 180 else 540):
-                log.warning(
-                    "%s: azimuth_range %g ... %g crosses both 0 and 180 degrees, and pyFAI leaves out what lies behind "
-                    "one of them: integrate it in two parts",
-                    config.name,
-                    *config.azimuth_range,
-                )
         bad = correction.mask if correction.geometry_mask is None else correction.geometry_mask
         matrix = matrix_for(request, bad)
         dark_variance = config.npt_azimuthal is not None and config.splitting != "full"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from processors.integration.matrix import Matrix, Request, edges, matrix_for
+from processors.integration.matrix import Matrix, edges, matrix_for
+from processors.integration.request import Request
 from processors.shared import cache
 from processors.shared.announce import announce
 from processors.shared.geometry import UNITS, Geometry, check_wavelength, files_of, from_header, from_poni

@@ -102,49 +102,6 @@ def test_dark_flat_and_ranges_enter_as_in_pyfai(poni: Path, tmp_path: Path, spli
     assert_agrees(result, by_pyfai(poni, image, options, mask=mask, dark=dark, flat=flat))
 
 
-@pytest.mark.parametrize("npt_azimuthal", [None, 6])
-@pytest.mark.parametrize("splitting", ["no", "bbox"])
-@pytest.mark.parametrize("azimuth_range", [(150.0, 210.0), (180.0, 270.0), (-200.0, -160.0), (0.0, 360.0)])
-def test_an_azimuthal_range_across_180_degrees_is_whole(
-    poni: Path, azimuth_range: tuple[float, float], splitting: str, npt_azimuthal: int | None
-) -> None:
-    """pyFAI leaves out what lies behind its discontinuity at 180 degrees, unless it is moved to 0."""
-    import pyFAI
-
-    options = {"poni": poni, "npt": 20, "unit": "r_mm", "splitting": splitting, "npt_azimuthal": npt_azimuthal}
-    image = rings()
-    product, result = run(image, {**options, "azimuth_range": azimuth_range, "error_model": "poisson"})
-    integrator = pyFAI.load(str(poni))
-    integrator.setChiDiscAtZero()
-    bins = (20, npt_azimuthal) if npt_azimuthal else (20,)
-    integrate_ = integrator.integrate2d if npt_azimuthal else integrator.integrate1d
-    reference = integrate_(
-        image,
-        *bins,
-        unit="r_mm",
-        azimuth_range=azimuth_range,
-        error_model="poisson",
-        method=(splitting, "csr", "cython"),
-    )
-    filled = np.asarray(reference.sum_normalization) != 0
-    np.testing.assert_array_equal(np.isfinite(result["I"]), filled)
-    np.testing.assert_allclose(result["I"][filled], reference.intensity[filled], rtol=1e-5)
-    np.testing.assert_allclose(result["I_errors"][filled], reference.sigma[filled], rtol=1e-5)
-    if npt_azimuthal:
-        np.testing.assert_allclose(product.axes[0].values, reference.azimuthal, rtol=1e-12)
-        assert filled[0].any() and filled[-1].any(), "on both sides"
-
-
-@pytest.mark.parametrize(("limits", "told"), [((-30.0, 200.0), True), ((-180.0, 180.0), False), ((90.0, 300.0), False)])
-def test_an_azimuthal_range_that_pyfai_must_cut_is_told_at_every_start(
-    poni: Path, caplog: pytest.LogCaptureFixture, limits: tuple[float, float], told: bool
-) -> None:
-    for _ in range(2):  # the second time the matrix comes from the cache, and pyFAI says nothing
-        caplog.clear()
-        run(rings(), {"poni": poni, "npt": 20, "azimuth_range": limits})
-        assert ("crosses both 0 and 180 degrees" in caplog.text) == told
-
-
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 @pytest.mark.parametrize("error_model", MODELS)
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -492,6 +449,7 @@ def test_results_of_one_frame_survive_the_next(poni: Path) -> None:
         ({"unit": "q_nm"}, "unknown unit 'q_nm'; known: q_nm"),
         ({"radial_range": (3, 1)}, "the smaller first"),
         ({"azimuth_range": (0, float("inf"))}, "the smaller first"),
+        ({"azimuth_range": (-10, 351)}, "at most a circle wide"),
         ({"poni": "x.poni", "distance_m": 1.0}, "distance_m beside poni"),
         ({"device": "gpu"}, "device"),
         ({"splitting": "pseudo"}, "splitting"),

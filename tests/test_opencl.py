@@ -8,9 +8,10 @@ import pytest
 
 from processors import correct, integrate
 from processors.integration.cpu import CpuEngine
-from processors.integration.matrix import Matrix, Request, matrix_for
+from processors.integration.matrix import Matrix, matrix_for
 from processors.integration.opencl import OpenClEngine
 from processors.integration.plan import ErrorModel, make_plan
+from processors.integration.request import Request
 from processors.shared import device as opencl_device
 from processors.shared.correction import Correction
 from processors.shared.device import Device, choose, devices

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from processors.integration.matrix import Request
+from processors.integration.request import Request
 from processors.shared.correction import Correction
 from processors.shared.poni import load
 from stream.events import Array

@@ -34,7 +34,11 @@ class Config(Options):
     npt_azimuthal: int | None = Field(None, ge=1, le=100_000, description="Number of azimuthal bins; null: 1D")
     unit: str = Field("q_nm^-1", description="Radial unit, a name of pyFAI: q_nm^-1, q_A^-1, 2th_deg, r_mm ...")
     radial_range: tuple[float, float] | None = Field(None, description="Lower and upper limit in `unit`; null: all")
-    azimuth_range: tuple[float, float] | None = Field(None, description="Lower and upper limit, degrees; null: all")
+    azimuth_range: tuple[float, float] | None = Field(
+        None,
+        description="Lower and upper limit, degrees, any sector ([170, 190] too); null: all. What lies outside stays "
+        "out, where pyFAI counts pixels below it into the first bins of a cake without or with bbox splitting",
+    )
     splitting: Literal["no", "bbox", "full"] = Field("no", description="How a pixel is shared among bins, as pyFAI's")
     solid_angle: bool = Field(True, description="Divide by the solid angle of the pixels (relative to the centre)")
     polarization: float | None = Field(
@@ -69,6 +73,13 @@ class Config(Options):
     def _in_order(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
         if limits is not None and not (np.isfinite(limits).all() and limits[0] < limits[1]):
             raise ValueError("must be two numbers, the smaller first")
+        return limits
+
+    @field_validator("azimuth_range")
+    @classmethod
+    def _within_a_circle(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+        if limits is not None and limits[1] - limits[0] > 360:
+            raise ValueError("must be at most a circle wide, 360 degrees")
         return limits
 
     @model_validator(mode="after")
