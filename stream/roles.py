@@ -32,6 +32,9 @@ class Counters:
     inbox_fill: float = 0.0
     """0 empty ... 1 full."""
     sink_fill: float = 0.0
+    file: int = 0
+    """Which of the recorded files is being read, from 1; 0: there are none."""
+    files: int = 0
     connection: str = ""
     """What is wrong with the source's connection, in words."""
 

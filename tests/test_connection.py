@@ -112,15 +112,18 @@ def test_a_source_that_is_connected_has_no_trouble_to_tell() -> None:
 
 
 def test_progress_in_a_log_comes_ever_less_often_and_not_at_all_while_nothing_happens(
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "inbeam")
     show = Lines(0.0)
     ticks = [0.25 * tick for tick in range(4 * 3600)]
 
     def said(at: Iterator[tuple[float, Counters]]) -> list[str]:
         for now, counters in at:
             show(counters, now)
-        return capsys.readouterr().err.splitlines()
+        told = caplog.messages
+        caplog.clear()
+        return told
 
     assert said((now, Counters()) for now in ticks) == ["waiting for a scan"]
     running = said((3600 + now, Counters(scan="7", finished=round(100 * now), rate=100.0)) for now in ticks)

@@ -43,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             found.add_arguments(command)
             command.set_defaults(run=found.run)
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
+    stamp = "" if sys.stderr.isatty() else "%(asctime)s "
+    logging.basicConfig(
+        level=logging.ERROR, format=f"{stamp}%(message)s", datefmt="%Y-%m-%d %H:%M:%S", stream=sys.stderr
+    )
     logging.getLogger("inbeam").setLevel(logging.INFO)
     try:
         return int(options.run(options))

@@ -1,4 +1,4 @@
-"""The live progress line: frames, rate, latency, lost, queue fill."""
+"""The live progress line: frames, rate, latency, lost, queue fill; for recorded files which one, and how long still."""
 
 import logging
 import sys
@@ -7,39 +7,63 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from stream.commands.terminal import StatusLine
 from stream.roles import Counters
 
+log = logging.getLogger("inbeam")
 FIRST_LINE_S, LONGEST_S = 2.0, 300.0
 """Lines in a log: the first of a scan after this time, then after ever longer times; none while nothing happens."""
 LATENCY_OF_RECORDINGS_MS = 1e6
 """A capture keeps its arrival times: how long ago that was is no latency."""
+GUESS_S = 3.0
+"""Run this long before saying how long it still takes."""
 
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[Counters], None]]:
-    """On a terminal a line that is kept up to date, below the messages; elsewhere a line now and then."""
+    """On a terminal a line that is kept up to date, below the messages; elsewhere a line in the log now and then."""
+    clock = time.monotonic
+    pace = Pace(clock())
     if not sys.stderr.isatty():
-        show = Lines(time.monotonic())
-        yield lambda counters: show(counters, time.monotonic())
+        show = Lines(clock())
+        yield lambda counters: show(counters, clock(), pace.left(counters, clock()))
         return
-    # Imported here: 60 ms of every start that has no terminal.
-    from rich.console import Console
-    from rich.live import Live
-    from rich.logging import RichHandler
-    from rich.text import Text
-
-    console = Console(stderr=True)
+    line = StatusLine(sys.stderr)
     root = logging.getLogger()
-    handlers, root.handlers = root.handlers, [RichHandler(console=console, show_path=False, show_level=False)]
+    handlers, root.handlers = root.handlers, [line]
     try:
-        with Live(Text("waiting for a scan"), console=console, refresh_per_second=4, transient=False) as live:
-            yield lambda counters: live.update(Text(describe(counters)))
+        yield lambda counters: line.show(describe(counters, pace.left(counters, clock())))
     finally:
         root.handlers = handlers
+        line.close()
 
 
-def describe(counters: Counters) -> str:
-    """One line with the counters; what is zero and should be zero is short."""
+class Pace:
+    """How long recorded files will still take, from how long they have taken so far. `now`: monotonic, seconds."""
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+
+    def left(self, counters: Counters, now: float) -> str:
+        """In words, or "" where nobody can know."""
+        elapsed = now - self._began
+        if not counters.files or elapsed < GUESS_S:
+            return ""
+        part = counters.finished / counters.expected if counters.scan and counters.expected else 0.0
+        done = (counters.file - 1 + min(part, 1.0)) / counters.files
+        return f"{duration(elapsed * (1 - done) / done)} left" if 0 < done < 1 else ""
+
+
+def duration(seconds: float) -> str:
+    """A time that is guessed, with the units that matter."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def describe(counters: Counters, left: str = "") -> str:
+    """One line with the counters; what is zero and should be zero is short. left: how long it still takes."""
     if not counters.scan:
         waiting = counters.connection or "waiting for a scan"
         return waiting + (f" | {counters.bad_messages} unusable messages" if counters.bad_messages else "")
@@ -54,20 +78,24 @@ def describe(counters: Counters) -> str:
     ]
     if counters.latency_ms < LATENCY_OF_RECORDINGS_MS:
         parts.insert(3, f"latency {counters.latency_ms:.0f} ms")
+    if counters.files > 1:
+        parts.insert(1, f"file {counters.file} of {counters.files}")
+    if left:
+        parts.append(left)
     kinds = ("missing", "corrupt", "failed", "dropped", "late", "duplicate", "bad_messages")
     parts += [f"{kind.replace('_', ' ')} {n}" for kind in kinds if (n := getattr(counters, kind))]
     return " | ".join([*parts, counters.connection] if counters.connection else parts)
 
 
 class Lines:
-    """Progress lines for a log, on stderr. `now`: time of a monotonic clock, seconds."""
+    """Progress lines for a log. `now`: time of a monotonic clock, seconds."""
 
     def __init__(self, now: float) -> None:
         self._due, self._pause = now + FIRST_LINE_S, FIRST_LINE_S
         self._told: Counters | None = None
 
-    def __call__(self, counters: Counters, now: float) -> None:
-        """Print a line if one is due and something has happened since the last."""
+    def __call__(self, counters: Counters, now: float, left: str = "") -> None:
+        """Write a line if one is due and something has happened since the last."""
         if not counters.scan and counters.connection:
             return  # the source has said so
         if self._told is None or _state(counters) != _state(self._told):
@@ -78,7 +106,7 @@ class Lines:
         self._told = news
         self._pause = min(2 * self._pause, LONGEST_S)
         self._due = now + self._pause
-        print(describe(counters), file=sys.stderr, flush=True)
+        log.info(describe(counters, left))
 
 
 def _state(counters: Counters) -> tuple[str, str, bool]:

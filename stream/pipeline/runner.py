@@ -61,6 +61,9 @@ class Run:
     def counters(self) -> Counters:
         """A snapshot of the running pipeline."""
         source, found = self._source, self._pipeline.counters() if self._pipeline is not None else Counters()
+        if isinstance(source, Finite):
+            done, files = source.done
+            found = replace(found, file=min(done + 1, files), files=files)
         return replace(found, connection=source.connection) if isinstance(source, Connected) else found
 
     def report(self) -> Report:
