@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import fabio
@@ -22,7 +23,9 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+@cache
 def tiff(folder: Path, number: int) -> bytes:
+    """The same bytes for the same number: fabio writes the date into a TIFF."""
     scratch = folder.parent / "scratch.tif"
     fabio.tifimage.TifImage(data=PIXELS[number]).write(str(scratch))
     return scratch.read_bytes()
@@ -315,10 +318,7 @@ def test_two_files_with_one_number_are_told_and_not_taken_for_one_sent_twice(fol
     watched.write(folder, 1, "img_1.tif")
     watched.write(folder, 2, "img_01.tif")
     events = watched.settle()
-    assert (
-        len(indices(events)) == 1
-        and "has the same number 1 as a file that was taken" in notes(events, harmless=False)[0]
-    )
+    assert len(indices(events)) == 1 and "has the number 1 of a file that was taken" in notes(events, harmless=False)[0]
 
 
 def test_a_file_with_more_frames_than_the_first_of_its_scan_is_told_and_takes_no_other_files_numbers(

@@ -207,7 +207,11 @@ def found(names: Sequence[str]) -> list[str]:
         path, inside = hdf5.split(name)
         path = os.path.expanduser(path)
         if os.path.isdir(path):
-            matches = [os.path.join(path, entry.name) for entry in os.scandir(path) if entry.is_file()]
+            try:
+                matches = [os.path.join(path, entry.name) for entry in os.scandir(path) if entry.is_file()]
+            except OSError as error:
+                problems.append((f"stream.files[{place}]", f"{path} may not be read: {error.strerror}"))
+                continue
             matches = [match for match in natural(matches) if not os.path.basename(match).startswith(".")]
             matches = [match for match in matches if is_image(match) or is_capture(match) or hdf5.is_hdf5(match)]
         elif os.path.exists(path):

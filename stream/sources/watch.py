@@ -102,9 +102,14 @@ class Config(Options):
 
 
 def create(config: Config, context: Context = ALONE) -> "Watch":
-    """The source. Raises ConfigError if there is no such folder."""
-    if not os.path.isdir(os.path.expanduser(config.folder)):
+    """The source. Raises ConfigError if there is no such folder, or none that may be read."""
+    folder = os.path.expanduser(config.folder)
+    if not os.path.isdir(folder):
         raise ConfigError([("stream.folder", f"{config.folder} is not a folder: create it or correct the path")])
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise ConfigError([("stream.folder", f"{config.folder} may not be read: {error.strerror}")]) from error
     return Watch(config)
 
 
@@ -139,11 +144,13 @@ class Watch:
         try:
             odd = self.folder.start()
             if odd:
-                yield Note(odd)
+                yield Note(odd, harmless=True)
             yield from self._until_closed(self.begin(self.folder.look(), self._clock()))
             while not self._closed:
                 yield from self._until_closed(self.step(self.folder.wait(self._patience()), self._clock()))
             yield from self._end(EndStatus.STOPPED)
+            for _, problem in self.incoming.unreadable():
+                yield Note(f"not taken before the watch was stopped: {problem}")
         except OSError as error:
             if os.path.isdir(self._root):
                 raise
@@ -177,8 +184,10 @@ class Watch:
             if self._wanted(change.path) and change.path not in self.pictures.taken:
                 try:
                     old = wall - os.stat(change.path).st_mtime >= self._config.settle_s
-                except OSError:
+                except FileNotFoundError:
                     continue
+                except OSError:  # what it is will be said when it cannot be read
+                    old = True
                 self.incoming.note(change, now, whole=old)
         yield from self.step([], now)
 
@@ -193,6 +202,8 @@ class Watch:
                 self.library.gone(change.path) if change.kind == "gone" else self.library.changed(change.path, now)
             else:
                 self.pictures.noticed(change, now)
+        for problem in self.folder.untold():
+            yield Note(problem)
         if now - self._looked_at_pictures >= (NET_S if self.folder.native else self._config.poll_s):
             self._looked_at_pictures = now
             self.pictures.look(now)

@@ -67,6 +67,8 @@ class Folder:
         self._names: dict[str, set[str]] = {}
         self._observer: Observer | None = None  # type: ignore[valid-type]
         self._look_due = 0.0
+        self._refused: set[str] = set()
+        self._untold: list[str] = []
 
     def start(self) -> str | None:
         """Begin; returns what is odd, in words. Call `look` next for what is there already. Raises OSError."""
@@ -117,6 +119,11 @@ class Folder:
             self._observer.join()
             self._observer = None
 
+    def untold(self) -> list[str]:
+        """What could not be looked at since this was last asked, one line each."""
+        told, self._untold = self._untold, []
+        return told
+
     def look(self) -> list[Change]:
         """New and deleted files of the folders that have changed since the last look. Raises OSError without root."""
         self._look_due = self._clock() + (NET_S if self.native else self._poll_s)
@@ -138,9 +145,16 @@ class Folder:
             self.listings += 1
             with os.scandir(folder) as entries:
                 inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except PermissionError:
+            self._times[folder] = (0, False)  # looked at again and again, as the right may be given
+            if folder not in self._refused:
+                self._refused.add(folder)
+                self._untold.append(f"{folder} may not be read: give the user of inbeam the right to list it")
+            return
         except OSError:
             yield from self._vanished(folder)
             return
+        self._refused.discard(folder)
         known = self._names.setdefault(folder, set())
         self._times[folder] = (changed, now - changed > RACY_NS)
         for name in known.difference(inside):

@@ -16,8 +16,8 @@ class Pending:
     changed: float
     looked: float
     offered: float = float("-inf")
-    state: tuple[int, int] | None = None
-    """Size and modification time when last looked at."""
+    state: tuple[int, int, int] | None = None
+    """Size and times of the last modification and change when last looked at."""
     closed: bool = False
     tried: bool = False
     problem: str = ""
@@ -109,10 +109,12 @@ class Incoming:
         file.looked = now
         try:
             status = os.stat(file.path)
-        except OSError:
+        except FileNotFoundError:
             self._pending.pop(file.path, None)
             return
-        state = (status.st_size, status.st_mtime_ns)
+        except OSError:  # what it is will be said when it cannot be read
+            return
+        state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)  # the last tells of a right that was given
         if file.state is not None and state != file.state and not quiet:
             file.changed = now
             file.tried = False

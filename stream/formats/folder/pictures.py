@@ -7,6 +7,7 @@ again, and none that is new came between), else when the scan has ended. Where i
 so. The same content again (a copy, a changed time stamp) is nothing new.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -36,6 +37,13 @@ class Naming:
     def of(self, path: str) -> tuple[str, int | None]:
         """The series of a file, and its number."""
         return series_of(path, self.root, self.series, self.pattern)
+
+    def name(self, key: str) -> str:
+        """What the user calls a scan: what the names of its files share, or the folders below the root that lead to
+        them, as `run_1` of one sample is not that of another."""
+        if self.series == "folder" and key != ".":
+            return key.replace(os.sep, "_")
+        return os.path.basename(os.path.normpath(os.path.join(self.root, key)))
 
 
 class Pictures:
@@ -170,7 +178,7 @@ class Pictures:
             yield from self._into_scan(file, now, skip=skip)
         else:
             file.close()
-            text = f"{path} has the same number {number} as a file that was taken: left out, correct `pattern`"
+            text = f"{path} has the number {number} of a file that was taken: left out, correct `pattern` or `include`"
             yield Note(text, self.scan.uid)
 
     def _hold(self, path: str, number: int | None, content: Content, now: float) -> Iterator[Event]:
@@ -195,9 +203,8 @@ class Pictures:
             numbers = [naming.of(other) for other in others]
             mates = [number for other, number in numbers if other == key and number is not None]
             part = self._parts.get(key, 0) + 1
-            self.scan = ImageSeries(
-                key, part, naming.root, naming.scan_files, naming.first_number, mates, session=naming.session
-            )
+            place = key, naming.name(key), part, naming.root
+            self.scan = ImageSeries(*place, naming.scan_files, naming.first_number, mates, session=naming.session)
 
 
 def _compared(file: ImageFile, before: Content) -> tuple[Content, bool]:

@@ -38,6 +38,7 @@ class ImageSeries:
     def __init__(
         self,
         key: str,
+        name: str,
         part: int,
         root: str,
         files: int | None,
@@ -46,7 +47,6 @@ class ImageSeries:
         *,
         session: str = "",
     ) -> None:
-        name = os.path.basename(os.path.normpath(os.path.join(root, key)))
         again = f"_{part}" if part > 1 else ""
         self.key = key
         self.uid = f"file:{os.path.join(root, key)}{again}{session}"

@@ -176,6 +176,8 @@ def _chosen(file: IO[bytes], path: str, *, packed: bool) -> Reader:
 def _problem(path: str, error: Exception) -> str:
     if isinstance(error, BadMessage):
         return f"{path} {error}"
+    if isinstance(error, PermissionError):
+        return f"{path} may not be read: give the user of inbeam the right to read it"
     return f"{path} is damaged, cut off or not an image: {str(error) or type(error).__name__}"
 
 
