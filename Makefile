@@ -1,9 +1,9 @@
-# make demo, make test, make bench, make lint: each makes its own environment first.
+# make demo, make quick, make test, make lint, make bench: each makes its own environment first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint fuzz soak clean
+.PHONY: demo quick test bench lint fuzz soak clean
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "inbeam needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -13,6 +13,9 @@ $(VENV)/ready: pyproject.toml
 
 demo: $(VENV)/ready
 	$(BIN)/inbeam demo
+
+quick: $(VENV)/ready
+	$(BIN)/pytest -m "not slow"
 
 test: $(VENV)/ready
 	$(BIN)/pytest
