@@ -99,7 +99,8 @@ class Payload:
 class Detector:
     """What the stream's header says of detector and beam; None where it is silent.
 
-    pixel_mask: channel -> uint32 (rows, columns), nonzero = bad (bit meanings: SIMPLON API).
+    pixel_mask: channel -> uint32 (rows, columns), nonzero = bad (bit meanings: SIMPLON API); `pixel_mask_applied` says
+    whether the detector has already flagged those pixels in its images.
     flatfield: channel -> float32 (rows, columns), to be multiplied, and `flatfield_applied` says
     whether the detector has already done so.
     metadata: everything else that the header holds, JSON-like, under the source's own names.
@@ -121,6 +122,7 @@ class Detector:
     saturation_value: int | None = None
     threshold_energy_ev: Mapping[str, float] = field(default_factory=lambda: EMPTY)
     pixel_mask: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
+    pixel_mask_applied: bool | None = None
     flatfield: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
     flatfield_applied: bool = True
     metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)

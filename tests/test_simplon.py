@@ -49,7 +49,8 @@ def test_a_recorded_scan_of_a_detector_comes_out_whole(shared: Path) -> None:
     assert (detector.description, detector.serial_number) == ("Dectris EIGER1 Si 1M", "E-02-0153")
     assert (detector.energy_ev, detector.wavelength_angstrom) == (8000.0, 1.5498024804150032)
     assert (detector.saturation_value, detector.threshold_energy_ev) == (2943293, {"threshold_1": 4000.0})
-    assert detector.flatfield_applied and detector.distance_m is None
+    assert detector.flatfield_applied and detector.distance_m is detector.beam_center_x_px is None
+    assert detector.pixel_mask_applied is True
     mask, flatfield = detector.pixel_mask["threshold_1"], detector.flatfield["threshold_1"]
     assert (mask.shape, mask.dtype, np.count_nonzero(mask)) == (start.shape, np.uint32, 38129)
     assert np.count_nonzero(mask) == detector.metadata["number_of_excluded_pixels"]
@@ -292,3 +293,15 @@ def test_a_message_beyond_the_limits_is_refused() -> None:
     ):
         (note,) = feed(parts, decoder=decoder)
         assert isinstance(note, Note) and text in note.text
+
+
+@pytest.mark.parametrize("applied", [True, False, None])
+def test_whether_bad_pixels_are_flagged_is_what_the_detector_said(applied: bool | None) -> None:
+    start = v1_header(pixel_mask_applied=applied)
+    assert start_of(start).detector.pixel_mask_applied is applied
+
+
+def test_a_beam_centre_of_nought_is_one_that_nobody_has_set() -> None:
+    for x, y, found in ((0.0, 0.0, (None, None)), (0.0, 3.25, (0.0, 3.25)), (0, 0, (None, None))):
+        detector = start_of(v1_header(beam_center_x=x, beam_center_y=y)).detector
+        assert (detector.beam_center_x_px, detector.beam_center_y_px) == found

@@ -53,6 +53,8 @@ def test_a_recorded_scan_of_a_detector_comes_out_whole(shared: Path) -> None:
     assert (detector.pixel_size_x_m, detector.sensor_thickness_m, detector.energy_ev) == (7.5e-05, 0.00045, 8000.0)
     assert detector.wavelength_angstrom == pytest.approx(12398.4198 / 8000, rel=1e-6)
     assert detector.distance_m is None, "the detector says 0: nobody has set it"
+    assert detector.beam_center_x_px is detector.beam_center_y_px is None
+    assert detector.pixel_mask_applied is True
     assert detector.flatfield_applied
     mask, flatfield = detector.pixel_mask["threshold_1"], detector.flatfield["threshold_1"]
     assert (mask.shape, mask.dtype, np.count_nonzero(mask)) == (start.shape, np.uint32, 38130)
@@ -318,3 +320,15 @@ def test_names_that_no_file_can_bear_are_not_passed_on() -> None:
     assert feed(stream2_start(channels=["../a"])) == feed(stream2_start(channels=["a", "a"])) != []
     text = start_of(stream2_start(detector_description="EIGER\0")).detector.description
     assert text == "EIGER"
+
+
+@pytest.mark.parametrize("applied", [True, False, None])
+def test_whether_bad_pixels_are_flagged_is_what_the_detector_said(applied: bool | None) -> None:
+    start = stream2_start(pixel_mask_enabled=applied)
+    assert start_of(start).detector.pixel_mask_applied is applied
+
+
+def test_a_beam_centre_of_nought_is_one_that_nobody_has_set() -> None:
+    for x, y, found in ((0.0, 0.0, (None, None)), (0.0, 3.25, (0.0, 3.25)), (0, 0, (None, None))):
+        detector = start_of(stream2_start(beam_center_x=x, beam_center_y=y)).detector
+        assert (detector.beam_center_x_px, detector.beam_center_y_px) == found

@@ -127,6 +127,8 @@ def _detector(made: Any, detector: Detector, channels: tuple[str, ...]) -> Any:
     ):
         number(made, name, value, unit)
     made.create_dataset("flatfield_applied", data=detector.flatfield_applied)
+    if detector.pixel_mask_applied is not None:
+        made.create_dataset("pixel_mask_applied", data=detector.pixel_mask_applied)
     if channels and channels[0] in detector.threshold_energy_ev:
         number(made, "threshold_energy", detector.threshold_energy_ev[channels[0]], "eV")
     _per_pixel(made, detector, channels[0] if channels else "")
@@ -147,7 +149,6 @@ def _detector(made: Any, detector: Detector, channels: tuple[str, ...]) -> Any:
 def _per_pixel(made: Any, detector: Detector, channel: str) -> None:
     if channel in detector.pixel_mask:
         array(made, "pixel_mask", detector.pixel_mask[channel])
-        made["pixel_mask_applied"] = False
     if channel in detector.flatfield:
         array(made, "flatfield", detector.flatfield[channel])
 

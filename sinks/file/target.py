@@ -28,7 +28,9 @@ LOOKED_AT = 200
 class FileOptions(Options):
     """The options of every file sink."""
 
-    path: str = Field(description="File name, with {scan} {date} {time} {uid} {source} {detector}; folders are made")
+    path: str = Field(
+        description="File name, with {scan} {date} {time} {uid} {source} {detector} {user.KEY}; folders are made"
+    )
     if_exists: Literal["number", "fail", "overwrite"] = Field(
         "number",
         description="If another scan's file has this name: append _2, _3 ...; refuse; or replace it, if inbeam "
@@ -63,6 +65,10 @@ def new_names(options: FileOptions, scan: ScanStart) -> Iterator[Path]:
     `if_exists: overwrite` holds for the first name only, for a file of ours that nobody writes just now.
     """
     first = naming.file_name(options.path, scan)
+    if lacking := naming.missing(options.path, scan):
+        log.warning(
+            "the header of scan %s has no %s: it is %r in the name of its file", scan.name, lacking[0], naming.UNNAMED
+        )
     if options.if_exists == "fail":
         if os.path.lexists(first):
             raise SinkFailed(

@@ -76,6 +76,7 @@ def scan_of(
                 channel: detector.energy_ev * 0.5 * (1 + 0.3 * order) for order, channel in enumerate(detector.channels)
             },
             pixel_mask=dict.fromkeys(detector.channels, mask),
+            pixel_mask_applied=True,
             flatfield=dict.fromkeys(detector.channels, flat),
             flatfield_applied=True,
         ),

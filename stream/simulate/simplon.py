@@ -95,7 +95,7 @@ class SimplonEncoder:
             "ntrigger": 1,
             "number_of_excluded_pixels": None if mask is None else int(np.count_nonzero(mask)),
             "photon_energy": detector.energy_ev,
-            "pixel_mask_applied": mask is not None,
+            "pixel_mask_applied": detector.pixel_mask_applied,
             "roi_mode": "",
             "sensor_material": detector.sensor_material,
             "sensor_thickness": detector.sensor_thickness_m,

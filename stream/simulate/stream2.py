@@ -105,7 +105,7 @@ class Stream2Encoder:
             "incident_wavelength": detector.wavelength_angstrom,
             "number_of_images": ENDLESS if scan.expected is None else scan.expected,
             "pixel_mask": {name: array_item(mask) for name, mask in detector.pixel_mask.items()} if full else None,
-            "pixel_mask_enabled": bool(detector.pixel_mask),
+            "pixel_mask_enabled": detector.pixel_mask_applied,
             "pixel_size_x": detector.pixel_size_x_m,
             "pixel_size_y": detector.pixel_size_y_m,
             "saturation_value": detector.saturation_value,

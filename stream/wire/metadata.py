@@ -31,9 +31,20 @@ def positive(value: Any) -> float | None:
     return found if found is not None and found > 0 else None
 
 
+def centre(x: Any, y: Any) -> tuple[float | None, float | None]:
+    """The beam centre; neither where both are 0, as detectors say that nobody has set it."""
+    found = number(x), number(y)
+    return (None, None) if found == (0.0, 0.0) else found
+
+
 def count(value: Any) -> int | None:
     """An integer from 0 to 2^63 - 1, else None."""
     return value if type(value) is int and 0 <= value < 2**63 else None
+
+
+def flag(value: Any) -> bool | None:
+    """True or False, else None."""
+    return value if type(value) is bool else None
 
 
 def text(value: object) -> str | None:

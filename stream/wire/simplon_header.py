@@ -68,6 +68,7 @@ def _detector(
             problems.append(f"{key} cannot be read")
         return found
 
+    x, y = metadata.centre(value("beam_center_x", metadata.number), value("beam_center_y", metadata.number))
     threshold = metadata.positive(config.get("threshold_energy"))
     cutoff = metadata.count(config.get("countrate_correction_count_cutoff"))
     return Detector(
@@ -77,8 +78,8 @@ def _detector(
         sensor_thickness_m=value("sensor_thickness", metadata.positive),
         pixel_size_x_m=value("x_pixel_size", metadata.positive),
         pixel_size_y_m=value("y_pixel_size", metadata.positive),
-        beam_center_x_px=value("beam_center_x", metadata.number),
-        beam_center_y_px=value("beam_center_y", metadata.number),
+        beam_center_x_px=x,
+        beam_center_y_px=y,
         distance_m=value("detector_distance", metadata.positive),
         wavelength_angstrom=value("wavelength", metadata.positive),
         energy_ev=value("photon_energy", metadata.positive),
@@ -87,6 +88,7 @@ def _detector(
         saturation_value=cutoff or None,
         threshold_energy_ev={channel: threshold} if threshold is not None else {},
         pixel_mask={channel: tables["pixelmask"]} if "pixelmask" in tables else {},
+        pixel_mask_applied=metadata.flag(config.get("pixel_mask_applied")),
         flatfield={channel: tables["flatfield"]} if "flatfield" in tables else {},
         flatfield_applied=config.get("flatfield_correction_applied") is not False,
         metadata=others,

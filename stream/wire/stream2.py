@@ -146,6 +146,7 @@ def detector(message: Map, shape: tuple[int, int] | None, limits: Limits, proble
     room = [limits.table_bytes]
     translation = message.get("detector_translation")
     along_beam = metadata.number(translation[2]) if type(translation) is list and len(translation) == 3 else None
+    x, y = metadata.centre(value("beam_center_x", metadata.number), value("beam_center_y", metadata.number))
     thresholds = message.get("threshold_energy")
     energies = {
         key: energy
@@ -159,8 +160,8 @@ def detector(message: Map, shape: tuple[int, int] | None, limits: Limits, proble
         sensor_thickness_m=value("sensor_thickness", metadata.positive),
         pixel_size_x_m=value("pixel_size_x", metadata.positive),
         pixel_size_y_m=value("pixel_size_y", metadata.positive),
-        beam_center_x_px=value("beam_center_x", metadata.number),
-        beam_center_y_px=value("beam_center_y", metadata.number),
+        beam_center_x_px=x,
+        beam_center_y_px=y,
         distance_m=None if along_beam is None else metadata.positive(abs(along_beam)),  # detectors say -0.237
         wavelength_angstrom=value("incident_wavelength", metadata.positive),
         energy_ev=value("incident_energy", metadata.positive),
@@ -169,6 +170,7 @@ def detector(message: Map, shape: tuple[int, int] | None, limits: Limits, proble
         saturation_value=value("saturation_value", metadata.count),
         threshold_energy_ev=energies,
         pixel_mask=_images(message, "pixel_mask", np.uint32, shape, limits, problems, room),
+        pixel_mask_applied=metadata.flag(message.get("pixel_mask_enabled")),
         flatfield=_images(message, "flatfield", np.float32, shape, limits, problems, room),
         flatfield_applied=message.get("flatfield_enabled") is not False,
         metadata={

@@ -60,6 +60,7 @@ def describe(file: h5py.File, located: Located) -> Detector:
         center = [None, None]
     shape, channels = located.shape, tuple(located.channels)
     applied = _find(places, ("flatfield_correction_applied", "flatfield_applied"))
+    flagged = _find(places, ("pixel_mask_applied",))
     saturation = _number(places, ("saturation_value", "countrate_correction_count_cutoff"), "")
     thresholds = {
         channel: value
@@ -83,6 +84,7 @@ def describe(file: h5py.File, located: Located) -> Detector:
         saturation_value=int(saturation) if saturation is not None else None,
         threshold_energy_ev=thresholds or EMPTY,
         pixel_mask=_images(group, places, ("pixel_mask",), shape, channels, "u4"),
+        pixel_mask_applied=bool(np.ravel(flagged[()])[0]) if flagged is not None else None,
         flatfield=_images(group, places, ("flatfield",), shape, channels, "f4"),
         flatfield_applied=bool(np.ravel(applied[()])[0]) if applied is not None else True,
         metadata=_metadata(group),
