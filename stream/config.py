@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
 from pydantic import Field, PositiveInt, ValidationError
 
 from stream import registry
+from stream.document import parse, read
 from stream.errors import ConfigError
 from stream.registry import Options, Section
 
@@ -73,12 +73,7 @@ def load(path: Path, overrides: Sequence[str] = (), *, replace: Mapping[str, Any
 
     Raises ConfigError with every problem at once. File names in it are relative to the working directory.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError([("", f"cannot read {path}: {error.strerror}")]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([("", f"{path} is not valid YAML: {error}")]) from error
+    document = read(path)
     if not isinstance(document, dict):
         raise ConfigError([("", f"{path} must be a mapping with the keys stream, processors, sinks and run")])
     document |= replace or {}
@@ -139,7 +134,7 @@ def _entry(section: Section, path: str, item: Any, problems: list[tuple[str, str
         problems.append((path, f"needs a mapping with a type, one of: {', '.join(registry.names(section))}"))
         return None
     try:
-        model = registry.module(section, item["type"]).Config
+        model = registry.model(section, item["type"])
     except LookupError as error:
         problems.append((f"{path}.type", str(error)))
         return None
@@ -170,8 +165,8 @@ def _override(document: dict[str, Any], override: str) -> None:
         for part in parents:
             node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
         if isinstance(node, list):
-            node[int(last)] = yaml.safe_load(value)
+            node[int(last)] = parse(value)
         else:
-            node[last] = yaml.safe_load(value)
-    except (IndexError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+            node[last] = parse(value)
+    except (IndexError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError([(key, f"--set cannot reach this place in the configuration ({error})")]) from error

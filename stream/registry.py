@@ -8,7 +8,8 @@ a module.
 import difflib
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
@@ -16,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from stream.context import ALONE, Context
+from stream.errors import ConfigError, InbeamError
 
 Section: TypeAlias = Literal["stream", "processors", "sinks"]
 
@@ -83,18 +85,45 @@ def names(section: Section) -> tuple[str, ...]:
 
 
 def module(section: Section, name: str) -> ModuleType:
-    """The module behind a type name. Raises LookupError with the nearest names if there is none."""
+    """The module behind a type name. Raises LookupError: with the nearest names if there is none, or with what kept it
+    from being imported."""
     if name in BUILT_IN[section]:
-        return importlib.import_module(f"{ROOMS[section]}.{name}")
+        return _imported(f"{ROOMS[section]}.{name}", partial(importlib.import_module, f"{ROOMS[section]}.{name}"))
     for point in entry_points(group=f"inbeam.{section}"):
         if point.name == name:
-            found: ModuleType = point.load()
-            return found
+            origin = f" of {point.dist.name} {point.dist.version}" if point.dist is not None else ""
+            return _imported(f"the plug-in {name} ({point.value}{origin})", point.load)
     near = difflib.get_close_matches(name, names(section), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names(section))}"
     raise LookupError(f"no type {name!r} in {section}: {hint}")
 
 
+def model(section: Section, name: str) -> type[Options]:
+    """The options of a type. Raises LookupError, also for a module that is no plug-in."""
+    found = module(section, name)
+    model, make = getattr(found, "Config", None), getattr(found, "create", None)
+    if not (isinstance(model, type) and issubclass(model, Options) and callable(make)):
+        raise LookupError(f"{found.__name__} is no plug-in: it needs a class Config(Options) and a function create")
+    return model
+
+
 def create(section: Section, config: Any, context: Context = ALONE) -> Any:
-    """The role that a validated configuration asks for."""
-    return module(section, config.type).create(config, context)
+    """The role that a validated configuration asks for. Raises ConfigError, whatever the plug-in raises."""
+    try:
+        return module(section, config.type).create(config, context)
+    except InbeamError:
+        raise
+    except (Exception, SystemExit) as error:
+        text = f"{config.type} cannot be made: {_words(error)}"
+        raise ConfigError([(context.name or section, text)]) from error
+
+
+def _imported(what: str, load: Callable[[], ModuleType]) -> ModuleType:
+    try:
+        return load()
+    except (Exception, SystemExit) as error:
+        raise LookupError(f"{what} cannot be imported: {_words(error)}; mend it, or leave it out") from error
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

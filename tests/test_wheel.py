@@ -51,4 +51,4 @@ def test_the_installed_command_finds_its_configurations(installed: Path, tmp_pat
 
 def test_stream_exports_what_it_says() -> None:
     for name in stream.__all__:
-        assert vars(stream)[name] is not None
+        assert getattr(stream, name) is not None

@@ -1,14 +1,20 @@
 """`inbeam COMMAND`: finds the module of the command, imports nothing else."""
 
 import argparse
-import importlib
 import logging
+import os
+import signal
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 
 from stream.errors import ConfigError, InbeamError
 
+INTERRUPTED = 130
+BEGIN_LATE = ("run", "process", "validate", "schema", "info")
+"""Commands that hold nothing that Ctrl-C could leave half done, or take the signal over when they do."""
 COMMANDS = {
     "run": ("stream.commands.run", "live: process a detector stream until stopped, or until N scans"),
     "process": ("stream.commands.process", "the same pipeline over recorded scans, as fast as it goes"),
@@ -32,34 +38,68 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse and run; returns the exit code: 0 only if nothing was lost or failed."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="inbeam", description="Live processing of detector streams.")
-    parser.add_argument("--version", action="version", version=f"inbeam {version('inbeam')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     asked = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        with _ended_at_once():
+            options = parser((asked,) if asked in COMMANDS else ()).parse_args(arguments)
+            if asked in BEGIN_LATE:
+                return _run(options)
+        return _run(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def parser(loaded: Collection[str]) -> argparse.ArgumentParser:
+    """The command line; only the commands in `loaded` have their arguments, the modules of the others stay away."""
+    made = argparse.ArgumentParser(prog="inbeam", description="Live processing of detector streams.")
+    made.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text, add_help=name == asked)
-        if name == asked:
-            found = importlib.import_module(module)
+        command = commands.add_parser(name, help=text, description=text, add_help=name in loaded)
+        if name in loaded:
+            found = import_module(module)
             found.add_arguments(command)
             command.set_defaults(run=found.run)
-    options = parser.parse_args(arguments)
-    stamp = "" if sys.stderr.isatty() else "%(asctime)s "
-    logging.basicConfig(
-        level=logging.ERROR, format=f"{stamp}%(message)s", datefmt="%Y-%m-%d %H:%M:%S", stream=sys.stderr
-    )
+    return made
+
+
+def _run(options: argparse.Namespace) -> int:
+    words = "%(message)s" if sys.stderr.isatty() else "%(asctime)s %(message)s"
+    logging.basicConfig(level=logging.ERROR, format=words, datefmt="%Y-%m-%d %H:%M:%S", stream=sys.stderr)
     logging.getLogger("inbeam").setLevel(logging.INFO)
     try:
         return int(options.run(options))
     except ConfigError as error:
-        print(f"inbeam {asked}: the configuration cannot be used:", file=sys.stderr)
+        print(f"inbeam {options.command}: the configuration cannot be used:", file=sys.stderr)
         for path, text in error.problems:
             print(f"  {path}: {text}" if path else f"  {text}", file=sys.stderr)
         return 2
     except InbeamError as error:
-        print(f"inbeam {asked}: {error}", file=sys.stderr)
+        print(f"inbeam {options.command}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """Ctrl-C ends the process where it is. Python's own way, an exception, would come out of the middle of an import,
+    which makes other errors of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Version(argparse.Action):
+    """Looked up only if it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *ignored: object) -> None:
+        from importlib.metadata import version
+
+        parser.exit(message=f"inbeam {version('inbeam')}\n")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,9 @@
 import argparse
 from typing import Any
 
-import yaml
-
 from stream.commands.run import add_config_arguments, execute
 from stream.config import load
-from stream.errors import ConfigError
+from stream.document import read
 from stream.sources.files import found
 
 READ_AHEAD_MB = 64
@@ -30,10 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The stream section is replaced by the files; its options are kept where it is of type `files` already, and those
     of a watched folder that say what a scan is."""
-    try:
-        document = yaml.safe_load(options.config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError([("", f"cannot read {options.config}: {error}")]) from error
+    document = read(options.config)
     section = document.get("stream") if isinstance(document, dict) else None
     kept = section if isinstance(section, dict) and section.get("type") in ("files", "watch") else {}
     if kept.get("type") == "watch":

@@ -5,8 +5,7 @@ import getpass
 import sys
 from pathlib import Path
 
-import yaml
-
+from stream.document import parse
 from stream.errors import ConfigError
 from stream.pipeline.remote import ask
 
@@ -37,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
         request = {"get": path}
         if sign:
             try:
-                value = yaml.safe_load(text)
-            except yaml.YAMLError as error:
+                value = parse(text)
+            except ValueError as error:
                 raise ConfigError([(path, f"{text!r} cannot be read as YAML: {error}")]) from error
             request = {"set": path, "value": value, "who": options.who or getpass.getuser()}
         reply = ask(options.control, request, keys=keys)

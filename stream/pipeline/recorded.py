@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import h5py
-import yaml
 
+from stream.document import parse
 from stream.errors import ConfigError
 from stream.events import Change
 
@@ -22,12 +22,12 @@ def recorded_changes(path: Path) -> tuple[Change, ...]:
         if h5py.is_hdf5(path):
             with h5py.File(path, "r", locking=False) as file:
                 return changes_in(file)
-        listed = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+        listed = parse(path.read_text(encoding="utf-8")) or []
         return tuple(
             Change("", int(each["frame"]), str(each["path"]), each["value"], str(each.get("who", "")), number, 0.0)
             for number, each in enumerate(sorted(listed, key=lambda each: int(each["frame"])), 1)
         )
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         text = f"{path} holds no changes ({error}): give a file of inbeam, or a YAML list of frame, path and value"
         raise ConfigError([("run.changes", text)]) from error
 
