@@ -17,7 +17,7 @@ from processors.bragg.cpu import CpuEngine
 from processors.bragg.model import Engine, Recipe
 from processors.bragg.options import Config
 from processors.bragg.selection import stored_dtype
-from processors.correct import the_channel
+from processors.correction.making import the_channel
 from processors.shared.announce import announce
 from stream.context import ALONE, Context
 from stream.errors import InbeamError

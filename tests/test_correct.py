@@ -177,9 +177,9 @@ def test_without_correct_the_defaults_are_made_from_the_header() -> None:
         ({"dark": "nowhere.edf"}, r"correct.dark: no such file: nowhere.edf \(looked for it in /"),
         ({"flat": "{folder}/small.edf"}, r"correct.flat: .*small.edf has the shape \(2, 3\), .* have \(6, 8\)"),
         ({"mask": "{folder}/text.edf"}, "correct.mask: cannot read .*text.edf"),
-        ({"dark": "{folder}/data.h5"}, "name the dataset too, .*data.h5::/entry/data/data"),
-        ({"dark": "{folder}/data.h5::/other"}, "data.h5 has no dataset /other"),
-        ({"dark": "{folder}/data.h5::/line"}, r"holds an array of shape \(8,\), not an image"),
+        ({"dark": "{folder}/data.h5"}, r"it holds 0 datasets that may be images \(none\): name one, .*data.h5::/path"),
+        ({"dark": "{folder}/data.h5::/other"}, "data.h5::/other: it has no dataset /other"),
+        ({"dark": "{folder}/data.h5::/line"}, r"it holds an array of shape \(8,\), float64 there, not an image"),
         ({"channel": "c"}, "scan 12 has no channel 'c', only a, b"),
     ],
 )
@@ -254,6 +254,59 @@ def test_a_header_that_leaves_no_pixel_is_refused(detector: Detector, text: str)
 
 def test_a_saturation_value_of_zero_says_nothing() -> None:
     assert corrected({}, scan_of(detector=Detector(saturation_value=0))).high == 65534
+
+
+def test_a_channel_is_corrected_once() -> None:
+    work, scan = Work(), scan_of()
+    correct.create(correct.Config(channel="a")).start(scan, work)
+    correct.create(correct.Config(channel="b")).start(scan, work)
+    with pytest.raises(ConfigError, match=r"correct\.channel: a, b: a channel is corrected once"):
+        correct.create(correct.Config()).start(scan, work)
+
+
+def exposed(path: Path, value: float, seconds: float | None) -> str:
+    header = {} if seconds is None else {"ExposureTime": f"{seconds}"}
+    fabio.edfimage.EdfImage(data=np.full(SHAPE, value, np.float32), header=header).write(str(path))
+    return str(path)
+
+
+def test_each_dark_is_scaled_to_the_exposure_of_the_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    short, same = exposed(tmp_path / "short.edf", 3, 0.5), exposed(tmp_path / "same.edf", 9, 2.0)
+    scan = scan_of(uid="scaled", detector=Detector(count_time_s=2.0))
+    found = corrected({"dark": (short, same)}, scan)
+    np.testing.assert_allclose(found.dark, (3 * 4 + 9) / 2)
+    assert found.origin["dark_scaled"] == f"{short}: 0.5 s to 2 s"
+    np.testing.assert_allclose(corrected({"dark": (short, same), "scale_dark": False}, scan).dark, 6)
+    assert "dark_scaled" not in corrected({"dark": same}, scan).origin
+    assert not caplog.text
+
+
+def test_the_exposure_of_a_dark_in_hdf5_is_that_of_its_detector(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "dark.h5", "w") as file:
+        entry = file.create_group("entry")
+        entry.attrs["NX_class"] = "NXentry"
+        detector = entry.create_group("instrument/detector")
+        entry["instrument"].attrs["NX_class"], detector.attrs["NX_class"] = "NXinstrument", "NXdetector"
+        detector["data"] = np.full((3, *SHAPE), 5, np.uint16)
+        detector["count_time"] = 100.0
+        detector["count_time"].attrs["units"] = "ms"
+    scan = scan_of(uid="hdf5", detector=Detector(count_time_s=0.4))
+    np.testing.assert_allclose(corrected({"dark": str(tmp_path / "dark.h5")}, scan).dark, 20)
+
+
+@pytest.mark.parametrize(("seconds", "count_time_s", "who"), [(None, 1.0, "dark.edf"), (1.0, None, "scan 12")])
+def test_a_dark_that_cannot_be_scaled_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, seconds: float | None, count_time_s: float | None, who: str
+) -> None:
+    scan = scan_of(uid=f"told {who}", detector=Detector(count_time_s=count_time_s))
+    dark = exposed(tmp_path / "dark.edf", 3, seconds)
+    for _ in range(3):
+        np.testing.assert_allclose(corrected({"dark": dark}, scan).dark, 3)
+    (told,) = caplog.messages
+    assert "is subtracted as it is" in told and f"{who} says no exposure" in told
+    caplog.clear()
+    corrected({"dark": dark, "scale_dark": False}, scan)
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("field", ["pixel_mask", "flatfield"])

@@ -144,6 +144,41 @@ def test_a_sparse_file_without_sparsify_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("processors", "place", "text"),
+    [
+        ([{"type": "correct"}, {"type": "correct"}], 1, "another `correct` before this one has all channels"),
+        ([{"type": "correct", "channel": "a"}, {"type": "correct"}], 1, "before this one has the same channel"),
+        (
+            [{"type": "correct"}, {"type": "correct", "channel": "a"}],
+            1,
+            "has all channels: a channel is corrected",
+        ),
+        ([{"type": "correct", "channel": "a"}] * 2, 1, "has the same channel"),
+        ([{"type": "integrate"}, {"type": "correct"}], 1, "stands behind integrate, which would not be corrected"),
+        ([{"type": "integrate", "channel": "a"}, {"type": "correct", "channel": "a"}], 1, "stands behind integrate"),
+        ([{"type": "sparsify"}, {"type": "correct"}], 1, "stands behind sparsify"),
+    ],
+)
+def test_a_correct_that_would_not_be_used_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], processors: list[dict[str, Any]], place: int, text: str
+) -> None:
+    geometry = poni(tmp_path)
+    made = [{**each, "poni": geometry} if each["type"] == "sparsify" else each for each in processors]
+    (line,) = told(pipeline(tmp_path, *made), capsys)
+    assert line.startswith(f"processors[{place}]: ") and text in line
+
+
+def test_each_channel_may_have_a_correct_of_its_own(tmp_path: Path) -> None:
+    chain = [
+        {"type": "correct", "channel": "a"},
+        {"type": "integrate", "name": "first", "channel": "a"},
+        {"type": "correct", "channel": "b"},
+        {"type": "integrate", "name": "second", "channel": "b"},
+    ]
+    assert main(["validate", str(pipeline(tmp_path, *chain))]) == 0
+
+
+@pytest.mark.parametrize(
     ("image", "processors", "text"),
     [
         (rings(shape=(20, 30)), [{"type": "integrate"}], "is for a detector (Detector) of (131, 149) pixels"),

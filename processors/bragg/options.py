@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from processors.bragg.variance import Variance
-from processors.correct import Files, listed
-from processors.shared.bad_pixels import first_look
+from processors.correction.bad_pixels import first_look
+from processors.correction.options import Files, listed
 from processors.shared.geometry import check_readable, from_poni
 from stream.errors import InbeamError
 from stream.events import Detector

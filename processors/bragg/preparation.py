@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from pyFAI.units import RADIAL_UNITS
 
-from processors import correct
 from processors.bragg import polar
 from processors.bragg.options import Config
+from processors.correction.making import make_correction, the_channel
+from processors.correction.options import Config as Correct
 from processors.shared.correction import Correction, Corrections
 from processors.shared.geometry import from_poni
 from processors.shared.poni import load
@@ -129,11 +130,11 @@ def _correction(config: Config, scan: ScanStart, work: Work) -> Correction:
 
     Its limit of saturation is left aside: a saturated pixel is a Bragg peak all the more.
     """
-    channel = correct.the_channel(scan, config.channel)
+    channel = the_channel(scan, config.channel)
     left = work.get(Corrections)
     earlier = left.by_channel.get(channel) if left is not None and left.uid == scan.uid else None
-    own = correct.make_correction(
-        correct.Config(
+    own = make_correction(
+        Correct(
             dark=config.dark,
             flat=config.flat,
             mask=config.mask,

@@ -1,6 +1,7 @@
-"""Says so before the kernels are compiled, which takes some seconds the first time."""
+"""What is said once: that kernels are compiled, which takes some seconds, and what is odd about a scan."""
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 
 import numba
@@ -23,3 +24,9 @@ def announce(what: str, *variant: object, folder: Path = HERE) -> None:
     about = {"numba": numba.__version__, "cpu": get_host_cpu_name(), "sources": sources, "variant": variant}
     if cache.first_time(cache.key_of(about)):
         log.info("compiling %s: some seconds, the first time only", what)
+
+
+@lru_cache(maxsize=256)
+def tell(scan: str, text: str) -> None:
+    """Log a warning about a scan once, though every worker comes by."""
+    log.warning(text)

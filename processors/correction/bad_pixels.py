@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from processors.shared.images import mean_image
+from processors.correction.images import averaged
 from stream.errors import ConfigError
 from stream.events import Array
 from stream.preflight import Problem
@@ -63,7 +63,7 @@ def first_look(images: Mapping[Kind, Sequence[str]]) -> list[tuple[str, str]]:
     for kind, names in images.items():
         for name in names:
             try:
-                image = mean_image(kind, name)
+                image = averaged(kind, name).pixels
             except ConfigError as error:
                 problems += error.problems
                 continue
