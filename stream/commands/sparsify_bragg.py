@@ -21,7 +21,8 @@ from stream.commands.progress import show_progress
 from stream.config import Config, validate
 from stream.errors import BadMessage, ConfigError
 from stream.events import EndStatus
-from stream.formats.hdf5 import scans as hdf5
+from stream.formats.hdf5.opening import is_hdf5, split
+from stream.formats.hdf5.scans import scans as hdf5_scans
 from stream.pipeline.runner import Run, stop_on_signals
 
 log = logging.getLogger("inbeam")
@@ -138,11 +139,7 @@ def output_name(name: str, pattern: str) -> Path:
 def _linked(name: str) -> list[str]:
     """The other files that the frames of an HDF5 file lie in."""
     try:
-        return (
-            [file for scan in hdf5.scans(name) for file in scan.located.files]
-            if hdf5.is_hdf5(hdf5.split(name)[0])
-            else []
-        )
+        return [file for scan in hdf5_scans(name) for file in scan.located.files] if is_hdf5(split(name)[0]) else []
     except BadMessage:
         return []
 

@@ -2,25 +2,33 @@
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from stream.events import MONITOR, Event, Frame, Note, ScanStart
 
+RATE = re.compile(
+    r"hz|(?P<what>k?c)ps|(?P<before>.*?)(?:(?:/\s*|\bper\s+)(?:s|sec|seconds?)|\b(?:s|sec|second)\s*\^?\s*\(?-1\)?)",
+    re.IGNORECASE,
+)
+
 
 class Monitor:
     """wanted: the name of a reading (a key of an image's header, a motor or counter of its list), a number for all
     frames, or a path in an HDF5 file, which the reader of that file follows; None: as the frames have it.
-    per_second: it is a rate, to be multiplied by the exposure of each frame, s.
+    on_frames: the reader of the file puts what the user wants on the frames itself.
+    per_second: it is a rate, to be multiplied by the exposure of each frame, s; so is one whose unit says so.
     """
 
-    def __init__(self, wanted: str | float | None, *, per_second: bool = False) -> None:
+    def __init__(self, wanted: str | float | None, *, per_second: bool = False, on_frames: bool = False) -> None:
         number = number_of(wanted)
         self.path = wanted if isinstance(wanted, str) and number is None and is_path(wanted) else None
         """The path in an HDF5 file, if it is one."""
         self._number = number
         self._name = wanted if isinstance(wanted, str) and number is None and self.path is None else None
-        self._per_second = per_second
+        self._wanted = on_frames or wanted is not None
+        self._per_second = self._rate = per_second
         self._told: set[str] = set()
 
     def applied(self, events: Iterable[Event]) -> Iterator[Event]:
@@ -35,11 +43,12 @@ class Monitor:
                 yield event
 
     def _declared(self, scan: ScanStart) -> ScanStart:
-        wanted = self._number is not None or self._name is not None or self.path is not None
-        if scan.readings is None or not wanted:
+        readings = scan.readings or {}
+        unit = readings.get(MONITOR if self._name is None else self._name, "") if self._number is None else ""
+        self._rate = self._per_second or (self._wanted and is_rate(unit))
+        if scan.readings is None or not self._wanted:
             return scan
-        unit = scan.readings.get(self._name, "") if self._name is not None and not self._per_second else ""
-        return replace(scan, readings={**scan.readings, MONITOR: unit})
+        return replace(scan, readings={**readings, MONITOR: total(unit) if self._rate else unit})
 
     def _of(self, frame: Frame) -> Iterator[Event]:
         value = frame.monitor
@@ -51,7 +60,7 @@ class Monitor:
                 near = difflib.get_close_matches(self._name, frame.readings, 3, 0.4)
                 hint = f"do you mean {' or '.join(near)}?" if near else "correct `monitor`"
                 yield from self._tell(frame, f"has no reading {self._name!r} for its monitor: {hint}")
-        if self._per_second and not math.isnan(value):
+        if self._rate and not math.isnan(value):
             value *= frame.exposure_s
             if math.isnan(value):
                 yield from self._tell(frame, "has no exposure time, by which its monitor is to be multiplied")
@@ -61,6 +70,18 @@ class Monitor:
         if text not in self._told:
             self._told.add(text)
             yield Note(f"frame {frame.index} {text}", frame.scan)
+
+
+def is_rate(unit: str) -> bool:
+    """True for counts (photons, ...) per second, and for what only a rate is measured in."""
+    return RATE.fullmatch(unit.strip()) is not None
+
+
+def total(unit: str) -> str:
+    """The unit of such a rate times an exposure in seconds."""
+    found = RATE.fullmatch(unit.strip())
+    what = (found.group("what") or found.group("before") or "").strip(" ./*") if found else ""
+    return {"c": "counts", "kc": "kcounts", "1": "counts", "": "counts"}.get(what.lower(), what)
 
 
 def is_path(wanted: str) -> bool:

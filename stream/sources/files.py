@@ -18,7 +18,9 @@ from stream.context import ALONE, Context
 from stream.errors import BadMessage, ConfigError, SourceLost
 from stream.events import EndStatus, Event, Note, ScanEnd, ScanStart
 from stream.formats.folder.scans import series_of
-from stream.formats.hdf5 import scans as hdf5
+from stream.formats.hdf5.monitor import Beam, beside
+from stream.formats.hdf5.opening import MAGIC, is_hdf5, split
+from stream.formats.hdf5.scans import scans as hdf5_scans
 from stream.formats.images.file import frame_number, is_image
 from stream.formats.images.series import events as image_events
 from stream.formats.monitor import Monitor, number_of
@@ -71,7 +73,7 @@ class Config(Options):
 
     def reads(self) -> list[str]:
         """The files themselves, not those that they link to."""
-        return [hdf5.split(path)[0] for path in found(self.files)]
+        return [split(path)[0] for path in found(self.files)]
 
 
 def create(config: Config, context: Context = ALONE) -> Source:
@@ -89,7 +91,7 @@ class Files:
         self._of_images = Monitor(config.monitor, per_second=config.monitor_per_second)
         number = number_of(config.monitor)
         self._in_hdf5 = str(config.monitor) if number is None and config.monitor is not None else None
-        self._of_hdf5 = Monitor(number, per_second=config.monitor_per_second)
+        self._of_hdf5 = Monitor(number, per_second=config.monitor_per_second, on_frames=self._in_hdf5 is not None)
         self._groups = list(_groups(expand(config.files), config))
         self._done = 0
 
@@ -134,7 +136,7 @@ class Files:
     def _hdf5(self, path: str) -> Iterator[Event]:
         config = self._config
         try:
-            scans = hdf5.scans(path, config.dataset, self._in_hdf5, config.name)
+            scans = hdf5_scans(path, config.dataset, self._in_hdf5, config.name)
         except BadMessage as error:
             yield Note(str(error))
             return
@@ -170,10 +172,10 @@ class Files:
                     yield Note(f"{numbers[number]} has a number far beyond its scan: left out, correct `pattern`")
                 else:
                     placed.append((place, numbers[number]))
-        monitor = None
+        monitor: Beam | None = None
         if self._of_images.path:
             try:
-                monitor = list(hdf5.read_monitor(os.path.join(folder, ""), self._of_images.path))
+                monitor = beside(folder, self._of_images.path)
             except BadMessage as error:
                 yield Note(str(error))
         uid = f"file:{os.path.normpath(os.path.join(folder, key))}"
@@ -204,7 +206,7 @@ def found(names: Sequence[str]) -> list[str]:
     matched: list[str] = []
     problems: list[tuple[str, str]] = []
     for place, name in enumerate(names):
-        path, inside = hdf5.split(name)
+        path, inside = split(name)
         path = os.path.expanduser(path)
         if os.path.isdir(path):
             try:
@@ -213,7 +215,7 @@ def found(names: Sequence[str]) -> list[str]:
                 problems.append((f"stream.files[{place}]", f"{path} may not be read: {error.strerror}"))
                 continue
             matches = [match for match in natural(matches) if not os.path.basename(match).startswith(".")]
-            matches = [match for match in matches if is_image(match) or is_capture(match) or hdf5.is_hdf5(match)]
+            matches = [match for match in matches if is_image(match) or is_capture(match) or is_hdf5(match)]
         elif os.path.exists(path):
             matches = [path]
         else:
@@ -235,7 +237,7 @@ def _without_parts(paths: list[str]) -> list[str]:
     parts: set[str] = set()
     for path in plain:
         try:
-            for scan in hdf5.scans(path):
+            for scan in hdf5_scans(path):
                 sources = {part.path for segments in scan.located.channels.values() for part in segments}
                 parts |= {os.path.realpath(source) for source in (*sources, scan.located.file)} - {
                     os.path.realpath(path)
@@ -278,4 +280,4 @@ def is_capture(path: str) -> bool:
             head = file.read(8)
     except OSError:
         return False
-    return bool(head) and head != hdf5.MAGIC and 0x80 <= head[0] <= 0xDB and not hdf5.is_hdf5(path)
+    return bool(head) and head != MAGIC and 0x80 <= head[0] <= 0xDB and not is_hdf5(path)

@@ -18,7 +18,8 @@ from stream.formats.hdf5.chunks import Stack
 from stream.formats.hdf5.detector import entry_has_ended, told_while_growing
 from stream.formats.hdf5.live import UNREADY, sources, writer_flags, writes_swmr
 from stream.formats.hdf5.locate import Located, located_again
-from stream.formats.hdf5.scans import Scan, open_hdf5
+from stream.formats.hdf5.opening import open_hdf5
+from stream.formats.hdf5.scans import Scan
 from stream.formats.hdf5.segments import Segment
 
 LOOK_AHEAD = 64

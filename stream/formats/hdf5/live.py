@@ -7,7 +7,7 @@ from dataclasses import replace
 from stream.errors import BadMessage
 from stream.formats.hdf5.lima import continuation
 from stream.formats.hdf5.locate import Found, Located, locate
-from stream.formats.hdf5.scans import DAMAGED, MAGIC, open_hdf5
+from stream.formats.hdf5.opening import DAMAGED, MAGIC, open_hdf5
 
 OPEN_FOR_SWMR = 4
 UNREADY = (BadMessage, *DAMAGED)

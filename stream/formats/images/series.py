@@ -1,12 +1,13 @@
 """A series of image files as one scan: which frame number each file has, and its events."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from stream.errors import BadMessage
 from stream.events import MONITOR, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.formats.hdf5.locate import ONE_CHANNEL
+from stream.formats.hdf5.monitor import Beam
 from stream.formats.hdf5.nexus import some
 from stream.formats.images.file import Damaged, Image, ImageFile
 from stream.formats.images.header import describe
@@ -112,7 +113,7 @@ def events(
     name: str,
     source: str,
     files: Iterable[tuple[int, str]],
-    monitor: Sequence[float] | None = None,
+    monitor: Beam | None = None,
     *,
     by_name: bool = False,
 ) -> Iterator[Event]:
@@ -146,12 +147,18 @@ def events(
                 yield from scan.damaged(hole * scan.frames_per_file + extra, problem)
             damaged.clear()
     if scan.started:
-        yield ScanEnd(uid, announced=max(scan.highest + 1, (listed[-1][0] + 1) * scan.frames_per_file + extra))
+        announced = max(scan.highest + 1, (listed[-1][0] + 1) * scan.frames_per_file + extra)
+        if monitor is not None and len(monitor.values) not in (1, announced):
+            text = f"{monitor.where} has {len(monitor.values)} readings for {announced} frames: correct `monitor`"
+            yield Note(text, uid)
+        yield ScanEnd(uid, announced=announced)
     elif damaged:
         yield Note(f"{source}: no image can be read: {some(problem for _, problem in damaged)}")
 
 
-def _with_monitor(event: Event, monitor: Sequence[float] | None) -> Event:
-    if monitor is None or not isinstance(event, Frame) or event.index >= len(monitor):
-        return event
-    return replace(event, readings={**event.readings, MONITOR: float(monitor[event.index])})
+def _with_monitor(event: Event, monitor: Beam | None) -> Event:
+    if monitor is not None and isinstance(event, ScanStart):
+        return replace(event, readings={**(event.readings or {}), MONITOR: monitor.unit})
+    if monitor is not None and isinstance(event, Frame):
+        return replace(event, readings={**event.readings, MONITOR: monitor.at(event.index)})
+    return event

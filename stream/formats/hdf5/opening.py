@@ -1,0 +1,50 @@
+"""Opening an HDF5 file to read, also while it is written, and what HDF5 raises on one that is damaged."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import h5py
+
+from stream.errors import BadMessage
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+DAMAGED = (
+    *(OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError),
+    *(IndexError, OverflowError, MemoryError, AssertionError),
+)
+"""What h5py is seen to raise on files with flipped bytes."""
+
+
+def is_hdf5(path: str) -> bool:
+    """True for an HDF5 file, whatever its name (also behind a user block)."""
+    return bool(h5py.is_hdf5(path))
+
+
+def split(name: str) -> tuple[str, str | None]:
+    """`file.h5::/entry/data/data` -> file and path inside it."""
+    path, sign, inside = name.partition("::")
+    return path, inside if sign else None
+
+
+def open_hdf5(path: str, *, swmr: bool = False) -> h5py.File:
+    """Open for reading, also where the writer is at work or was killed. Raises BadMessage with what to do."""
+    problem: Exception | None = None
+    for mode in (True, False) if swmr else (False, True):
+        try:
+            return h5py.File(path, "r", swmr=mode, locking=None if mode else False)
+        except FileNotFoundError as error:
+            raise BadMessage(f"{path} is not there") from error
+        except OSError as error:
+            problem = problem or error
+    raise BadMessage(f"{path} cannot be opened as HDF5: {problem}")
+
+
+@contextmanager
+def intact(path: str) -> Iterator[None]:
+    """Whatever HDF5 raises on a damaged file becomes a BadMessage that names it."""
+    try:
+        yield
+    except BadMessage:
+        raise
+    except DAMAGED as error:
+        raise BadMessage(f"{path} is damaged: {error}") from error
