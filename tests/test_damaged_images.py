@@ -1,13 +1,11 @@
 """Image files that are damaged: whatever their reader raises, the run goes on and says which file it was."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import fabio
 import numpy as np
 import pytest
+from image_writers import WRITERS
 
 from stream.errors import BadMessage
 from stream.events import Frame, FrameStatus, Note, ScanStart
@@ -16,17 +14,6 @@ from stream.formats.images.header import describe, time_of
 from stream.sources import files, watch
 
 PIXELS = np.random.default_rng(1).integers(0, 300, (60, 50)).astype("u2")
-WRITERS: dict[str, Callable[..., Any]] = {
-    "edf": fabio.edfimage.EdfImage,
-    "edf.gz": fabio.edfimage.EdfImage,
-    "cbf": lambda data: fabio.cbfimage.CbfImage(data=data.astype("i4")),
-    "tif": fabio.tifimage.TifImage,
-    "mccd": fabio.marccdimage.MarccdImage,
-    "adsc.img": fabio.adscimage.AdscImage,
-    "oxd.img": fabio.OXDimage.OxdImage,
-    "sfrm": fabio.bruker100image.Bruker100Image,
-    "pgm": fabio.pnmimage.PnmImage,
-}
 
 
 def written(folder: Path, kind: str) -> Path:

@@ -25,6 +25,9 @@ LONGEST_HEADER = 2**20
 REALS = {"signed 32-bit real IEEE": "f4", "signed 64-bit real IEEE": "f8"}
 TEXT = re.compile(rb"^(_\S+)[ \t]*\r?\n;(.*?)\r?\n;", re.DOTALL | re.MULTILINE)
 VALUE = re.compile(rb"^(_\S+)[ \t]+([^\r\n]+)", re.MULTILINE)
+STEP_SIZE = 0x5EEDBEE5
+STEP = b"\x80\x00\x80" + STEP_SIZE.to_bytes(4, "little")
+"""A difference of 32 bits as it stands among packed pixels."""
 NOT_YET = "-" * 24
 """What stands for the MD5 sum where its writer has not computed one (CBFlib)."""
 
@@ -127,10 +130,12 @@ def _pixels(words: Mapping[str, str], raw: bytes) -> Array:
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(rows, columns)
     if packing != "X-CBF_BYTE_OFFSET" or dtype.kind == "f":
         raise BadMessage(f"has pixels packed as {packing}, which is not supported: write x-CBF_BYTE_OFFSET")
-    # one pixel more is asked for than there is, so that bytes left over show themselves
-    values = np.asarray(decByteOffset(raw, size=count + 1, dtype=str(dtype)))
-    if len(values) != count:
+    # Behind the pixels stands one more step, of our own: if it comes out where it should, the bytes are as many as the
+    # pixels; the zeros behind it are for fabio, which looks beyond the end of what is cut off.
+    values = np.asarray(decByteOffset(raw + STEP + bytes(16), size=count + 1, dtype=str(dtype)))
+    if len(values) != count + 1 or (int(values[-1]) - int(values[-2])) % 2**32 != STEP_SIZE:
         raise BadMessage(f"is damaged: its {len(raw)} bytes do not unpack to {count} pixels")
+    values = values[:-1]
     if dtype != values.dtype:
         limits = np.iinfo(dtype)
         if values.min() < limits.min or values.max() > limits.max:

@@ -21,9 +21,8 @@ from stream.formats.images.tiff import Tiff
 from stream.formats.images.unpack import COMPRESSED, opened
 from stream.formats.natural import number_in
 
-SUFFIXES = frozenset(
-    (".edf", ".cor", ".cbf", ".tif", ".tiff", ".mccd", ".mar2300", ".mar3450", ".img", ".sfrm", ".spe", ".pnm", ".pgm")
-)
+SUFFIXES = frozenset((".edf", ".cor", ".cbf", ".tif", ".tiff", ".mccd", ".img", ".sfrm", ".spe", ".pnm", ".pgm"))
+MAR345 = re.compile(r"\.mar\d{4}")
 
 
 class Reader(Protocol):
@@ -81,7 +80,8 @@ def is_image(name: str) -> bool:
     base = os.path.basename(name).lower()
     for suffix in COMPRESSED:
         base = base.removesuffix(suffix)
-    return os.path.splitext(base)[1] in SUFFIXES and not base.startswith(".")
+    suffix = os.path.splitext(base)[1]
+    return (suffix in SUFFIXES or MAR345.fullmatch(suffix) is not None) and not base.startswith(".")
 
 
 class ImageFile:

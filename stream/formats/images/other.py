@@ -9,6 +9,7 @@ import fabio
 
 from stream.errors import BadMessage
 from stream.events import Array
+from stream.formats.images import mar345
 from stream.formats.images.unpack import COMPRESSED, copied
 
 # fabio logs every attempt at a file that is still being written; ours is the one line that says so in the end
@@ -20,8 +21,12 @@ class Other:
     """One file that fabio reads, whatever its reader raises."""
 
     def __init__(self, file: IO[bytes], path: str, *, packed: bool) -> None:
-        if file.read(4) == HDF5:
+        head = file.read(4)
+        if head == HDF5:
             raise BadMessage("is an HDF5 file with the name of an image: rename it to end with .h5")
+        if head in mar345.MAGIC:
+            file.seek(0)
+            mar345.check(file.read())
         name = os.path.basename(path)
         for suffix in COMPRESSED:
             name = name.removesuffix(suffix)

@@ -28,7 +28,7 @@ NOT_A_READING = re.compile(
     re.IGNORECASE,
 )
 """What describes the detector, the layout of the file or the moment, all of which have places of their own."""
-EXPOSURES = ("Exposure_time", "ExposureTime", "count_time", "acq_expo_time", "AcquireTime", "Exposure time(s)")
+EXPOSURES = ("Exposure_time", "ExposureTime", "count_time", "acq_expo_time", "AcquireTime", "Exposure time(s)", "TIME")
 EPICS_EPOCH = 631152000
 """Unix time at which EPICS begins to count: 1 January 1990."""
 EPOCHS = ("time_of_day", "epoch", "Epoch")

@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 
 from stream.errors import BadMessage
 from stream.events import Array
+from stream.formats.images import marccd
 from stream.formats.images.tiff_tags import MOST_PAGES, Page, Tags
 from stream.wire.limits import DEFAULT
 
@@ -33,6 +34,9 @@ class Tiff:
         self._tags = Tags(file)
         self._pillow: Any = None
         self._repeats = self._imagej()
+        size = self._tags.size - marccd.OFFSET
+        head = self._tags.bytes_at(marccd.OFFSET, marccd.LENGTH) if size >= marccd.LENGTH else b""
+        self._words = marccd.words(head, self._tags.order) if marccd.is_marccd(head) else {}
         self.frames = len(self._tags.pages) * self._repeats
 
     def read(self, place: int) -> tuple[Array, Mapping[str, Any]]:
@@ -54,7 +58,7 @@ class Tiff:
         self._tags.file.close()
 
     def _header(self, page: Page) -> dict[str, Any]:
-        header: dict[str, Any] = {}
+        header: dict[str, Any] = dict(self._words)
         for tag in page.tags:
             if tag in ATTRIBUTES:
                 name, sign, value = self._tags.text(page, tag)[:LONGEST_TEXT].partition(":")
