@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stream.ledger import Ledger, Saved, Stored
     from stream.preflight import Known, Problem
     from stream.products import Axis, Field, Product, Reduction, SparseFrames
-    from stream.registry import CHANGES, CHANGES_NEXT_SCAN, READS, Options
+    from stream.registry import CHANGES, CHANGES_NEXT_SCAN, READS, SAME_RESULT, Options
     from stream.roles import Counters, Gatherer, Processor, Restorable, Resuming, Sink, Source
     from stream.work import Work
 
@@ -40,6 +40,7 @@ __all__ = [
     "CHANGES_NEXT_SCAN",
     "MONITOR",
     "READS",
+    "SAME_RESULT",
     "Answer",
     "Array",
     "Axis",

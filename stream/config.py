@@ -51,6 +51,9 @@ class RunOptions(Options):
     changes: Path | None = Field(
         None, description="Repeat the changes of options that this file of ours recorded (`inbeam process --changes`)"
     )
+    again: bool = Field(
+        False, description="Process what is there already once more, into other files (`inbeam process --force`)"
+    )
     journal: Path | None = Field(
         None, description="Folder for what a restart needs to go on in mid-scan; null: beside the first file sink"
     )

@@ -65,6 +65,7 @@ class Context:
     document: the YAML as read, after --set: the provenance; None outside a run.
     scratch: a folder for temporary things; made by who needs it.
     control: to ask for changes.
+    again: scans that are there already are to be processed once more, into other files.
     trouble: tell, in words, that something of a scan could not be taken: the run goes on, its exit code is not 0.
     """
 
@@ -72,6 +73,7 @@ class Context:
     document: Mapping[str, Any] | None = None
     scratch: Path | None = None
     control: Control = UNCONTROLLED
+    again: bool = False
     trouble: Callable[[str], None] = _warn
 
 

@@ -139,6 +139,7 @@ class ScanStart:
     the journal, so that a restarted process can go on in the middle of a scan.
     resumed: this event was made from the journal, not sent by the detector.
     files: the HDF5 files that hold the frames, as far as they are known at the start.
+    fingerprint: of a recording, see `stream.fingerprint`; "" where the uid is identity enough.
     """
 
     uid: str
@@ -154,6 +155,7 @@ class ScanStart:
     header: tuple[tuple[bytes, ...], ...] = ()
     resumed: bool = False
     files: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     @property
     def raw_nbytes(self) -> int:

@@ -88,6 +88,7 @@ class Product:
     with it; what a sink needs to know is a field here. With the fields it decides if an earlier file is gone on with.
     bad_pixels: channel -> bool (rows, columns), True = not to be believed in any frame; for those who show images.
     device: what computed it: provenance that may differ between two runs of the same.
+    recipe: filled in by the pipeline, see `stream.pipeline.recipe`: with another one the values may be others.
     """
 
     name: str
@@ -98,5 +99,6 @@ class Product:
     parameters: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     device: str = ""
     bad_pixels: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
+    recipe: str = ""
     reduction: Reduction | None = None
     sparse: SparseFrames | None = None

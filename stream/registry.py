@@ -10,10 +10,12 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
+import xxhash
 from pydantic import BaseModel, ConfigDict
 
 from stream.context import ALONE, Context
@@ -34,6 +36,9 @@ ROOMS: dict[Section, str] = {"stream": "stream.sources", "processors": "processo
 READS: dict[str, Any] = {"x-reads-file": True}
 """`json_schema_extra` of an option that names files to be read: they must be there before the start."""
 
+SAME_RESULT: dict[str, Any] = {"x-same-result": True}
+"""`json_schema_extra` of an option that changes no value: a file is gone on with, or left alone, whatever it says."""
+
 CHANGES: dict[str, Any] = {"x-changes": "frame"}
 """`json_schema_extra` of an option that may change while a scan runs; it takes effect at a frame."""
 CHANGES_NEXT_SCAN: dict[str, Any] = {"x-changes": "scan"}
@@ -49,7 +54,7 @@ class Options(BaseModel):
 def missing_files(options: Options) -> list[tuple[str, str]]:
     """(option, what to do) for every file that the options name and that cannot be read. `file::part` names a file."""
     found = []
-    for name, path in _named(options):
+    for name, path, _ in named_parts(options):
         if not os.path.isfile(path):
             found.append((name, f"{path} is not there (looked from {os.getcwd()}): correct the path"))
         elif not os.access(path, os.R_OK):
@@ -59,16 +64,40 @@ def missing_files(options: Options) -> list[tuple[str, str]]:
 
 def named_files(options: Options) -> list[str]:
     """The files that the options name to be read."""
-    return [path for _, path in _named(options)]
+    return [path for _, path, _ in named_parts(options)]
 
 
-def _named(options: Options) -> Iterator[tuple[str, str]]:
-    """(option, file) for every file that is to be read."""
-    for name, field in type(options).model_fields.items():
-        extra, value = field.json_schema_extra, getattr(options, name)
-        if isinstance(extra, dict) and "x-reads-file" in extra and value is not None:
+def named_parts(options: Options) -> Iterator[tuple[str, str, str]]:
+    """(option, file, part of it or "") for every file that is to be read."""
+    for name in marked(type(options), "x-reads-file"):
+        value = getattr(options, name)
+        if value is not None:
             for each in value if isinstance(value, tuple | list) else (value,):
-                yield name, str(each).split("::")[0]
+                path, _, part = str(each).partition("::")
+                yield name, path, part
+
+
+def marked(model: type[Options], mark: str) -> list[str]:
+    """The options that have this mark."""
+    found = []
+    for name, field in model.model_fields.items():
+        if isinstance(extra := field.json_schema_extra, dict) and mark in extra:
+            found.append(name)
+    return found
+
+
+def origin(section: Section, name: str) -> tuple[str, str, str]:
+    """Distribution and version of the plug-in behind a type name, and what is in its module if it is not ours: two
+    versions of somebody's file may have the same number."""
+    if name in BUILT_IN[section]:
+        return "inbeam", version("inbeam"), ""
+    for point in entry_points(group=f"inbeam.{section}"):
+        if point.name == name:
+            path = point.load().__file__
+            content = Path(path).read_bytes() if path is not None and os.path.isfile(path) else b""
+            whose = (point.dist.name, point.dist.version) if point.dist is not None else ("", "")
+            return *whose, xxhash.xxh3_64_hexdigest(content)
+    return "", "", ""
 
 
 def changes_when(model: type[Options], option: str) -> Literal["frame", "scan"] | None:

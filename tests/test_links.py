@@ -1,5 +1,6 @@
 """A symbolic link where inbeam makes a file of its own is replaced, or left: what it names is never written to."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from sinks.file import superblock
 from sinks.file.repair import recover
 from sinks.sparse_frames.dense_layout import master_name
 from sinks.sparse_frames.densify import densify
-from stream.events import FrameStatus, ScanEnd
+from stream.errors import SinkFailed
+from stream.events import Change, FrameStatus, ScanEnd
 from stream.pipeline.journal import Journal
 from stream.wire.capture import Reader, Writer
 
@@ -66,6 +68,11 @@ def journalled(folder: Path) -> None:
     assert entry is not None and entry.uid == "01-first"
 
 
+def changed(folder: Path) -> None:
+    with contextlib.suppress(SinkFailed):
+        Journal(folder / ".inbeam-x.journal").keep(Change("01-first", 3, "processors.roi.size", 4, "me", 1, 0.0))
+
+
 def captured(folder: Path) -> None:
     writer = Writer(folder / "x.cbors", "tcp://127.0.0.1:9999", overwrite=True)
     writer.write([b"one"], 0.0)
@@ -87,6 +94,7 @@ def captured(folder: Path) -> None:
         (journalled, ".inbeam-x.journal"),
         (journalled, ".inbeam-x.new"),
         (journalled, ".inbeam-x.journal.new"),
+        (changed, ".inbeam-x.changes"),
         (captured, "x.cbors"),
         (captured, ".x.cbors.new"),
     ],

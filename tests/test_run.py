@@ -281,7 +281,16 @@ def test_a_full_disk_stops_the_run_with_a_clear_error_and_the_scan_is_completed_
     recorded = simulated_file(tmp_path, 600)
     config = small_pipeline(tmp_path, recorded)
     archive = small_disk / "frames.h5"
-    command = inbeam("process", "--quiet", str(config), str(recorded), "--set", f"sinks.0.path={archive}")
+    command = inbeam(
+        "process",
+        "--quiet",
+        str(config),
+        str(recorded),
+        "--set",
+        f"sinks.0.path={archive}",
+        "--set",
+        f"sinks.1.link={archive}",
+    )
     stopped = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert stopped.returncode == 1
     assert "frames.h5" in stopped.stdout

@@ -364,3 +364,16 @@ def test_ctrl_c_exits_with_2_and_the_next_run_goes_on(folder):
     sizes = np.diff(whole["frame_ptr"].astype(int))
     np.testing.assert_array_equal(sizes, np.tile(sizes[:3], 1500))
     assert not np.isnan(whole["background_avg"]).any()
+
+
+def test_an_unfinished_file_of_other_options_is_not_taken_for_the_result(folder):
+    """Nor gone on with: its frames would have been picked at another threshold."""
+    options = ["-p", "120x130.poni", "one.h5", "--bins", "60"]
+    assert main(["sparsify-bragg", *options, "--cutoff-pick", "20", "-o", "a.h5"]) == 0
+    with h5py.File("a.h5", "r+") as file:
+        file["entry/ledger/finished"][0] = 0
+    assert main(["sparsify-bragg", *options, "-o", "a.h5"]) == 0
+    assert main(["sparsify-bragg", *options, "-o", "b.h5"]) == 0
+    assert sorted(path.name for path in folder.glob("[ab]*.h5")) == ["a.h5", "b.h5"]
+    for name, values in sparse_frames("b.h5").items():
+        np.testing.assert_array_equal(sparse_frames("a.h5")[name], values)

@@ -13,7 +13,7 @@ from processors.shared.geometry import check_readable, from_poni
 from stream.errors import InbeamError
 from stream.events import Detector
 from stream.preflight import Known, Problem
-from stream.registry import READS, Options
+from stream.registry import READS, SAME_RESULT, Options
 
 
 class Config(Options):
@@ -22,7 +22,9 @@ class Config(Options):
     type: Literal["sparsify"] = "sparsify"
     name: str = Field("sparsify", description="Key of the results, to tell several apart")
     channel: str | None = Field(None, description="Channel (threshold) to sparsify; null: the first")
-    engine: Literal["cpu", "opencl"] = Field("cpu", description="cpu: kernels that need no device; opencl: a GPU")
+    engine: Literal["cpu", "opencl"] = Field(
+        "cpu", description="cpu: kernels that need no device; opencl: a GPU", json_schema_extra=SAME_RESULT
+    )
     poni: str = Field(description="Geometry description file (PONI)", json_schema_extra=READS)
     mask: Files = Field(
         None,
@@ -66,9 +68,18 @@ class Config(Options):
     hit_peaks: int = Field(10, ge=1, description="A frame with this many peaks is a hit (with peak finding)")
     hit_pixels: int = Field(1000, ge=1, description="A frame with this many picked pixels is a hit (without)")
     hit_window: int = Field(200, ge=1, description="Frames over which `hit_rate` is taken, by each worker")
-    workgroup: int | None = Field(None, ge=1, description="OpenCL workgroup size: the speed depends on it, no result")
-    device: tuple[int, int] | None = Field(None, description="OpenCL platform and device, two numbers as in clinfo")
-    device_type: Literal["all", "cpu", "gpu", "acc"] = Field("all", description="Kind of OpenCL device")
+    workgroup: int | None = Field(
+        None,
+        ge=1,
+        description="OpenCL workgroup size: the speed depends on it, no result",
+        json_schema_extra=SAME_RESULT,
+    )
+    device: tuple[int, int] | None = Field(
+        None, description="OpenCL platform and device, two numbers as in clinfo", json_schema_extra=SAME_RESULT
+    )
+    device_type: Literal["all", "cpu", "gpu", "acc"] = Field(
+        "all", description="Kind of OpenCL device", json_schema_extra=SAME_RESULT
+    )
 
     @field_validator("error_model")
     @classmethod

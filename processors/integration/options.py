@@ -12,7 +12,7 @@ from processors.integration.plan import ErrorModel
 from processors.shared import geometry
 from stream.events import Detector
 from stream.preflight import Known, Problem
-from stream.registry import CHANGES, READS, Options
+from stream.registry import CHANGES, READS, SAME_RESULT, Options
 
 log = logging.getLogger("inbeam")
 
@@ -59,6 +59,7 @@ class Config(Options):
         "auto",
         pattern=r"^(auto|cpu|opencl(:\d+,\d+)?)$",
         description="cpu, opencl, opencl:PLATFORM,DEVICE (numbers, see `inbeam info`); auto: a GPU if there is one",
+        json_schema_extra=SAME_RESULT,
     )
 
     @field_validator("unit")

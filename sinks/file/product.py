@@ -86,8 +86,8 @@ def identity(product: Product) -> Any:
         product.name,
         [[field.name, field.per, field.shape, field.dtype.str, field.unit] for field in product.fields],
         [[axis.name, axis.unit, xxhash.xxh3_64_hexdigest(axis.values.tobytes())] for axis in product.axes],
-        provenance.plain(product.parameters),
         None if product.reduction is None else provenance.plain(asdict(product.reduction)),
+        product.recipe or provenance.plain(product.parameters),
     ]
 
 

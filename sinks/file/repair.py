@@ -18,9 +18,13 @@ from stream.ledger import States
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A scan in a file. complete: the source said that it was over, nothing is to be added."""
+    """A scan in a file. complete: the source said that it was over, nothing is to be added.
+
+    fingerprint: of the recording that it was made from, see `stream.fingerprint`.
+    """
 
     uid: str
+    fingerprint: str
     layout: str
     complete: bool
     states: States
@@ -65,7 +69,8 @@ def find(path: Path) -> Found | None:
 def _found(file: Any) -> Found:
     attributes = file[ledger.GROUP].attrs
     found = ledger_reader.read(file)
-    return Found(str(attributes["scan_uid"]), str(attributes["layout"]), found.complete, found.states)
+    fingerprint = str(attributes.get("fingerprint", ""))
+    return Found(str(attributes["scan_uid"]), fingerprint, str(attributes["layout"]), found.complete, found.states)
 
 
 def repair(path: Path, *, keep_copy: bool = True, lock: Lock | None = None) -> bool:

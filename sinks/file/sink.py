@@ -145,11 +145,10 @@ class FileSink:
         self._complete = None
         content = self._content = self._make(scan, products)
         identity = digest(content.identity())
-        for path, found in earlier(self.options.path, scan, identity):
+        for path, found in () if self._context.again else earlier(self.options.path, scan, identity):
             self.path = path
             if found.complete:
-                self._complete = Stored(found.states, complete=True)
-                return self._complete
+                return self._left_alone(found)
             try:
                 return self._resume(scan)
             except Written:
@@ -160,7 +159,8 @@ class FileSink:
         try:
             with failing(self.path, "create"):
                 self._ledger = LedgerTable(self._file, scan.channels)
-                self._file.layout[GROUP].attrs.update({"scan_uid": identity_of(scan), "layout": identity})
+                told = {"scan_uid": identity_of(scan), "layout": identity, "fingerprint": scan.fingerprint}
+                self._file.layout[GROUP].attrs.update(told)
                 self._ledger.announce(scan.expected)
                 self._changes = ChangesTable(self._file)
                 content.declare(self._file)
@@ -283,6 +283,12 @@ class FileSink:
                 ), path
         raise SinkFailed(f"no name is free for {self.options.path}: choose another `path`")
 
+    def _left_alone(self, found: repair.Found) -> Stored:
+        """The file is complete, and everything that decides on its values is as it was."""
+        log.info("already there, left alone: %s", self.path)
+        self._complete = Stored(found.states, complete=True)
+        return self._complete
+
     def _resume(self, scan: ScanStart) -> Stored:
         """Go on with the file. Raises Written if another process does, else SinkFailed."""
         assert self.path is not None
@@ -294,7 +300,7 @@ class FileSink:
             found = repair.find(self.path)
             if found is not None and found.complete:
                 lock.release()
-                return Stored(found.states)
+                return self._left_alone(found)
             repair.repair(self.path, lock=lock)
             file = self._file = SwmrFile.reopen(self.path, lock)
         except BaseException:

@@ -16,6 +16,7 @@ from sinks.file.ledger import identity_of
 from sinks.file.locks import is_written
 from stream.errors import SinkFailed
 from stream.events import ScanStart
+from stream.fingerprint import differ
 from stream.preflight import Known, Problem
 from stream.registry import Options
 
@@ -89,10 +90,13 @@ def new_names(options: FileOptions, scan: ScanStart) -> Iterator[Path]:
 
 
 def earlier(pattern: str, scan: ScanStart, layout: str | None = None) -> Iterator[tuple[Path, repair.Found]]:
-    """The files that have this scan (in this layout, if given) and what is in them, the best first."""
+    """The files that have this scan (in this layout, if given) and what is in them, the best first. One that was made
+    from another recording under the same name has another scan."""
     for path in (*naming.earlier(pattern, scan), *_taken(pattern, scan)[: -LOOKED_AT - 1 : -1]):
         found = repair.find(path)
-        if found is not None and found.uid == identity_of(scan) and layout in (None, found.layout):
+        if found is None or found.uid != identity_of(scan) or layout not in (None, found.layout):
+            continue
+        if not differ(found.fingerprint, scan.fingerprint):
             yield path, found
 
 

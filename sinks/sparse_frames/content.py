@@ -62,7 +62,8 @@ class SparseContent:
         """Another geometry or recipe makes another file."""
         told = None if self._product.sparse is None else [self._product.sparse.geometry, self._product.sparse.recipe]
         fields = [(field.name, field.shape, field.dtype.str) for field in self._product.fields]
-        return ["sparse", self._scan.shape, self._scan.dtype.str, fields, told, self._beamline, self._pointer.str]
+        layout_of = [self._scan.shape, self._scan.dtype.str, fields, self._beamline, self._pointer.str]
+        return ["sparse", layout_of, told, self._product.recipe]
 
     def settle(self, frame: Frame | None) -> None:
         """Nothing is unknown at the start."""

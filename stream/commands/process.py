@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--changes", metavar="FILE", help="repeat the changes of options that this file of a live run recorded"
     )
+    parser.add_argument(
+        "--force", action="store_true", help="process scans once more that are there already (run.again)"
+    )
     parser.add_argument("files", nargs="+", help="recorded scans: HDF5, EDF, CBF, TIFF, captures; file.h5::/dataset")
 
 
@@ -38,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
         "stream": {**kept, "type": "files", "files": options.files},
         "run": {"inbox_mb": READ_AHEAD_MB, **given} if isinstance(given, dict) else {"inbox_mb": READ_AHEAD_MB},
     }
+    if options.force:
+        files["run"]["again"] = True
     if options.changes is not None:
         files["run"]["changes"] = options.changes
     config = load(options.config, options.overrides, replace=files)

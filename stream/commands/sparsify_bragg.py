@@ -172,6 +172,7 @@ def configure(options: argparse.Namespace, name: str, path: Path) -> Config:
         "path": str(path).replace("{", "{{").replace("}", "}}"),
         "beamline": options.beamline,
         "save_source": options.save_source,
+        "if_exists": "overwrite",
     }
     document: dict[str, Any] = {
         "stream": {"type": "files", "files": [glob.escape(name)]},
@@ -199,7 +200,7 @@ def _one(config: Config, name: str, path: Path, options: argparse.Namespace) -> 
         _summarise(name, path, took, options)
     # A sink that fails stops the run too: whether the scan had ended by then is chance, the failure is not.
     stopped = any(scan.status is EndStatus.STOPPED for scan in report.scans)
-    if stopped and not report.exit_code:
+    if stopped and not report.failed:
         return EXIT_ARGUMENT_FAILURE
     if report.exit_code or not path.exists():
         print(f"inbeam sparsify-bragg: {name}: {report.summary() or 'nothing was written'}")

@@ -80,6 +80,7 @@ class Assembly:
             document=self._config.document,
             scratch=self._scratch / name,
             control=self._control,
+            again=self._config.run.again,
             trouble=self._trouble,
         )
 

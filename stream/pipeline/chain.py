@@ -50,7 +50,9 @@ class Chain:
         self._work = Work()
         self._revisions = Revisions(OptionSet())
 
-    def start(self, scan: ScanStart, options: OptionSet | None = None) -> tuple[Product, ...]:
+    def start(
+        self, scan: ScanStart, options: OptionSet | None = None, recipes: Sequence[str] = ()
+    ) -> tuple[Product, ...]:
         """Prepare every processor. One that refuses the scan is left out, and the frames are marked as FAILED:
         the archive must not lose frames because a geometry is wrong."""
         self._work = Work()
@@ -67,7 +69,8 @@ class Chain:
             except BaseException as error:  # SystemExit too: a plug-in must not end the worker in silence
                 self._refusal = f"{step.name}: {words(error)}"
                 break
-            products += found
+            recipe = recipes[step.place] if 0 <= step.place < len(recipes) else ""
+            products += [replace(product, recipe=recipe) for product in found]
             for product in found:
                 self._promised[product.name] = {field.name: field for field in product.fields}
             self._active.append(step)

@@ -34,7 +34,7 @@ class RunControl:
     ) -> None:
         self._written = options
         self._keep = keep
-        self._repeat = tuple(repeat)
+        self.repeated = tuple(repeat)
         self._standing: dict[str, Change] = {}
         """Path -> what was changed, and not by the user in the YAML: every later scan begins with it, and says so."""
         self._tables: dict[str, Revisions] = {}
@@ -94,7 +94,7 @@ class RunControl:
         with each change, first with those. Returns the table for the workers."""
         with self._lock:
             table = self._tables.setdefault(scan, Revisions(self._written))
-            table.repeat([*changes, *self._repeat], scan)
+            table.repeat([*changes, *self.repeated], scan)
             for change in table.changes:
                 tell(change)
             self._open, self._opened, self._tell = scan, table, tell

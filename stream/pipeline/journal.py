@@ -83,7 +83,7 @@ class Journal:
         line = json.dumps({name: getattr(change, name) for name in CHANGE}, default=str) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self._changing, self._changes.open("a", encoding="utf-8") as file:
+            with self._changing, open(self._changes, "a", encoding="utf-8", opener=_safely) as file:
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
@@ -130,3 +130,8 @@ class Journal:
             except OSError as error:
                 log.warning("%s is damaged, and cannot be set aside (%s)", self.path, error.strerror)
             return None
+
+
+def _safely(path: str, flags: int) -> int:
+    """Open, but never through a symbolic link."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)

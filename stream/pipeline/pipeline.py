@@ -22,6 +22,7 @@ from stream.pipeline.inbox import Inbox, Ticket
 from stream.pipeline.lane import Closing, Lane, Policy
 from stream.pipeline.order import Order
 from stream.pipeline.reading_back import Lacking, ReadingBack
+from stream.pipeline.recipe import recipes
 from stream.pipeline.report import Meter, Report, ScanReport, reach
 from stream.pipeline.revisions import OptionSet
 from stream.products import Product
@@ -204,8 +205,9 @@ class Pipeline:
 
     def _open(self, scan: ScanStart, sequence: int) -> None:
         options = self.control.start_options(scan.uid)
-        products, *_ = [chain.start(scan, options) for chain in self._chains]
-        products += self._open_gatherers(scan, options)
+        made = recipes(options.processors, self.control.repeated)
+        products, *_ = [chain.start(scan, options, made) for chain in self._chains]
+        products += tuple(replace(each, recipe=made[-1]) for each in self._open_gatherers(scan, options))
         refusals = [self._chains[0].refusal, *(gathering.refusal for gathering, _ in self._gatherings)]
         for refusal in filter(None, refusals):
             kept = "the frames are kept, marked as failed" if refusal is refusals[0] else "the frames are kept"

@@ -178,8 +178,16 @@ class Report:
         """0 only if nothing was lost, failed or odd."""
         return 0 if not self.summary() else 1
 
+    @property
+    def failed(self) -> bool:
+        """True if something went wrong beside that the user stopped the run."""
+        return bool(self._wrong())
+
     def summary(self) -> str:
         """One line that says what went wrong, or ""."""
+        return "; ".join([*self._wrong(), *self._unread()])
+
+    def _wrong(self) -> list[str]:
         lost = sum(scan.lost for scan in self.scans)
         parts = list(self._errors)
         if lost:
@@ -192,18 +200,22 @@ class Report:
         if self.notes:
             of_several = f"{self.notes} messages or files could not be used, the first: " if self.notes > 1 else ""
             parts.append(f"{of_several}{self._first_note}")
-        files, wanted = self._left
-        if files:
-            frames = sum(scan.unreached for scan in self.scans)
-            begun = f", {frames} frames of one that was begun" if frames else ""
-            parts.append(f"stopped with {files} of {wanted} files left{begun}: the same command goes on with them")
         aborted = sum(scan.status is EndStatus.ABORTED for scan in self.scans)
         if aborted:
             parts.append(f"{aborted} scans were aborted")
         silent = sum(scan.status is EndStatus.SILENT for scan in self.scans)
         if silent:
             parts.append(f"{silent} scans fell silent without an end message")
-        return "; ".join(parts)
+        return parts
+
+    def _unread(self) -> list[str]:
+        """What a run that was stopped has not come to."""
+        files, wanted = self._left
+        if not files:
+            return []
+        frames = sum(scan.unreached for scan in self.scans)
+        begun = f", {frames} frames of one that was begun" if frames else ""
+        return [f"stopped with {files} of {wanted} files left{begun}: the same command goes on with them"]
 
     def _error(self, text: str) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,8 @@ from pydantic import Field, field_validator
 
 from stream.context import ALONE, Context
 from stream.errors import BadMessage, SourceLost
-from stream.events import EndStatus, Event, Note
+from stream.events import EndStatus, Event, Note, ScanStart
+from stream.fingerprint import of_files
 from stream.registry import Options
 from stream.wire import simplon, stream2
 from stream.wire.capture import Protocol, Reader, protocol_of
@@ -58,6 +60,7 @@ class CaptureSource:
         config = self._config
         reader = Reader(config.file, megabytes(config.max_message_mb))
         decoder: SeriesDecoder | None = None
+        recording = of_files([str(config.file)], config.monitor_key)
         try:
             for item in reader:
                 if self._closed.is_set():
@@ -73,7 +76,8 @@ class CaptureSource:
                 started = reader.about.started
                 recorded = started is not None and item.arrival_s is not None
                 received = started + item.arrival_s if recorded else time.time()  # type: ignore[operator]
-                yield from decoder.feed(item.parts, received)
+                for event in decoder.feed(item.parts, received):
+                    yield replace(event, fingerprint=recording) if isinstance(event, ScanStart) else event
         except (OSError, BadMessage) as error:
             raise SourceLost(f"cannot read {config.file}: {error}") from error
         if decoder is not None:

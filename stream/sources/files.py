@@ -9,6 +9,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from stream.context import ALONE, Context
 from stream.errors import BadMessage, ConfigError, SourceLost
 from stream.events import EndStatus, Event, Note, ScanEnd, ScanStart
+from stream.fingerprint import of_files
 from stream.formats.folder.scans import series_of
 from stream.formats.hdf5.monitor import Beam, beside
 from stream.formats.hdf5.opening import MAGIC, is_hdf5, split
@@ -111,6 +113,7 @@ class Files:
                     return
                 if isinstance(event, ScanStart):
                     open_scan = event.uid
+                    event = self._with_options(event)
                 elif isinstance(event, ScanEnd):
                     open_scan = None
                 yield event
@@ -123,6 +126,15 @@ class Files:
         self._closed = True
         if self._delegate is not None:
             self._delegate.close()
+
+    def _with_options(self, start: ScanStart) -> ScanStart:
+        """The options decide on the frames and their readings as the files do."""
+        config = self._config
+        told = config.model_dump(mode="json", exclude={"files", "name"}, exclude_defaults=True)
+        monitor, inside = split(config.monitor or "")
+        folder = os.path.dirname(start.source.partition("::")[0])
+        files = [os.path.join(folder, monitor)] if inside is not None else []
+        return replace(start, fingerprint=f"{start.fingerprint} {of_files(files, told)}")
 
     def _group(self, paths: Sequence[str], key: str) -> Iterator[Event]:
         first = paths[0]

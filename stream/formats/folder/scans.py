@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from stream.events import EndStatus, Event, Note, ScanEnd
@@ -158,7 +159,7 @@ class GrowingScan:
 
     def begin(self) -> Iterator[Event]:
         """The start of the scan, and what was odd about it."""
-        yield self.growing.start
+        yield replace(self.growing.start, fingerprint=self.growing.fingerprint())
         yield from self.growing.notes()
 
     def owns(self, path: str) -> bool:

@@ -14,6 +14,7 @@ import h5py
 
 from stream.errors import BadMessage
 from stream.events import EndStatus, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
+from stream.fingerprint import of_beginning
 from stream.formats.hdf5.chunks import Stack
 from stream.formats.hdf5.detector import entry_has_ended, told_while_growing
 from stream.formats.hdf5.live import UNREADY, sources, writer_flags, writes_swmr
@@ -132,6 +133,17 @@ class Growing:
         """The end of the scan; what is missing stays so. Closes the files."""
         self.release()
         return ScanEnd(self.start.uid, status, announced=max(self.announced - self.first, 0))
+
+    def fingerprint(self) -> str:
+        """Of the recording, by its first frame: "" while that has not come."""
+        try:
+            found = [self._read(channel, self.first, self.closed) for channel in self._parts]
+        except (BadMessage, *UNREADY):
+            return ""
+        finally:
+            self.release()
+        payloads = [payload for payload in found if payload is not None]
+        return of_beginning(self.first, *(payload.data for payload in payloads)) if len(payloads) == len(found) else ""
 
     def notes(self) -> Iterator[Note]:
         """What was odd when the scan was found."""

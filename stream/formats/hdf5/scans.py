@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stream.errors import BadMessage
 from stream.events import EMPTY, MONITOR, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.fingerprint import of_files
 from stream.formats.hdf5.cursor import Cursor, read_channels
 from stream.formats.hdf5.detector import announced, describe, frame_times
 from stream.formats.hdf5.lima import joined
@@ -67,6 +68,7 @@ class Scan:
         beam: Beam | None = None
         with open_hdf5(self.located.file) as file, intact(self.located.file):
             start = self.start(file)
+            start = replace(start, fingerprint=of_files(start.files))
             times = frame_times(file, self.located)
             if wanted:
                 try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from stream.errors import BadMessage
 from stream.events import MONITOR, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.fingerprint import of_beginning, of_files
 from stream.formats.hdf5.locate import ONE_CHANNEL
 from stream.formats.hdf5.monitor import Beam
 from stream.formats.hdf5.nexus import some
@@ -17,7 +18,10 @@ from stream.formats.images.readings import readings_of
 class ImageScan:
     """Turns image files into the frames of one scan. The first readable file decides on shape and data type."""
 
-    def __init__(self, uid: str, name: str, source: str, expected_files: int | None = None) -> None:
+    def __init__(
+        self, uid: str, name: str, source: str, expected_files: int | None = None, fingerprint: str | None = None
+    ) -> None:
+        """fingerprint: of the recording; None: by the first file that is taken."""
         self.uid = uid
         self.frames_per_file = 1
         self.highest = -1
@@ -25,6 +29,7 @@ class ImageScan:
         self._name = name
         self._source = source
         self._expected_files = expected_files
+        self._fingerprint = fingerprint
         self._start: ScanStart | None = None
 
     @property
@@ -37,7 +42,7 @@ class ImageScan:
 
         room: frame numbers that the file may use, None for as many as it has; skip: frames that were taken before.
         """
-        yield from self._begin(file)
+        yield from self._begin(file, base)
         for image in file:
             if image.place < skip or (room is not None and image.place >= room):
                 continue
@@ -67,7 +72,7 @@ class ImageScan:
 
         alone: it is the only one so far; one that grows may then have more than before.
         """
-        yield from self._begin(file)
+        yield from self._begin(file, place * self.frames_per_file)
         if alone and place == 0:
             self.frames_per_file = max(self.frames_per_file, file.frames)
         yield from self.take(file, place * self.frames_per_file, self.frames_per_file, skip=skip)
@@ -77,7 +82,7 @@ class ImageScan:
         for inside in range(self.frames_per_file):
             yield self._hole(base + inside, problem)
 
-    def _begin(self, file: ImageFile) -> Iterator[ScanStart]:
+    def _begin(self, file: ImageFile, base: int) -> Iterator[ScanStart]:
         if self._start is not None:
             return
         self.frames_per_file = file.frames
@@ -92,6 +97,7 @@ class ImageScan:
             detector=describe(image.header),
             received=time.time(),
             source=self._source,
+            fingerprint=of_beginning(base, image.payload().data) if self._fingerprint is None else self._fingerprint,
             readings=readings_of(image.header).units,
         )
         yield self._start
@@ -124,7 +130,7 @@ def events(
     is no scan, only a note.
     """
     listed = list(files)
-    scan = ImageScan(uid, name, source, listed[-1][0] + 1 if listed else None)
+    scan = ImageScan(uid, name, source, listed[-1][0] + 1 if listed else None, of_files([path for _, path in listed]))
     damaged: list[tuple[int, str]] = []
     extra = 0
     for place, path in listed:
