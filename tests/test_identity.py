@@ -254,9 +254,10 @@ def test_options_that_change_no_value_make_no_file(given: Path) -> None:
     [
         ({"processors": ({"type": "correct"}, {"type": "scaled"})}, {}),
         ({"stream": {"monitor": "other.h5::/i0"}}, {"stream": {"monitor": "other.h5::/i1"}}),
+        ({"stream": {"monitor": 2.0}}, {"stream": {"monitor": 3.0}}),
         ({"stream": {"first_number": 2}}, {"stream": {"first_number": 1}}),
     ],
-    ids=["an earlier processor", "the monitor", "an option of the source"],
+    ids=["an earlier processor", "the monitor", "its value", "an option of the source"],
 )
 def test_whatever_may_change_a_value_makes_another_file(
     first: dict[str, Any], second: dict[str, Any], given: Path

@@ -131,7 +131,7 @@ class Files:
         """The options decide on the frames and their readings as the files do."""
         config = self._config
         told = config.model_dump(mode="json", exclude={"files", "name"}, exclude_defaults=True)
-        monitor, inside = split(config.monitor or "")
+        monitor, inside = split(str(config.monitor or ""))
         folder = os.path.dirname(start.source.partition("::")[0])
         files = [os.path.join(folder, monitor)] if inside is not None else []
         return replace(start, fingerprint=f"{start.fingerprint} {of_files(files, told)}")
