@@ -68,6 +68,9 @@ def test_a_recorded_scan_of_a_detector_comes_out_whole(shared: Path) -> None:
     assert sums == [9, 17, 45, 32, 8, 3, 3, 6, 0]
     assert frames[0].detector_time == pytest.approx(4843.21380696), "the detector's clock does not start at 0"
     assert np.diff([frame.detector_time for frame in frames]) == pytest.approx(1.0, abs=1e-4)
+    assert frames[0].exposure_s == pytest.approx(0.99433902)
+    assert frames[0].stop_time == pytest.approx(4844.21380098, abs=1e-6)
+    assert math.isnan(frames[0].absolute_time), "nobody knows when that clock began"
     (end,) = decoder.finish(EndStatus.ABORTED)
     assert isinstance(end, ScanEnd) and end.announced == 100_000
 
@@ -305,3 +308,15 @@ def test_a_beam_centre_of_nought_is_one_that_nobody_has_set() -> None:
     for x, y, found in ((0.0, 0.0, (None, None)), (0.0, 3.25, (0.0, 3.25)), (0, 0, (None, None))):
         detector = start_of(v1_header(beam_center_x=x, beam_center_y=y)).detector
         assert (detector.beam_center_x_px, detector.beam_center_y_px) == found
+
+
+def test_the_numbers_of_an_image_appendix_are_readings() -> None:
+    appendix = b'{"motors": {"samx": 1.5}, "file": "a.h5", "i0": 7}'
+    _, frame, other, none = feed(
+        v1_header(), v1_image(0, appendix=appendix), v1_image(1, appendix=b"12.5 mm"), v1_image(2, appendix=b"\xff{")
+    )
+    assert isinstance(frame, Frame) and frame.readings == {"motors.samx": 1.5, "i0": 7.0}
+    assert isinstance(other, Frame) and isinstance(none, Frame) and other.readings == none.readings == {}
+    assert frame.detector_time == pytest.approx(4843.21380696, abs=1e-8)
+    assert frame.stop_time - frame.detector_time == pytest.approx(0.01)
+    assert frame.exposure_s == pytest.approx(0.01)

@@ -262,6 +262,33 @@ def test_what_is_sent_is_what_the_decoders_of_the_sources_read(protocol: str, dt
             assert bytes(payload.data) == sent.data and payload.encoding is Encoding.BSLZ4
 
 
+@pytest.mark.parametrize("protocol", ["stream2", "simplon"])
+def test_readings_and_times_of_a_recorded_frame_are_sent_on(protocol: str) -> None:
+    scan = scan_of(eiger.small(), expected=2, frame_time_s=0.5)
+    (packed,) = eiger.pool(eiger.small(), 1)
+    frame = Frame(
+        scan.uid,
+        1,
+        packed,
+        0.0,
+        detector_time=4843.25,
+        stop_time=4843.65,
+        exposure_s=0.375,
+        absolute_time=1.7e9,
+        readings={"motors.samx": 1.5, "i0": 7.0, "broken": math.nan},
+    )
+    made, decoder = encoder(protocol, scan), DECODERS[protocol]()
+    decoder.feed(made.start().parts, 0.0)
+    (found,) = decoder.feed(made.image(frame).parts, 0.0)
+    assert isinstance(found, Frame) and found.readings == {"motors.samx": 1.5, "i0": 7.0}
+    assert found.stop_time - found.detector_time == pytest.approx(0.4) and found.exposure_s == pytest.approx(0.375)
+    if protocol == "stream2":
+        assert found.absolute_time == pytest.approx(1.7e9, abs=0.001)
+        assert found.detector_time == 0.5, "times count from the date of the series"
+    else:
+        assert found.detector_time == 4843.25
+
+
 def payloads(image: np.ndarray) -> dict[Encoding, Payload]:
     packed = bslz4_compress(image)
     found = {Encoding.RAW: image.tobytes(), Encoding.BSLZ4: packed, Encoding.BSLZ4_BARE: packed[12:]}

@@ -1,6 +1,8 @@
 """stream2: what its messages become, on recorded bytes of a detector and on small messages of every kind."""
 
+import json
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,9 @@ def test_a_recorded_scan_of_a_detector_comes_out_whole(shared: Path) -> None:
         assert np.count_nonzero(flagged) == 38130 and not (flagged & (mask == 0)).any()
         assert 50_000 < image[~flagged].max() < 53_000, "one hot pixel"
     assert np.diff([frame.detector_time for frame in frames]) == pytest.approx(1.0, abs=1e-4)
+    began = datetime(2024, 3, 7, 13, 43, 35, 200_000, UTC).timestamp()
+    assert [frame.absolute_time - began for frame in frames] == pytest.approx(range(10), abs=1e-4)
+    assert frames[0].exposure_s == 49716627 / 50e6 < frames[0].stop_time == 49999377 / 50e6
     assert isinstance(end, ScanEnd) and (end.status, end.announced) == (EndStatus.COMPLETE, 10)
 
 
@@ -192,11 +197,64 @@ def test_a_zero_denominator_costs_the_time_but_not_the_frame() -> None:
 
 
 @pytest.mark.parametrize("user_data", [{"beam": {"i0": 5.5}}, '{"beam": {"i0": 5.5}}'])
-def test_the_monitor_is_read_from_the_user_data(user_data: Any) -> None:
+def test_the_monitor_is_one_of_the_readings(user_data: Any) -> None:
     decoder = Decoder(monitor_key="beam.i0")
     _, frame, silent = feed(stream2_start(), stream2_image(0, user_data=user_data), stream2_image(1), decoder=decoder)
     assert isinstance(frame, Frame) and frame.monitor == 5.5
-    assert isinstance(silent, Frame) and math.isnan(silent.monitor)
+    assert frame.readings == {"beam.i0": 5.5, "monitor": 5.5}
+    assert isinstance(silent, Frame) and math.isnan(silent.monitor) and silent.readings == {}
+
+
+MOTORS = {"motors": {"samx": 1.5, "stage": {"rot": -90}}, "note": "ok", "open": True, "list": [1, [2.5]], "nan": None}
+FLAT = {"motors.samx": 1.5, "motors.stage.rot": -90.0, "list.0": 1.0, "list.1.0": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("user_data", "readings"),
+    [
+        (MOTORS, FLAT),
+        (json.dumps(MOTORS), FLAT),
+        ([1, "\U0001f499"], {"user_data.0": 1.0}),  # as in the maker's own test data
+        (7, {"user_data": 7.0}),
+        ({1: 2.0}, {"1": 2.0}),
+        ("no JSON", {}),
+        ("{broken", {}),
+        ('{"a": NaN, "b": 1e999, "c": 1}', {"c": 1.0}),
+        ("", {}),
+        (None, {}),
+        ({"\0a": 1.0, "big": 2**70}, {"a": 1.0}),
+    ],
+)
+def test_the_numbers_of_an_images_user_data_are_its_readings(user_data: Any, readings: dict[str, float]) -> None:
+    (frame,) = [
+        event for event in feed(stream2_start(), stream2_image(0, user_data=user_data)) if isinstance(event, Frame)
+    ]
+    assert frame.readings == readings
+
+
+def test_readings_are_bounded_over_the_whole_scan_and_what_is_left_out_is_told_once() -> None:
+    many = [stream2_image(index, user_data={f"m{100 * index + n}": 1.0 for n in range(100)}) for index in range(5)]
+    events = feed(stream2_start(), *many, stream2_image(6, user_data={"m7": 7.0}))
+    names = {name for event in events if isinstance(event, Frame) for name in event.readings}
+    assert len(names) == 256
+    (note,) = [event for event in events if isinstance(event, Note)]
+    assert "256 readings" in note.text and note.harmless
+    assert [event.readings for event in events if isinstance(event, Frame)][-1] == {"m7": 7.0}
+    deep: Any = 1.0
+    for _ in range(20):
+        deep = {"a": deep}
+    frame, note = feed(stream2_start(), stream2_image(0, user_data={"deep": deep, "flat": 2.0}))[1:]
+    assert isinstance(frame, Frame) and frame.readings == {"flat": 2.0} and isinstance(note, Note)
+
+
+def test_the_times_of_an_exposure_are_kept() -> None:
+    _, frame = feed(stream2_start(), stream2_image(4, real_time=[499_000, 50_000_000]))
+    assert isinstance(frame, Frame)
+    assert (frame.detector_time, frame.stop_time, frame.exposure_s) == (0.05, 0.06, 0.00998)
+    assert frame.absolute_time == datetime(2024, 3, 7, 13, 43, 35, 250_000, UTC).timestamp()
+    for date in (None, "yesterday", cbor2.CBORTag(0, "2024-03-07T14:43:35.200"), cbor2.CBORTag(1, 0), 5):
+        _, frame = feed(stream2_start(), stream2_image(4, series_date=date))
+        assert isinstance(frame, Frame) and math.isnan(frame.absolute_time) and frame.detector_time == 0.05
 
 
 def test_an_image_that_disagrees_with_its_scan_is_a_hole_with_a_reason() -> None:

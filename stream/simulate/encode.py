@@ -86,11 +86,17 @@ def scan_of(
 
 
 def exposure(frame: Frame, detector: Detector) -> tuple[float, float, float]:
-    """Start, stop and real time of a frame, seconds on the detector's clock."""
+    """Start, stop and real time of a frame, seconds on the detector's clock; what it does not say is worked out."""
     period = detector.frame_time_s or 0.01
     count = detector.count_time_s or period
     start = frame.index * period if math.isnan(frame.detector_time) else frame.detector_time
-    return start, start + count, count
+    stop = start + count if math.isnan(frame.stop_time) else frame.stop_time
+    return start, stop, stop - start if math.isnan(frame.exposure_s) else frame.exposure_s
+
+
+def finite(readings: Mapping[str, float]) -> dict[str, float]:
+    """The readings that can be sent."""
+    return {name: value for name, value in readings.items() if math.isfinite(value)}
 
 
 def fitting(payload: Payload, allowed: Mapping[Encoding, str]) -> Payload:

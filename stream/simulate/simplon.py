@@ -11,7 +11,7 @@ import numpy as np
 
 from stream.errors import InbeamError
 from stream.events import Buffer, Encoding, Frame, Payload, ScanStart
-from stream.simulate.encode import ENDLESS, HeaderDetail, date_text, exposure, fitting
+from stream.simulate.encode import ENDLESS, HeaderDetail, date_text, exposure, finite, fitting
 from stream.simulate.messages import Message
 
 ENCODINGS = {Encoding.RAW: "{order}", Encoding.BSLZ4: "bs{bits}-lz4{order}", Encoding.LZ4_BLOCK: "lz4{order}"}
@@ -112,7 +112,7 @@ class SimplonEncoder:
         return {key: value for key, value in items.items() if value is not None}
 
     def image(self, frame: Frame) -> Message:
-        """Four parts: number and hash, shape and encoding, the blob untouched, the times in ns."""
+        """Four parts: number and hash, shape and encoding, the blob untouched, the times in ns; readings, if any."""
         (payload,) = frame.payloads.values()
         packed = fitting(payload, ENCODINGS)
         described, digest = self._describe(packed)
@@ -123,6 +123,8 @@ class SimplonEncoder:
             packed.data,
             b'{"htype":"dconfig-1.0","real_time":%d,"start_time":%d,"stop_time":%d}' % (real, start, stop),
         )
+        if readings := finite(frame.readings):
+            parts = (*parts, dump(readings))
         return Message("image", parts, frame.index)
 
     def end(self) -> Message:

@@ -3,6 +3,7 @@
 An image message is put together from fragments encoded once per scan; only number, times and payload change.
 """
 
+import math
 from typing import Any
 
 import cbor2
@@ -10,13 +11,14 @@ import numpy as np
 
 from stream.errors import InbeamError
 from stream.events import Array, Buffer, Detector, Encoding, Frame, Payload, ScanStart
-from stream.simulate.encode import ENDLESS, HeaderDetail, date_text, exposure, fitting
+from stream.simulate.encode import ENDLESS, HeaderDetail, date_text, exposure, finite, fitting
 from stream.simulate.messages import Message
 
 ALGORITHMS = {Encoding.RAW: "", Encoding.BSLZ4: "bslz4", Encoding.LZ4_HDF5: "lz4"}
 SELF_DESCRIBED = b"\xd9\xd9\xf7"
 CLOCK_HZ = 50_000_000
 """Denominator of the times in a recorded stream2 series."""
+OLD_CLOCK_S = 60.0
 TYPED_ARRAYS = {
     **dict(zip(("|u1", ">u2", ">u4", ">u8", None, "<u2", "<u4", "<u8"), range(64, 72), strict=True)),
     **dict(zip(("|i1", ">i2", ">i4", ">i8", None, "<i2", "<i4", "<i8"), range(72, 80), strict=True)),
@@ -58,13 +60,15 @@ class Stream2Encoder:
         self._date = scan.received
         identity = b"".join((_pair("series_id", series), _pair("series_unique_id", scan.uid)))
         self._end = b"".join((SELF_DESCRIBED, head(5, 3), _pair("type", "end"), identity))
-        self._before = b"".join((SELF_DESCRIBED, head(5, 9), _pair("type", "image"), identity, cbor2.dumps("image_id")))
+        self._before = b"".join((_pair("type", "image"), identity, cbor2.dumps("image_id")))
         clock = head(0, CLOCK_HZ)
         self._real = cbor2.dumps("real_time") + head(4, 2)
-        date = cbor2.dumps("series_date") + cbor2.dumps(cbor2.CBORTag(0, date_text(self._date)))
-        self._start = clock + date + cbor2.dumps("start_time") + head(4, 2)
+        self._clock = clock
+        self._zero: float | None = None
+        """By the detector's clock, s: when the series began."""
+        self._start = b""
         self._stop = clock + cbor2.dumps("stop_time") + head(4, 2)
-        self._data = clock + cbor2.dumps("data")
+        self._data = cbor2.dumps("data")
         self._names = {channel: cbor2.dumps(channel) for channel in scan.channels}
 
     def start(self) -> Message:
@@ -118,16 +122,34 @@ class Stream2Encoder:
         return {key: value for key, value in items.items() if value is not None}
 
     def image(self, frame: Frame) -> Message:
-        """All channels of one exposure in one message."""
-        start, stop, real = (
-            head(0, max(0, round(seconds * CLOCK_HZ))) for seconds in exposure(frame, self.scan.detector)
-        )
-        pieces: list[Buffer] = [self._before, head(0, frame.index), self._real, real, self._start, start]
-        pieces += [self._stop, stop, self._data, head(5, len(frame.payloads))]
+        """All channels of one exposure in one message; times count from the series' date, as the detector's do."""
+        start, stop, real = exposure(frame, self.scan.detector)
+        zero = self._begin(frame, start) if self._zero is None else self._zero
+        times = [head(0, max(0, round(seconds * CLOCK_HZ))) for seconds in (real, start - zero, stop - zero)]
+        readings = finite(frame.readings)
+        pieces: list[Buffer] = [SELF_DESCRIBED, head(5, 10 if readings else 9), self._before, head(0, frame.index)]
+        pieces += [self._real, times[0], self._start, times[1], self._stop, times[2], self._clock]
+        if readings:
+            pieces.append(_pair("user_data", readings))
+        pieces += [self._data, head(5, len(frame.payloads))]
         for channel, payload in frame.payloads.items():
             packed = fitting(payload, ALGORITHMS)
             pieces += [self._names.get(channel) or cbor2.dumps(channel), _before_bytes(packed), packed.data]
         return Message("image", (b"".join(pieces),), frame.index)
+
+    def _begin(self, frame: Frame, start: float) -> float:
+        """The date of the series by its first image, where that tells its own; else that of the scan.
+
+        A clock that began long before the series (SIMPLON v1 has such) counts from there on.
+        """
+        began_at = start - frame.index * (self.scan.detector.frame_time_s or 0.0)
+        zero, date = began_at if began_at > OLD_CLOCK_S else 0.0, self._date
+        if math.isfinite(frame.absolute_time):
+            date = frame.absolute_time - (start - zero)
+        self._zero = zero
+        began = cbor2.dumps("series_date") + cbor2.dumps(cbor2.CBORTag(0, date_text(date)))
+        self._start = self._clock + began + cbor2.dumps("start_time") + head(4, 2)
+        return zero
 
     def end(self) -> Message:
         """The end message."""

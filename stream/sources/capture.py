@@ -28,7 +28,7 @@ class Config(Options):
     protocol: Literal["auto", "simplon", "stream2"] = Field("auto", description="auto: as its first message says")
     max_message_mb: float = Field(1024.0, gt=0, le=16384, description="Largest message taken, MB (10^6 bytes)")
     monitor_key: str | None = Field(
-        None, description="Dotted path of the incident-beam reading in the image's user data, such as beam.i0"
+        None, description="Reading of an image's user data that is the incident beam's, such as beam.i0"
     )
 
     def reads(self) -> list[str]:

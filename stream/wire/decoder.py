@@ -7,12 +7,14 @@ senders overtake each other. The start message of another series, an end message
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from stream.errors import BadMessage
-from stream.events import Buffer, EndStatus, Event, Note, ScanStart
+from stream.events import EMPTY, MONITOR, Buffer, EndStatus, Event, Note, ScanStart
 from stream.wire.announced import Announced
 from stream.wire.early import Early, Held, Room
+from stream.wire.exposure import flatten
 from stream.wire.limits import DEFAULT, Limits
 from stream.wire.series import GRACE_S, Series
 
@@ -38,7 +40,7 @@ class SeriesDecoder(ABC):
         grace_s: float = GRACE_S,
     ) -> None:
         self._limits = limits
-        self._monitor = tuple(monitor_key.split(".")) if monitor_key else ()
+        self._monitor_key = monitor_key
         self._series = Series(source, identity, grace_s)
         self._grace_s = grace_s
         self._early = Room()
@@ -97,6 +99,15 @@ class SeriesDecoder(ABC):
         """An end message."""
         events = self._wait_no_more(lambda held: Announced(series, unique).same(held.series, held.unique))
         return events + self._series.end(series, unique, received)
+
+    def _readings(self, value: Any, name: str) -> Mapping[str, float]:
+        """The numbers of an image's user data, the monitor's among them under its own name."""
+        if value is None or value == "":
+            return EMPTY
+        found, whole = flatten(value, name)
+        if self._monitor_key in found:
+            found[MONITOR] = found[self._monitor_key]
+        return self._series.known(found, whole)
 
     def _wait_no_more(self, which: Callable[[Held], bool] = lambda held: True) -> list[Event]:
         if not self._early:

@@ -92,21 +92,6 @@ def appendix(value: Any) -> Json:
     return plain(value)
 
 
-def dig(value: Any, path: tuple[str, ...]) -> float:
-    """The number at a dotted path of a JSON-like tree (or of the text that holds one), NaN where there is none."""
-    if isinstance(value, str):
-        try:
-            value = _parsed(value)
-        except (ValueError, RecursionError):
-            return math.nan
-    for key in path:
-        if not isinstance(value, Mapping):
-            return math.nan
-        value = value.get(key)
-    found = number(value)
-    return math.nan if found is None else found
-
-
 def _parsed(value: str) -> Json:
     """A JSON document within the limit. Raises ValueError, RecursionError."""
     if len(value) > DEFAULT.json_bytes:

@@ -25,8 +25,6 @@ import numpy as np
 
 from stream.errors import BadMessage
 from stream.events import (
-    EMPTY,
-    MONITOR,
     Detector,
     EndStatus,
     Event,
@@ -40,6 +38,7 @@ from stream.events import (
 from stream.wire.announced import Announced, Parts
 from stream.wire.arrivals import IN_A_ROW, Arrivals, check_first
 from stream.wire.early import Early
+from stream.wire.exposure import MOST_READINGS, Exposure, Known
 
 SAFE_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 SAFE_CHANNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -68,6 +67,7 @@ class Series:
         self._arrivals = Arrivals(None)
         self._later: tuple[int, int] | None = None
         self._said: set[str] = set()
+        self._known = Known()
         self._resume: str | None = None
 
     def resume(self, uid: str | None) -> None:
@@ -82,6 +82,9 @@ class Series:
     def remarks(self) -> list[Event]:
         """What is odd about the images that have come, told once in a scan."""
         step = self._arrivals.step
+        if self._known.too_many:
+            self._known.too_many = False
+            return self.once(f"more than {MOST_READINGS} readings, or deeply nested ones: the others are left out")
         if step < 2:
             return []
         what = "every other image is missing" if step == 2 else f"only one of {step} images comes here"
@@ -158,9 +161,7 @@ class Series:
             )
         return events
 
-    def accept(
-        self, index: int, payloads: Mapping[str, Payload], received: float, time: float, monitor: float
-    ) -> Frame:
+    def accept(self, index: int, payloads: Mapping[str, Payload], received: float, exposure: Exposure) -> Frame:
         """The frame of an image of the open scan, CORRUPT if its shape or type is another than the scan's."""
         scan = self.open
         assert scan is not None
@@ -172,9 +173,22 @@ class Series:
             if payload.shape != scan.shape or payload.dtype.newbyteorder("=") != scan.dtype:
                 return self.corrupt(index, f"{channel} is {_kind(payload)}, not {_kind(scan)} as the scan", received)
             found[channel] = payload
-        self._arrivals.add(index, received, time)
-        readings = {MONITOR: monitor} if monitor == monitor else EMPTY
-        return Frame(scan.uid, index, found, received, time, readings=readings)
+        self._arrivals.add(index, received, exposure.start)
+        return Frame(
+            scan.uid,
+            index,
+            found,
+            received,
+            detector_time=exposure.start,
+            stop_time=exposure.stop,
+            absolute_time=exposure.absolute,
+            exposure_s=exposure.real,
+            readings=exposure.readings,
+        )
+
+    def known(self, readings: dict[str, float], whole: bool) -> Mapping[str, float]:
+        """Of the readings of an image those that the scan has room for."""
+        return self._known.those(readings, whole)
 
     def corrupt(self, index: int, problem: str, received: float, time: float = math.nan) -> Frame:
         """A hole at a known place of the open scan, with the reason."""
@@ -238,6 +252,7 @@ class Series:
         self._now, self._waiting, self._later = start, None, None
         self._arrivals = Arrivals(received if self._resume is None else None)
         self._said.clear()
+        self._known = Known()
         self.open = ScanStart(
             uid=self._resume or uid,
             name=str(start.series),

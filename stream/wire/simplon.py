@@ -1,8 +1,10 @@
 """DECTRIS SIMPLON stream v1: multipart messages of JSON and blobs. From bytes to events, without sockets.
 
-SIMPLON API 1.8, section 5.4.3. The wire says [x, y] where we say (rows, columns). `Frame.detector_time` is `start_time`
-in seconds of the detector's own clock, whose zero is arbitrary. The `hash` of an image is the MD5 of its description
-(part 2), not of its pixels; simulators put other things there, so it is believed from the first time that it is right.
+SIMPLON API 1.8, section 5.4.3. The wire says [x, y] where we say (rows, columns). `Frame.detector_time` is
+`start_time` in seconds of the detector's own clock, whose zero is arbitrary (recorded: 4843 s at the first image), so
+that no absolute time is known. The numbers of an `image_appendix` that is JSON are readings. The `hash` of an image
+is the MD5 of its description (part 2), not of its pixels; simulators put other things there, so it is believed from
+the first time that it is right.
 """
 
 import json
@@ -21,6 +23,7 @@ from stream.events import Buffer, Encoding, Event, Payload, ScanStart
 from stream.wire import metadata, simplon_header
 from stream.wire.announced import Announced
 from stream.wire.decoder import SeriesDecoder
+from stream.wire.exposure import Exposure
 from stream.wire.limits import Limits
 
 Json: TypeAlias = dict[str, Any]
@@ -80,11 +83,10 @@ class Decoder(SeriesDecoder):
                 self._believed = self.scan
             else:
                 events += self._series.once("the hash of an image is not the MD5 of its description: not checked yet")
-        time = self._time(parts)
-        if math.isnan(time):
+        exposure = self._exposure(parts)
+        if math.isnan(exposure.start):
             events += self._series.once("image messages without a usable start_time")
-        monitor = metadata.dig(text(parts[4]), self._monitor) if self._monitor and len(parts) > 4 else math.nan
-        frame = self._series.accept(index, payloads, received, time, monitor)
+        frame = self._series.accept(index, payloads, received, exposure)
         return [*events, frame] if events else [frame]
 
     def _payload(self, first: Json, begins: Announced | None, parts: Sequence[Buffer]) -> Payload:
@@ -104,13 +106,21 @@ class Decoder(SeriesDecoder):
         check_header(payload)
         return payload
 
-    def _time(self, parts: Sequence[Buffer]) -> float:
+    def _exposure(self, parts: Sequence[Buffer]) -> Exposure:
+        """Times and readings of an image; the clock's zero is arbitrary, so that there is no absolute time."""
         try:
             about = read_json(parts[3], self._limits) if len(parts) > 3 else {}
         except BadMessage:
-            return math.nan
-        nanoseconds = metadata.number(about.get("start_time"))
-        return math.nan if nanoseconds is None else nanoseconds * 1e-9
+            about = {}
+        start, stop, real = (seconds(about.get(f"{which}_time")) for which in ("start", "stop", "real"))
+        appended = text(parts[4]) if len(parts) > 4 else None
+        return Exposure(start, stop, real, readings=self._readings(appended, "image_appendix"))
+
+
+def seconds(nanoseconds: Any) -> float:
+    """Nanoseconds as seconds, NaN if they are no number."""
+    found = metadata.number(nanoseconds)
+    return math.nan if found is None else found * 1e-9
 
 
 def length(part: Buffer) -> int:

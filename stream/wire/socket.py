@@ -53,7 +53,7 @@ class SocketOptions(Options):
         1024.0, gt=0, le=16384, description="Largest message taken, MB (10^6 bytes); a 16M header with masks has 145"
     )
     monitor_key: str | None = Field(
-        None, description="Dotted path of the incident-beam reading in the image's user data, such as beam.i0"
+        None, description="Reading of an image's user data that is the incident beam's, such as beam.i0"
     )
     grace_ms: float = Field(
         500.0,

@@ -2,6 +2,7 @@
 
 https://github.com/dectris/documentation/tree/main/stream_v2. `Frame.detector_time` is `start_time` in seconds: it
 counts from the start of the series (`series_date` of each image message, to the millisecond): intervals stay exact.
+`Frame.absolute_time` is the sum of both, `exposure_s` is `real_time`; numbers in the `user_data` of an image: readings.
 """
 
 import math
@@ -16,12 +17,14 @@ from stream.wire import cbor, metadata, typed
 from stream.wire.announced import Announced
 from stream.wire.cbor import Tag
 from stream.wire.decoder import SeriesDecoder
+from stream.wire.exposure import Exposure, unix_time
 from stream.wire.limits import NUMBER_MAX, Limits
 from stream.wire.series import SAFE_CHANNEL
 
 Map: TypeAlias = dict[Any, Any]
 
 SELF_DESCRIBED = 55799
+DATE = 0
 IMAGE_TYPES = {name: np.dtype(name) for name in ("uint8", "uint16", "uint32")}
 MAPPED = frozenset(
     (
@@ -80,11 +83,17 @@ class Decoder(SeriesDecoder):
             return [self._series.corrupt(index, str(error), received)]
         if begins is not None:
             events = self._series.start_with(begins, payloads, (bytes(data),), received)
-        time = rational(message.get("start_time"))
-        if math.isnan(time):
+        start = rational(message.get("start_time"))
+        if math.isnan(start):
             events += self._series.once("image messages without a usable start_time")
-        monitor = metadata.dig(message.get("user_data"), self._monitor) if self._monitor else math.nan
-        frame = self._series.accept(index, payloads, received, time, monitor)
+        exposure = Exposure(
+            start,
+            rational(message.get("stop_time")),
+            rational(message.get("real_time")),
+            date(message.get("series_date")) + start,
+            self._readings(message.get("user_data"), "user_data"),
+        )
+        frame = self._series.accept(index, payloads, received, exposure)
         return [*events, frame] if events else [frame]
 
     def _payloads(self, data: Any) -> dict[str, Payload]:
@@ -99,6 +108,12 @@ class Decoder(SeriesDecoder):
             except BadMessage as error:
                 raise BadMessage(f"{channel}: {error}") from None
         return found
+
+
+def date(value: Any) -> float:
+    """Unix time, s, of a date as CBOR has it, NaN if it is none."""
+    text = value.value if type(value) is Tag and value.number == DATE else value
+    return unix_time(text) if type(text) is str and len(text) < 100 else math.nan
 
 
 def rational(value: Any) -> float:
