@@ -1,11 +1,7 @@
 """docs/network.md, its commands, configuration and client taken literally."""
 
 import logging
-import os
-import re
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +10,7 @@ import pytest
 import yaml
 import zmq.auth
 from driven import Driven
+from following import blocks, follow, shell
 from sink_examples import frame, scan
 
 from sinks.monitor import Config, create
@@ -21,40 +18,26 @@ from stream.commands.demo import free_port
 from stream.commands.main import main
 from stream.wire.keys import load
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "network.md").read_text(encoding="utf-8")
+PAGE = Path(__file__).parents[1] / "docs" / "network.md"
 LIMIT_S = 60.0
-
-
-def blocks(language: str) -> list[str]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    return [text for name, text in found if name == language]
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def follow(folder: Path) -> None:
-    """Run every command of the page in `folder`."""
-    (folder / "bin").mkdir()
-    command = folder / "bin" / "inbeam"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m stream.commands.main "$@"\n')
-    command.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    for block in blocks(""):
-        subprocess.run(["sh", "-eu", "-c", block], cwd=folder, env=environment, check=True, capture_output=True)
-
-
 def test_the_page_leads_to_a_client_that_gets_data_and_a_stranger_that_gets_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    follow(tmp_path)
+    environment = shell(tmp_path / "bin")
+    for block in blocks(PAGE, ""):
+        done = follow(block, tmp_path, environment)
+        assert done.returncode == 0, done.stderr
     monkeypatch.chdir(tmp_path)
     assert [mode(path) for path in sorted(Path("keys").glob("*.key_secret"))] == [0o600, 0o600]
     assert mode(Path("keys")) == 0o700
     port = str(free_port())
-    (options,) = yaml.safe_load(blocks("yaml")[0].replace("45454", port).replace("0.0.0.0", "127.0.0.1"))["sinks"]
+    (options,) = yaml.safe_load(blocks(PAGE, "yaml")[0].replace("45454", port).replace("0.0.0.0", "127.0.0.1"))["sinks"]
     sink = Driven(create(Config(**options)))
     sink.start(scan(), [])
     sink.write(frame(1))
@@ -62,7 +45,7 @@ def test_the_page_leads_to_a_client_that_gets_data_and_a_stranger_that_gets_none
     try:
         known: dict[str, Any] = {}
         limit = f"\nclient._socket.rcvtimeo = {int(1000 * LIMIT_S)}\ndata, metadata"
-        exec(blocks("python")[0].replace("45454", port).replace("\ndata, metadata", limit), known)
+        exec(blocks(PAGE, "python")[0].replace("45454", port).replace("\ndata, metadata", limit), known)
         assert isinstance(known["data"]["inbeam/image"]["data"], np.ndarray)
         socket = stranger.socket(zmq.SUB)
         socket.subscribe(b"")
@@ -78,7 +61,7 @@ def test_the_page_leads_to_a_client_that_gets_data_and_a_stranger_that_gets_none
 
 
 def test_the_page_shows_an_address_that_is_refused_without_keys_nowhere() -> None:
-    for block in blocks("yaml"):
+    for block in blocks(PAGE, "yaml"):
         for options in yaml.safe_load(block)["sinks"]:
             assert "0.0.0.0" not in options["endpoint"] or options["curve_clients"]
 

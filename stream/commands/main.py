@@ -13,7 +13,7 @@ from importlib import import_module
 from stream.errors import ConfigError, InbeamError
 
 INTERRUPTED = 130
-BEGIN_LATE = ("run", "process", "validate", "schema", "info")
+BEGIN_LATE = ("run", "process", "validate", "schema", "info", "completion")
 """Commands that hold nothing that Ctrl-C could leave half done, or take the signal over when they do."""
 COMMANDS = {
     "run": ("stream.commands.run", "live: process a detector stream until stopped, or until N scans"),
@@ -25,6 +25,7 @@ COMMANDS = {
     "validate": ("stream.commands.validate", "check a configuration: every error at once"),
     "schema": ("stream.commands.schema", "print the JSON schema of the configuration, for editors"),
     "info": ("stream.commands.info", "devices, plug-ins and versions"),
+    "completion": ("stream.commands.completion", "print a script that lets bash, zsh or fish complete this command"),
     "export": ("stream.commands.export", "write results as .xy, .chi, .csv columns or .edf, .tif images"),
     "keys": ("stream.commands.keys", "make CURVE keys for sockets on a network that is not trusted"),
     "check": ("stream.commands.check", "verify a file against its ledger"),

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
 
 from stream import registry
 from stream.config import RunOptions
@@ -28,18 +30,25 @@ def _without_nan(node: Any) -> Any:
 
 
 def schema() -> dict[str, Any]:
-    """The schema of a whole configuration file, of every plug-in that is installed with inbeam itself."""
+    """The schema of a whole configuration file: of ours, and of every plug-in that is installed."""
     definitions: dict[str, Any] = {}
 
     def reference(key: str, model: Any) -> dict[str, str]:
-        inner = _without_nan(TypeAdapter(model).json_schema(ref_template="#/$defs/{model}"))
-        definitions.update(inner.pop("$defs", {}))
+        inner = _without_nan(TypeAdapter(model).json_schema(ref_template=f"#/$defs/{key}.{{model}}"))
+        definitions.update({f"{key}.{name}": part for name, part in inner.pop("$defs", {}).items()})
         definitions[key] = inner
         return {"$ref": f"#/$defs/{key}"}
 
     def section(name: registry.Section) -> dict[str, Any]:
-        models = [(kind, registry.module(name, kind).Config) for kind in registry.BUILT_IN[name]]
-        return {"oneOf": [reference(f"{name}.{kind}", model) for kind, model in models]}
+        found = []
+        for kind in dict.fromkeys(registry.names(name)):
+            try:
+                found.append(reference(f"{name}.{kind}", registry.model(name, kind)))
+            except (LookupError, PydanticUserError) as error:
+                if kind in registry.BUILT_IN[name]:
+                    raise
+                print(f"inbeam schema: {name} {kind} is left out: {error}", file=sys.stderr)
+        return {"oneOf": found}
 
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
