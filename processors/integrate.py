@@ -98,18 +98,20 @@ class Integrate:
             where = geometry.from_poni(config.poni, config.wavelength_angstrom, scan.detector)
         else:
             where = geometry.from_header(config.model_dump(), scan.detector, scan.shape)
-        geometry.check_wavelength(where, config.unit)
+        unit = config.radial(wavelength_known=bool(where.value("Wavelength")))
+        geometry.check_wavelength(where, unit)
         return Request(
             geometry=where,
             shape=scan.shape,
-            unit=config.unit,
-            npt=config.npt,
-            npt_azimuthal=config.npt_azimuthal,
+            unit=unit,
+            npt=1 if config.along_ring else config.npt,
+            npt_azimuthal=config.npt if config.along_ring else config.npt_azimuthal,
             radial_range=config.radial_range,
             azimuth_range=config.azimuth_range,
             splitting=config.splitting,
             solid_angle=config.solid_angle,
             polarization=config.polarization,
+            sharp=config.along_ring,
         )
 
     def _factor(self, frame: Frame, config: Config) -> float:
@@ -127,10 +129,7 @@ class Integrate:
         self, matrix: Matrix, request: Request, correction: Correction, cpu: CpuEngine, device: str
     ) -> Product:
         config = self.config
-        unit = geometry.UNITS[config.unit]
-        axes = [Axis("radial_axis", matrix.radial, unit.symbol, unit.long_name, edges(matrix.radial))]
-        if config.npt_azimuthal:
-            axes.insert(0, Axis("azimuthal_axis", matrix.azimuthal, "degrees", "eta", edges(matrix.azimuthal)))
+        axes = _axes(config, matrix)
         shape = tuple(len(axis.values) for axis in axes)
         fields = [Field("I", shape, np.dtype(np.float32), "arbitrary units", "intensity")]
         if config.error_model != "none":
@@ -163,3 +162,15 @@ class Integrate:
                 monitor_applied=config.normalize_by_monitor,
             ),
         )
+
+
+def _axes(config: Config, matrix: Matrix) -> list[Axis]:
+    if config.along_ring:
+        unit = geometry.AZIMUTHAL_UNITS[config.unit]
+        chi = np.radians(matrix.azimuthal) if config.unit == "chi_rad" else matrix.azimuthal
+        return [Axis("azimuthal_axis", chi, unit.symbol, unit.long_name, edges(chi))]
+    unit = geometry.UNITS[config.unit]
+    axes = [Axis("radial_axis", matrix.radial, unit.symbol, unit.long_name, edges(matrix.radial))]
+    if config.npt_azimuthal:
+        axes.insert(0, Axis("azimuthal_axis", matrix.azimuthal, "degrees", "eta", edges(matrix.azimuthal)))
+    return axes

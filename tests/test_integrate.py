@@ -298,6 +298,7 @@ def test_bins_without_a_valid_pixel_hold_the_value_for_empty_ones(poni: Path) ->
             "integrate.azimuth_range: .*between 170 and 175",
         ),
         ({"radial_range": (0.001, 0.01)}, "integrate.radial_range"),
+        ({"radial_range": (1.0, 1.1), "azimuth_range": (65.0, 70.0)}, "lies both in radial_range and in azimuth_range"),
     ],
 )
 def test_ranges_that_leave_no_pixel_are_refused_and_say_where_pixels_are(

@@ -25,9 +25,10 @@ def why_empty(request: Request, correction: Correction) -> list[Problem]:
         problems += _outside("radial_range", request.radial_range, radial, request.unit)
     if request.azimuth_range is not None:
         azimuth = np.degrees(integrator.center_array(request.shape, "chi_rad", scale=False)[good])
-        low = request.azimuth_range[0]
-        problems += _outside("azimuth_range", request.azimuth_range, low + (azimuth - low) % 360, "degrees")
-    return problems or [("integrate", "no pixel is left: check radial_range, azimuth_range, mask and geometry")]
+        start = sum(request.azimuth_range) / 2 - 180
+        problems += _outside("azimuth_range", request.azimuth_range, start + (azimuth - start) % 360, "degrees")
+    text = "no pixel that is not masked lies both in radial_range and in azimuth_range: correct one of them"
+    return problems or [("integrate", text)]
 
 
 def _outside(option: str, limits: tuple[float, float], values: Array, unit: str) -> list[Problem]:

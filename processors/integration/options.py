@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from processors.integration.plan import ErrorModel
 from processors.shared import geometry
@@ -30,10 +30,17 @@ class Config(Options):
     wavelength_angstrom: float | None = Field(None, gt=0, description="Wavelength, angstrom; null: from poni or header")
     pixel_size_m: tuple[float, float] | None = Field(None, description="Pixel size (rows, columns), m; null: header")
     beam_center_px: tuple[float, float] | None = Field(None, description="Beam centre (x, y), pixels; null: header")
-    npt: int = Field(1000, ge=1, le=1_000_000, description="Number of radial bins")
+    npt: int = Field(1000, ge=1, le=1_000_000, description="Number of radial bins, of azimuthal ones with unit chi_deg")
     npt_azimuthal: int | None = Field(None, ge=1, le=100_000, description="Number of azimuthal bins; null: 1D")
-    unit: str = Field("q_nm^-1", description="Radial unit, a name of pyFAI: q_nm^-1, q_A^-1, 2th_deg, r_mm ...")
-    radial_range: tuple[float, float] | None = Field(None, description="Lower and upper limit in `unit`; null: all")
+    unit: str = Field(
+        "q_nm^-1",
+        description="Radial unit, a name of pyFAI: q_nm^-1, q_A^-1, 2th_deg, r_mm ...; or chi_deg, chi_rad: the "
+        "intensity along a ring, I(chi), of the radii in radial_range",
+    )
+    radial_unit: str = Field("q_nm^-1", description="Unit of radial_range where unit is chi_deg or chi_rad")
+    radial_range: tuple[float, float] | None = Field(
+        None, description="Lower and upper limit in `unit` (or radial_unit); null: all"
+    )
     azimuth_range: tuple[float, float] | None = Field(
         None,
         description="Lower and upper limit, degrees, any sector ([170, 190] too); null: all. What lies outside stays "
@@ -62,11 +69,12 @@ class Config(Options):
         json_schema_extra=SAME_RESULT,
     )
 
-    @field_validator("unit")
+    @field_validator("unit", "radial_unit")
     @classmethod
-    def _known_unit(cls, unit: str) -> str:
-        if unit not in geometry.UNITS:
-            raise ValueError(f"unknown unit {unit!r}; known: {', '.join(geometry.UNITS)}")
+    def _known_unit(cls, unit: str, info: ValidationInfo) -> str:
+        known = [*geometry.UNITS, *(geometry.AZIMUTHAL_UNITS if info.field_name == "unit" else ())]
+        if unit not in known:
+            raise ValueError(f"unknown unit {unit!r}; known: {', '.join(known)}")
         return unit
 
     @field_validator("radial_range", "azimuth_range")
@@ -90,6 +98,25 @@ class Config(Options):
             raise ValueError(f"{', '.join(both)} beside poni: the .poni says it already; leave one of them out")
         return self
 
+    @model_validator(mode="after")
+    def _along_a_ring(self) -> "Config":
+        if self.along_ring and self.npt_azimuthal is not None:
+            raise ValueError(f"npt_azimuthal with unit {self.unit}: a cake has a radial unit; leave out one of them")
+        if not self.along_ring and "radial_unit" in self.model_fields_set:
+            raise ValueError(f"radial_unit with unit {self.unit}: radial_range is in `unit`; leave radial_unit out")
+        return self
+
+    @property
+    def along_ring(self) -> bool:
+        """True for I(chi)."""
+        return self.unit in geometry.AZIMUTHAL_UNITS
+
+    def radial(self, wavelength_known: bool) -> str:
+        """The radial unit of the bins: of I(chi) over all radii any one will do."""
+        if not self.along_ring:
+            return self.unit
+        return self.radial_unit if self.radial_range is not None or wavelength_known else "2th_rad"
+
     def gives(self) -> Sequence[str]:
         """Name of the product."""
         return (self.name,)
@@ -100,11 +127,12 @@ class Config(Options):
             return ()
         made = geometry.from_poni(self.poni, self.wavelength_angstrom, Detector())
         geometry.check_readable("poni", str(self.poni), made)
-        if geometry.UNITS[self.unit].needs_wavelength and made.value("Wavelength") is None:
+        unit = self.radial(wavelength_known=False)
+        if geometry.UNITS[unit].needs_wavelength and made.value("Wavelength") is None:
             log.warning(
                 "%s: neither %s nor wavelength_angstrom says the wavelength that %s needs: the frames' header must",
                 self.name,
                 self.poni,
-                self.unit,
+                unit,
             )
         return ()

@@ -10,7 +10,11 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Request:
-    """What the matrix depends on, besides the mask. Ranges: radial in `unit`, azimuthal in degrees."""
+    """What the matrix depends on, besides the mask. Ranges: radial in `unit`, azimuthal in degrees.
+
+    sharp: pixels below the radial range stay out; without, as in pyFAI, they count into the first bin if they lie
+    within a bin's width of it and are not fully split.
+    """
 
     geometry: Geometry
     shape: tuple[int, int]
@@ -22,3 +26,4 @@ class Request:
     splitting: Literal["no", "bbox", "full"] = "no"
     solid_angle: bool = True
     polarization: float | None = None
+    sharp: bool = False

@@ -61,6 +61,9 @@ def _boxes(
         return np.asarray(integrator.array_from_unit(request.shape, kind, of, scale=False), np.float64).ravel()
 
     radius, radius_width = array("center", unit), array("delta", unit)
+    if request.sharp and limits is not None:
+        assert radius is not None
+        mask = mask | (radius + (0.0 if radius_width is None else radius_width) < limits[0])
     common = {"mask_checksum": 0, "allow_pos0_neg": not unit.positive, "unit": unit, "empty": 0.0}
     chi = chi_width = None
     if sector is not None or request.npt_azimuthal:

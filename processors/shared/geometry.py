@@ -43,7 +43,12 @@ UNITS: Mapping[str, Unit] = {
     "arcsinh(q.nm)_None": Unit("", "arcsinh(q.nm)", True),
     "arcsinh(q.A)_None": Unit("", "arcsinh(q.A)", True),
 }
-"""Names as pyFAI's; symbols as NeXus writes units."""
+"""Radial units. Names as pyFAI's; symbols as NeXus writes units."""
+
+AZIMUTHAL_UNITS: Mapping[str, Unit] = {
+    "chi_deg": Unit("degrees", "chi", False),
+    "chi_rad": Unit("rad", "chi", False),
+}
 
 
 @dataclass(frozen=True, slots=True)
