@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeAlias
 
 import xxhash
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from stream.context import ALONE, Context
 from stream.errors import ConfigError, InbeamError
@@ -49,6 +49,20 @@ class Options(BaseModel):
     """Base of every configuration model: frozen, and a misspelled key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _from_home(cls, value: Any, info: ValidationInfo) -> Any:
+        """`~` at the beginning of a file's name is the user's home, as in a shell."""
+        if isinstance(value, Path):
+            return Path(os.path.expanduser(value))
+        extra = cls.model_fields[info.field_name or ""].json_schema_extra
+        if isinstance(extra, dict) and "x-reads-file" in extra:
+            if isinstance(value, str):
+                return os.path.expanduser(value)
+            if isinstance(value, tuple):
+                return tuple(os.path.expanduser(each) if isinstance(each, str) else each for each in value)
+        return value
 
 
 def missing_files(options: Options) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from stream import ConfigError
 from stream.commands.main import main
 from stream.commands.schema import schema
 from stream.config import load, validate
+from stream.pipeline.journal import Journal
 
 LIVE = {"type": "stream2", "endpoint": "tcp://127.0.0.1:31001"}
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -124,3 +125,27 @@ def test_no_scans_at_all_cannot_be_asked_for(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("stream.commands.run.execute", lambda *given, **options: 0)
     assert main(["run", str(path), "--scans", "0"]) == 2
     assert main(["run", str(path), "--scans", "1"]) == 0
+
+
+def test_a_tilde_is_the_home_of_the_user_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "recorded.cbors").touch()
+    config = validate(
+        {
+            "stream": {"type": "capture", "file": "~/recorded.cbors"},
+            "processors": [
+                {"type": "correct", "mask": "~/mask.h5::/mask", "dark": ["~/1.edf", "/data/~/2.edf"]},
+                {"type": "integrate", "poni": "~/a.poni"},
+            ],
+            "sinks": [{"type": "archive", "path": "~/out/{scan}.h5"}],
+            "run": {"journal": "~/journal"},
+        }
+    )
+    correct, integrate = (options.model_dump(mode="json") for options in config.processors)
+    assert config.stream.model_dump(mode="json")["file"] == str(tmp_path / "recorded.cbors")
+    assert correct["mask"] in (str(tmp_path / "mask.h5::/mask"), [str(tmp_path / "mask.h5::/mask")])
+    assert correct["dark"] == [str(tmp_path / "1.edf"), "/data/~/2.edf"]
+    assert integrate["poni"] == str(tmp_path / "a.poni")
+    assert Journal.of(config).path.parent == tmp_path / "journal"
+    document = {**config.document, "run": {}}
+    assert Journal.of(validate(document)).path.parent == tmp_path / "out"

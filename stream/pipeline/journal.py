@@ -44,7 +44,7 @@ class Journal:
         """Beside the first sink that writes a file, or where run.journal says; one per source."""
         folder = config.run.journal
         if folder is None:
-            paths = [Path(path) for sink in config.sinks if (path := getattr(sink, "path", None))]
+            paths = [Path(path).expanduser() for sink in config.sinks if (path := getattr(sink, "path", None))]
             fixed = [part for part in paths[0].parent.parts if "{" not in part] if paths else ["."]
             folder = Path(*fixed) if fixed else Path()
         source = json.dumps(config.stream.model_dump(mode="json"), sort_keys=True)
