@@ -361,3 +361,40 @@ def test_pyfai_gets_no_cake_and_nothing_without_geometry(tmp_path: Path, capsys:
         assert export(source, "-o", tmp_path, "--format", "pyfai", "--product", product) == 1
         assert words in capsys.readouterr().err
     assert not list(tmp_path.glob("*.nxs"))
+
+
+def test_pyfai_is_told_the_factor_that_each_frame_was_divided_by(tmp_path: Path) -> None:
+    """Also where the reference was changed while the scan ran."""
+    simulated = small()
+    (tmp_path / "small.poni").write_text(poni(simulated))
+    images = [next(iter(each.values())) for each in frames(simulated, 4)]
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["entry/data/data"] = np.stack(images)
+        file["entry/instrument/i0"] = [10.0, 20.0, 30.0, 40.0]
+    integrate = {"type": "integrate", "poni": str(tmp_path / "small.poni"), "npt": 50, "device": "cpu"}
+    integrate |= {"normalize_by_monitor": True, "monitor_reference": 10.0}
+    (tmp_path / "changes.yaml").write_text("- {frame: 2, path: processors.integrate.monitor_reference, value: 5.0}\n")
+    document = {
+        "stream": {"type": "files", "files": ["replaced"], "monitor": "/entry/instrument/i0"},
+        "processors": [integrate],
+        "sinks": [{"type": "hdf5", "path": str(tmp_path / "results.h5")}],
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(document))
+    command = ["process", "--quiet", "--changes", str(tmp_path / "changes.yaml"), str(tmp_path / "small.yaml")]
+    assert main([*command, str(tmp_path / "scan.h5")]) == 0
+    assert export(tmp_path / "results.h5", "-o", tmp_path, "--format", "pyfai", "--name", "{frame}") == 0
+    loaded = [load_nexus(str(tmp_path / f"{number}.nxs")) for number in range(4)]
+    assert [each.normalization_factor for each in loaded] == [1.0, 2.0, 6.0, 8.0]
+    ai = pyFAI.load(str(tmp_path / "small.poni"))
+    for image, each in zip(images, loaded, strict=True):
+        mask = image == np.iinfo(image.dtype).max
+        expected = ai.integrate1d(
+            image,
+            50,
+            unit="q_nm^-1",
+            mask=mask,
+            method=("no", "csr", "cython"),
+            normalization_factor=each.normalization_factor,
+        )
+        there = expected.count > 0
+        np.testing.assert_allclose(each.intensity[there], expected.intensity[there], rtol=1e-5)

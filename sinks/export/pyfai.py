@@ -75,4 +75,4 @@ def _factor(results: Results, frame: int, configuration: Mapping[str, Any]) -> f
     """What pyFAI calls the normalization factor: it divides the pattern."""
     if not configuration.get("normalize_by_monitor"):
         return 1.0
-    return float(results.monitor[frame]) / float(configuration["monitor_reference"])
+    return float(results.monitor[frame]) / float(results.option("monitor_reference", frame))

@@ -16,7 +16,8 @@ from sinks.file.advice import absent
 from sinks.file.ledger_reader import read
 from sinks.file.product import FLAGS
 from stream.errors import InbeamError
-from stream.events import Array, FrameStatus
+from stream.events import Array, Change, FrameStatus
+from stream.pipeline.recorded import changes_in
 
 UNITS: Mapping[tuple[str, str], str] = {
     ("q", "1/nm"): "q_nm^-1",
@@ -36,7 +37,7 @@ class Results:
     signal, errors: datasets (frames, [azimuthal,] radial) or None. radial (n,) in `unit`, pyFAI's name where it has
     one; azimuthal (m,) in degrees, None for patterns. states: uint8 (frames,), what became of each frame number.
     wavelength_angstrom: NaN where the file does not say. told: what the header of an exported file says. parameters: of
-    the processor, JSON-like.
+    the processor, JSON-like; changes: of options while the scan ran, revisions: (frames,), the last of them in force.
     """
 
     path: Path
@@ -54,6 +55,8 @@ class Results:
     parameters: Mapping[str, Any]
     told: Mapping[str, str]
     poni: str
+    changes: tuple[Change, ...]
+    revisions: Any
 
     def __len__(self) -> int:
         """Number of frame numbers, holes included."""
@@ -67,6 +70,15 @@ class Results:
         """What became of a frame number, as a word."""
         state = self.states[index] if index < len(self.states) else FrameStatus.MISSING
         return FrameStatus(int(state)).name.lower()
+
+    def option(self, name: str, index: int) -> Any:
+        """An option of the processor as it was for this frame: as configured, or as it was changed before it."""
+        value = self.parameters["configuration"][name]
+        revision = int(self.revisions[index])
+        for change in self.changes:
+            if change.path == f"processors.{self.product}.{name}" and change.revision <= revision:
+                value = change.value
+        return value
 
     def rows(self, indices: Sequence[int]) -> Iterator[tuple[int, Array, Array | None]]:
         """(index, signal, errors) of these frame numbers, ascending; rows that share a chunk are read together."""
@@ -152,6 +164,8 @@ def _results(file: Any, path: Path, wanted: str | None) -> Results:
         told={key: _string(flags[key]) for key in FLAGS if key in flags}
         | {key: str(parameters[key]) for key in TOLD if key in parameters},
         poni=str(parameters.get("poni") or ""),
+        changes=changes_in(file) if "changes" in entry else (),
+        revisions=entry["ledger/revision"],
     )
 
 
