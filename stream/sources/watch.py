@@ -17,7 +17,7 @@ import fnmatch
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -27,13 +27,11 @@ from stream.errors import ConfigError, SourceLost
 from stream.events import EndStatus, Event, Frame, Note
 from stream.formats.folder.changes import NET_S, Change, Folder
 from stream.formats.folder.incoming import Incoming
-from stream.formats.folder.library import Library, Waiting
-from stream.formats.folder.names import is_hdf5_name, is_master, master_of, may_match
+from stream.formats.folder.names import is_hdf5_name, is_master, may_match
 from stream.formats.folder.pictures import Naming, Pictures
-from stream.formats.folder.scans import GrowingScan
+from stream.formats.folder.recordings import Pace, Recordings
+from stream.formats.folder.scans import GrowingScan, ImageSeries
 from stream.formats.folder.taken import state_of
-from stream.formats.hdf5.growing import Growing
-from stream.formats.hdf5.live import UNREADY
 from stream.formats.images.file import is_image
 from stream.formats.monitor import Monitor, is_path
 from stream.formats.natural import LAST_NUMBER, check_pattern, natural_key
@@ -130,10 +128,9 @@ class Watch:
             Naming(self._root, config.series, config.pattern, config.scan_files, config.first_number, session),
             self.incoming,
         )
-        self.library = Library(config.dataset, config.give_up_s)
-        self._scan: GrowingScan | None = None
-        self._queue: list[Waiting] = []
-        self._looked_back = self._looked_at_pictures = float("-inf")
+        pace = Pace(config.poll_s, config.settle_s, config.give_up_s, config.scan_idle_s, native=self.folder.native)
+        self.recordings = Recordings(pace, config.dataset, self.incoming)
+        self._looked_at_pictures = float("-inf")
 
     def events(self) -> Iterator[Event]:
         """Until `close`. Raises SourceLost when the folder is gone."""
@@ -154,12 +151,11 @@ class Watch:
         except OSError as error:
             if os.path.isdir(self._root):
                 raise
-            self._scan = self.pictures.scan = None
+            self.recordings.scan = self.pictures.scan = None
             raise SourceLost(f"the watched folder {self._root} is gone ({error}): waiting for it") from error
         finally:
             self.folder.stop()
-            if self._scan is not None:
-                self._scan.growing.release()
+            self.recordings.release()
 
     def close(self) -> None:
         """End soon."""
@@ -196,32 +192,25 @@ class Watch:
         for change in changes:
             if not self._wanted(change.path):
                 continue
-            if self._scan is not None:
-                self._scan.noticed(change, now)
-            if change.path in self.library:
-                self.library.gone(change.path) if change.kind == "gone" else self.library.changed(change.path, now)
-            else:
+            if not self.recordings.noticed(change, now):
                 self.pictures.noticed(change, now)
         for problem in self.folder.untold():
             yield Note(problem)
         if now - self._looked_at_pictures >= (NET_S if self.folder.native else self._config.poll_s):
             self._looked_at_pictures = now
             self.pictures.look(now)
-        scan = self._scan or self.pictures.scan
-        current = scan.key if scan is not None else None
+        current = self._scan.key if self._scan is not None else None
         ready = self.incoming.ready(now)
-        awaited = any(is_hdf5_name(path) for path in ready)  # perhaps by a virtual dataset, which goes before
-        if self.folder.native or awaited or now - self._looked_back >= self._config.poll_s:
-            self._looked_back = now
-            yield from self._found(self.library.look(now, native=self.folder.native), now)
+        yield from self.recordings.look(now, ready)
         for path in sorted(
             ready, key=lambda path: (self.pictures.key(path) != current, not is_master(path), natural_key(path))
         ):
             if self._closed:
                 return
             if is_hdf5_name(path):
-                yield from self._hdf5(path, now)
-            elif self._scan is None and not self._queue:  # else its turn comes when the HDF5 scan has ended
+                yield from self.recordings.take(path, now)
+                yield from self._follow(now)
+            elif not self.recordings.busy:  # else its turn comes when the HDF5 scan has ended
                 yield from self.pictures.take(path, now)
         yield from self._follow(now)
         for path, problem in self.incoming.given_up(now):
@@ -229,89 +218,35 @@ class Watch:
                 yield from self.pictures.set_aside(path, problem or path)
             else:
                 yield Note(f"set aside: {problem or path}", self._scan.uid if self._scan is not None else None)
-        idle_s = self._config.scan_idle_s
-        scan = self._scan or self.pictures.scan
+        idle_s, scan = self._config.scan_idle_s, self._scan
         if scan is not None and idle_s is not None and now - scan.active >= idle_s:
             yield from self._end(EndStatus.COMPLETE, now)
 
-    def _hdf5(self, path: str, now: float) -> Iterator[Event]:
-        master = master_of(path)
-        if master and os.path.exists(master):
-            self.incoming.done(path)
-            if master not in self.library and master not in self.incoming:
-                self.incoming.note(Change("seen", master), now)
-            return
-        if master and self.incoming.age(path, now) < self._config.give_up_s:
-            return  # its master may still come
-        try:
-            found = self.library.add(path, now)
-        except UNREADY as error:
-            self.incoming.failed(path, str(error), now)
-            return
-        self.incoming.done(path)
-        yield from self._found(found, now)
-        yield from self._follow(now)
-
-    def _found(self, found: Iterable[Waiting | Note], now: float) -> Iterator[Event]:
-        for one in found:
-            if isinstance(one, Note):
-                yield one
-            else:
-                one.since = now
-                self._queue.append(one)
+    @property
+    def _scan(self) -> GrowingScan | ImageSeries | None:
+        return self.recordings.scan or self.pictures.scan
 
     def _follow(self, now: float) -> Iterator[Event]:
-        """Go on with the HDF5 scan in hand, and with the next one when it has ended."""
-        config = self._config
+        """Go on with the HDF5 scan in hand, and with the next one where nothing is open, or nothing more is coming."""
         while not self._closed:
-            if self._scan is not None:
-                yield from self._scan.advance(now, config.poll_s)
-                self.library.claim(self._scan.growing.path, self._scan.growing.located)
-                if not self._scan.over(bool(self._queue), now, config.settle_s):
-                    yield from self._tell_of_waiting(self._scan)
-                    return
-                yield from self._end(EndStatus.COMPLETE, now)
-                yield from self._found(self.library.look(now, native=self.folder.native), now)
-            if not self._queue:
+            yield from self.recordings.advance(now)
+            if self.recordings.scan is not None or not self.recordings.busy:
                 return
             if self.pictures.scan is not None:
-                if not self.pictures.scan.over(now, config.settle_s):
+                if not self.pictures.scan.over(now, self._config.settle_s):
                     return
                 yield from self.pictures.end_all(EndStatus.COMPLETE, now)
-            waiting = self._queue[0]
-            try:
-                growing = Growing(waiting.path, waiting.located, waiting.first)
-            except UNREADY as error:
-                waiting.failing_since = now if waiting.failing_since is None else waiting.failing_since
-                if now - waiting.failing_since < config.give_up_s:
-                    return
-                self._queue.pop(0)
-                yield Note(f"set aside: {waiting.path}: {error}")
-                continue
-            self._queue.pop(0)
-            old = config.scan_idle_s is not None and time.time() - growing.state()[1] >= config.scan_idle_s
-            self._scan = GrowingScan(growing, now, old=old)
-            yield from self._scan.begin()
-
-    def _tell_of_waiting(self, scan: GrowingScan) -> Iterator[Note]:
-        """Once for each file that is written at the same time as the one in hand."""
-        for waiting in self._queue:
-            if not waiting.told and waiting.path != scan.growing.path and scan.active > waiting.since:
-                waiting.told = True
-                yield Note(
-                    f"{waiting.path} waits, as {scan.growing.path} is still being written: one scan is taken at a "
-                    "time; to see both live run a second inbeam, each with its own `include`",
-                    harmless=True,
-                )
+            before = len(self.recordings.queue)
+            yield from self.recordings.begin(now)
+            if len(self.recordings.queue) == before:
+                return
 
     def _end(self, status: EndStatus, now: float = 0.0) -> Iterator[Event]:
         """End the scan that is open, of whichever kind, if there is one."""
         if self.pictures.scan is not None:
             yield from self.pictures.end(status, now)
-        elif self._scan is not None:
-            scan, self._scan = self._scan, None
-            yield from scan.end(status)
-            self.library.ended(scan.growing)
+        elif self.recordings.scan is not None:
+            yield from self.recordings.end(status)
 
     def _wanted(self, path: str) -> bool:
         name = os.path.basename(path)
@@ -322,7 +257,7 @@ class Watch:
 
     def _patience(self) -> float:
         """How long to wait for a change before looking by ourselves, s."""
-        busy = len(self.incoming) or self._queue or self._scan is not None
+        busy = len(self.incoming) or self.recordings.busy
         return min(self._config.settle_s, self._config.poll_s) / 2 if busy else 1.0
 
 
