@@ -152,6 +152,37 @@ def test_every_frame_reaches_every_sink_in_frame_order_with_its_results() -> Non
     assert sinks[0].ends[0].counts[FrameStatus.RECEIVED] == sinks[0].ends[0].expected == 200
 
 
+class Early(Kept):
+    """Tells of its first tick."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ticked = threading.Event()
+
+    def tick(self, counters: Counters) -> None:
+        super().tick(counters)
+        self.ticked.set()
+
+
+class Behind(Kept):
+    """Is made only after the sink before it has ticked."""
+
+    def __init__(self, first: Early) -> None:
+        super().__init__()
+        self._first = first
+
+    @property
+    def lane(self) -> Literal["block", "latest"]:  # type: ignore[override]
+        self._first.ticked.wait(2)
+        return "block"
+
+
+def test_a_sink_that_ticks_before_the_next_one_is_made_has_its_counters() -> None:
+    early = Early()
+    pipeline = play([scan(), frame(0), ScanEnd("one")], early, Behind(early))
+    assert pipeline.report.exit_code == 0 and early.indices == [0]
+
+
 def test_a_slow_worker_delays_its_successors_but_never_overtakes_order() -> None:
     slow = Mean(slow=3)
     sink = Kept()

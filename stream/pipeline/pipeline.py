@@ -69,6 +69,7 @@ class Pipeline:
         self._putting = threading.Lock()
         self._stopping = threading.Event()
         self._lacking = Lacking()
+        self._lanes: list[Lane] = []  # the first lane asks for the counters while the second is still being made
         self._lanes = [
             self._lane(name, sink, "latest" if sink.lane == "latest" else "block" if required else "give up", required)
             for name, (sink, required) in sinks.items()
