@@ -68,8 +68,8 @@ def test_a_master_that_was_to_run_until_stopped_announces_what_it_holds(tmp_path
     assert [event.expected for event in found if isinstance(event, ScanStart)] == [3]
     assert [event.announced for event in found if isinstance(event, ScanEnd)] == [3]
     growing = Growing(str(path), look(str(path)).scans[0])
-    assert indices(list(growing.advance(finished=True))) == [0, 1, 2]
-    assert growing.end().announced == 3
+    assert indices(list(growing.advance(0.0, finished=True))) == [0, 1, 2]
+    assert [event.announced for event in growing.end() if isinstance(event, ScanEnd)] == [3]
 
 
 def test_a_master_that_was_stopped_early_misses_what_it_announced(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from stream.errors import BadMessage, ConfigError, SourceLost
 from stream.events import EndStatus, Event, Note, ScanEnd, ScanStart
 from stream.fingerprint import of_files
 from stream.formats.folder.scans import series_of
-from stream.formats.hdf5.monitor import Beam, beside
+from stream.formats.hdf5.monitor import Beam, beside_images
 from stream.formats.hdf5.opening import MAGIC, is_hdf5, split
 from stream.formats.hdf5.scans import scans as hdf5_scans
 from stream.formats.images.file import frame_number, is_image
@@ -50,6 +50,11 @@ class Config(Options):
     )
     monitor_per_second: bool = Field(
         False, description="The monitor is a rate: multiply it by the exposure time of each frame"
+    )
+    readings: tuple[str, ...] | None = Field(
+        None,
+        description="Readings to take from HDF5 files, by name or pattern, also those with one value for the scan; "
+        "null: all that have a value per frame",
     )
     number: Literal["position", "name"] = Field(
         "position", description="Frame number of an image file: its place in natural order, or the number in its name"
@@ -148,7 +153,7 @@ class Files:
     def _hdf5(self, path: str) -> Iterator[Event]:
         config = self._config
         try:
-            scans = hdf5_scans(path, config.dataset, self._in_hdf5, config.name)
+            scans = hdf5_scans(path, config.dataset, self._in_hdf5, config.name, config.readings)
         except BadMessage as error:
             yield Note(str(error))
             return
@@ -187,7 +192,7 @@ class Files:
         monitor: Beam | None = None
         if self._of_images.path:
             try:
-                monitor = beside(folder, self._of_images.path)
+                monitor = beside_images(folder, self._of_images.path)
             except BadMessage as error:
                 yield Note(str(error))
         uid = f"file:{os.path.normpath(os.path.join(folder, key))}"

@@ -77,6 +77,12 @@ class Config(Options):
         False, description="The monitor is a rate: multiply it by the exposure time of each frame"
     )
 
+    readings: tuple[str, ...] | None = Field(
+        None,
+        description="Readings to take from HDF5 files, by name or pattern, also those with one value for the scan; "
+        "null: all that have a value per frame",
+    )
+
     _pattern = field_validator("pattern")(check_pattern)
 
     @model_validator(mode="after")
@@ -129,7 +135,7 @@ class Watch:
             self.incoming,
         )
         pace = Pace(config.poll_s, config.settle_s, config.give_up_s, config.scan_idle_s, native=self.folder.native)
-        self.recordings = Recordings(pace, config.dataset, self.incoming)
+        self.recordings = Recordings(pace, config.dataset, config.readings, self.incoming)
         self._looked_at_pictures = float("-inf")
 
     def events(self) -> Iterator[Event]:

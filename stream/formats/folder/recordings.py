@@ -27,13 +27,13 @@ class Pace:
 
 
 class Recordings:
-    """The HDF5 files of one folder. Times are of the watcher's clock, s."""
+    """The HDF5 files of one folder. Times are of the watcher's clock, s. readings: names or patterns, None for all."""
 
-    def __init__(self, pace: Pace, dataset: str | None, incoming: Incoming) -> None:
+    def __init__(self, pace: Pace, dataset: str | None, readings: Sequence[str] | None, incoming: Incoming) -> None:
         self.scan: GrowingScan | None = None
         self.queue: list[Waiting] = []
         """Scans that await their turn."""
-        self._pace = pace
+        self._pace, self._readings = pace, readings
         self._incoming = incoming
         self._library = Library(dataset, pace.give_up_s)
         self._looked = float("-inf")
@@ -93,7 +93,7 @@ class Recordings:
         """The scan whose turn it is; if its file cannot be read it keeps its turn until it is given up."""
         waiting = self.queue[0]
         try:
-            growing = Growing(waiting.path, waiting.located, waiting.first)
+            growing = Growing(waiting.path, waiting.located, waiting.first, self._readings)
         except UNREADY as error:
             waiting.failing_since = now if waiting.failing_since is None else waiting.failing_since
             if now - waiting.failing_since >= self._pace.give_up_s:

@@ -185,7 +185,7 @@ class GrowingScan:
             self._state = state
             self._rhythm.beat(now)
             self._old = False
-        for frame in self.growing.advance(finished=self._old or self._rhythm.quiet_s(now) >= 2 * poll_s):
+        for frame in self.growing.advance(now, finished=self._old or self._rhythm.quiet_s(now) >= 2 * poll_s):
             self.active = now
             yield frame
 
@@ -199,4 +199,4 @@ class GrowingScan:
 
     def end(self, status: EndStatus) -> Iterator[Event]:
         """The end of the scan; its files are closed."""
-        yield self.growing.end(status)
+        yield from self.growing.end(status)

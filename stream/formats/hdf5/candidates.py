@@ -44,6 +44,9 @@ def stacks(entry: h5py.Group) -> tuple[list[Stack], list[str]]:
             if posixpath.basename(posixpath.dirname(candidate.path)) != "plot" or not found:
                 spectra = dataset.shape[-2] < SPECTRA_ROWS and dataset.shape[-1] >= SPECTRA_ASPECT * dataset.shape[-2]
                 found.append(replace(candidate, detector=candidate.detector and not spectra))
+    if not found and entry.name != "/":
+        base = entry.name.rstrip("/")
+        found = [Stack(f"{base}/{path}", posixpath.basename(posixpath.dirname(path))) for path in every_stack(entry)]
     return found, broken
 
 
@@ -70,13 +73,13 @@ def _candidates(entry: h5py.Group) -> Iterator[Stack]:
 
 
 def every_stack(group: h5py.Group, depth: int = 6) -> Iterator[str]:
-    """Paths of all stacks below a group, for files that follow no convention."""
+    """Paths, from a group on, of all stacks below it, for files that follow no convention."""
     for name in natural(group):
         thing = peek(group, name)
         if is_stack(thing):
-            yield thing.name
+            yield name
         elif isinstance(thing, h5py.Group) and depth:
-            yield from every_stack(thing, depth - 1)
+            yield from (f"{name}/{path}" for path in every_stack(thing, depth - 1))
 
 
 def same_dataset(file: h5py.File, one: str, other: str) -> bool:

@@ -14,7 +14,6 @@ from stream.wire.limits import NUMBER_MAX
 
 MOST_ITEMS, LONGEST = 1000, 64
 """Bounds of what is copied into `Detector.metadata`: entries, and elements of an array."""
-TIMES = ("timestamp", "timestamps", "time_stamp", "frame_time_stamp", "frame_start_time", "start_time", "epoch", "time")
 PLACES = ("", "detectorSpecific", "acquisition", "detector_information", "acq_parameters", "beam")
 
 
@@ -89,20 +88,6 @@ def describe(file: h5py.File, located: Located) -> Detector:
         flatfield_applied=bool(np.ravel(applied[()])[0]) if applied is not None else True,
         metadata=_metadata(group),
     )
-
-
-def frame_times(file: h5py.File, located: Located) -> Array | None:
-    """Start of exposure of every frame, float64 seconds (the file's own zero), None where the file has none."""
-    groups: list[Any] = [detector_group(file, located), _get(file, located.path.rsplit("/", 1)[0] or "/")]
-    entry = file[located.entry]
-    groups += [_get(entry, place) for place in ("ledger", "measurement", "instrument/NDAttributes", "data")]
-    for group in groups:
-        if isinstance(group, h5py.Group):
-            for name in ("detector_time", *TIMES, "NDArrayTimeStamp"):
-                thing = _get(group, name)
-                if isinstance(thing, h5py.Dataset) and thing.ndim == 1 and thing.dtype.kind in "iuf" and len(thing) > 1:
-                    return np.asarray(thing[()], np.float64) * _factor(thing, "s")
-    return None
 
 
 def announced(file: h5py.File, located: Located) -> int:

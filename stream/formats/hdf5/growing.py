@@ -7,7 +7,8 @@ followed so; others are read when their writer has closed the file.
 
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import h5py
@@ -15,13 +16,17 @@ import h5py
 from stream.errors import BadMessage
 from stream.events import EndStatus, Frame, FrameStatus, Note, Payload, ScanEnd, ScanStart
 from stream.fingerprint import of_beginning
+from stream.formats.hdf5.beside import beside_growing
+from stream.formats.hdf5.bliss import counters_of
 from stream.formats.hdf5.chunks import Stack
 from stream.formats.hdf5.detector import entry_has_ended, told_while_growing
+from stream.formats.hdf5.late import Readings
 from stream.formats.hdf5.live import UNREADY, sources, writer_flags, writes_swmr
 from stream.formats.hdf5.locate import Located, located_again
 from stream.formats.hdf5.opening import open_hdf5
 from stream.formats.hdf5.scans import Scan
 from stream.formats.hdf5.segments import Segment
+from stream.formats.natural import stem
 
 LOOK_AHEAD = 64
 """Frames looked for beyond one that is not there yet: detectors write from several threads."""
@@ -31,10 +36,11 @@ class Growing:
     """One scan in a file that grows. `advance` gives what is new; nothing is given twice.
 
     first: the frame of the file that becomes number 0; those before it belong to a scan that was ended too early.
+    readings: names or patterns of those to take, None for all (see `readings.columns`).
     Raises BadMessage or another of `UNREADY` from the constructor while the file cannot be read.
     """
 
-    def __init__(self, path: str, located: Located, first: int = 0) -> None:
+    def __init__(self, path: str, located: Located, first: int = 0, readings: Sequence[str] | None = None) -> None:
         self.path = path
         self.located = located
         self.name = located.identity
@@ -48,10 +54,11 @@ class Growing:
         self._stacks: dict[str, tuple[Segment, Stack, h5py.File]] = {}
         self._next = first
         self._holes: set[int] = set()
-        self._waiting = False
+        self._waiting = self._late = False
         self._awaited = list(located.awaited)
         self._parts = {channel: list(parts) for channel, parts in located.channels.items()}
         self._swmr_seen = writes_swmr(path)
+        about = counters_of(located)
         with open_hdf5(located.file, swmr=writes_swmr(located.file)) as file:
             start = Scan(path, located).start(file)
             found = file[located.path]
@@ -60,10 +67,15 @@ class Growing:
             self._extensible = self._data_files or (not self._virtual and found.maxshape[0] is None)
             self._told = told_while_growing(file, located)
             self.over = entry_has_ended(file, located)
+        if about is not located:
+            start = replace(start, name=f"{stem(about.file)}_{about.entry.strip('/')}")
+        with open_hdf5(about.file, swmr=writes_swmr(about.file)) as file:
+            more = beside_growing(file, about, start.detector.count_time_s, readings)
+        self._readings = Readings(about.file, more)
         self.announced = max(start.expected or 0, self._told if self._extensible or self._virtual else 0)
         if self._awaited:
             self.announced = self._awaited[-1].first + self._awaited[-1].count
-        self.start: ScanStart = replace(start, expected=max(self.announced - first, 0))
+        self.start: ScanStart = replace(start, expected=max(self.announced - first, 0), readings=more.units)
         if first:
             part = f"_from_{first}"
             self.start = replace(self.start, name=start.name + part, uid=start.uid + part)
@@ -77,7 +89,7 @@ class Growing:
     @property
     def complete(self) -> bool:
         """True once every frame that the file announces has been given, or its SWMR writer has closed it."""
-        whole = self.announced > 0 and self.given >= self.announced and not self._unsure()
+        whole = self.announced > 0 and self.given >= self.announced - self.first and not self._unsure()
         return whole or (self._swmr_seen and self.closed and not self._waiting)
 
     @property
@@ -88,19 +100,22 @@ class Growing:
         except OSError:
             return True
 
-    def advance(self, finished: bool = False) -> Iterator[Frame]:
+    def advance(self, now: float, finished: bool = False) -> Iterator[Frame]:
         """The frames that have been written since the last look, in order but for late ones.
 
-        finished: nobody writes to the file any more, so that what is there may be taken without asking for its chunk.
+        now: seconds, of any clock that only goes forward. finished: nobody writes to the file any more, so that what is
+        there may be taken without asking for its chunk, and no reading is waited for.
         """
-        self._waiting = False
+        self._waiting = self._late = False
         closed = finished and self.closed
         try:
             self._find_more()
             for index in sorted(self._holes):
-                yield from self._give(index, closed)
-            while self._next < self._limit():
-                if not (yield from self._give(self._next, closed)):
+                yield from self._give(index, closed, now)
+            while self._next < self._limit() and not self._late:
+                if not (yield from self._give(self._next, closed, now)):
+                    if self._late:
+                        break
                     later = next((index for index in self._ahead() if self._there(index, closed)), None)
                     if later is None:
                         break
@@ -129,10 +144,13 @@ class Growing:
         finally:
             self.release()
 
-    def end(self, status: EndStatus = EndStatus.COMPLETE) -> ScanEnd:
-        """The end of the scan; what is missing stays so. Closes the files."""
+    def end(self, status: EndStatus = EndStatus.COMPLETE) -> Iterator[Note | ScanEnd]:
+        """The end of the scan; what is missing stays so, which is told. Closes the files."""
         self.release()
-        return ScanEnd(self.start.uid, status, announced=max(self.announced - self.first, 0))
+        with suppress(*UNREADY):
+            for text in self._readings.told(self._limit()):
+                yield Note(text, self.start.uid)
+        yield ScanEnd(self.start.uid, status, announced=max(self.announced - self.first, 0))
 
     def fingerprint(self) -> str:
         """Of the recording, by its first frame: "" while that has not come."""
@@ -169,6 +187,7 @@ class Growing:
         """What has been added since: data files beside a master, sources of a virtual dataset, frames of a dataset."""
         if self._data_files or not self._swmr_seen:
             self._look_again()
+        self._readings.look(min(self._holes | {self._next}), self._limit() + 1)
         while self._awaited and os.path.exists(self._awaited[0].path):
             next(iter(self._parts.values())).append(self._awaited.pop(0))
         for channel, parts in self._parts.items():
@@ -197,7 +216,7 @@ class Growing:
         begins = {part.first for parts in self._parts.values() for part in parts if part.first >= close.stop}
         return [*close, *sorted(begins)]
 
-    def _give(self, index: int, closed: bool) -> Generator[Frame, None, bool]:
+    def _give(self, index: int, closed: bool, now: float) -> Generator[Frame, None, bool]:
         payloads: dict[str, Payload] = {}
         problem = ""
         try:
@@ -208,11 +227,16 @@ class Growing:
                 payloads[channel] = payload
         except BadMessage as error:
             problem = str(error)
+        if not (closed or self.over or self._readings.ready(index, self._limit(), now)):
+            self._late = True
+            return False
         self._holes.discard(index)
         self.given += 1
         status = FrameStatus.CORRUPT if problem else FrameStatus.RECEIVED
         number = index - self.first
-        yield Frame(self.start.uid, number, {} if problem else payloads, time.time(), status=status, problem=problem)
+        more = self._readings.take(index, self._limit())
+        payloads = {} if problem else payloads
+        yield Frame(self.start.uid, number, payloads, time.time(), status=status, problem=problem, **more)
         return True
 
     def _there(self, index: int, closed: bool) -> bool:

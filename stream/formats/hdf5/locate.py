@@ -21,6 +21,7 @@ from stream.formats.hdf5.segments import Segment, follow, sequence
 from stream.formats.natural import natural
 
 DATA_FILE = re.compile(r"data_\d+$")
+OF_BLISS = re.compile(r"\d+\.\d+$")
 SAYS_NOTHING = re.compile(r"(entry(_?0*)?1?|scan)?$")
 """Names of an entry that every file has. BLISS's `1.1` is none."""
 ONE_CHANNEL, DECTRIS_CHANNEL = "default", "threshold_1"
@@ -36,7 +37,6 @@ class Located:
     channels: channel -> where its frames lie, by frame number; shape: (rows, columns).
     declared: number of frames that the dataset has room for, whether they were written or not.
     lost: the source files that are not there, one line each; notes: what else was odd.
-    monitor: path of the readings that an archive of ours has for each frame.
     detector: what the file calls the detector, where one entry has several.
     identity, suffix: what tells the scan apart from the others of its file, for its uid and for its name. Neither
     depends on what else is in the file, where it may still grow.
@@ -54,7 +54,6 @@ class Located:
     lost: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     name: str = ""
-    monitor: str | None = None
     detector: str = ""
     identity: str = ""
     suffix: str = ""
@@ -147,11 +146,8 @@ def _somewhere(located: Located) -> bool:
 
 def _anywhere(file: h5py.File) -> list[Located]:
     """The first stack of a file that follows no convention; others are named."""
-    first, *others = [*every_stack(file), ""]
-    if not first:
-        return []
-    located = _scan(file, first, "/")
-    return [_named_others(located, file, [path for path in others if path])]
+    found = [f"/{path}" for path in every_stack(file)]
+    return [_named_others(_scan(file, found[0], "/"), file, found[1:])] if found else []
 
 
 def _entries(file: h5py.File) -> list[str]:
@@ -164,7 +160,8 @@ def _entries(file: h5py.File) -> list[str]:
             if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
                 names[f"/{name}"] = None
             continue
-        if isinstance(entry, h5py.Group) and (nx_class(entry) == "NXentry" or name.startswith("entry")):
+        by_name = name.startswith("entry") or OF_BLISS.match(name)
+        if isinstance(entry, h5py.Group) and (nx_class(entry) == "NXentry" or by_name):
             names[f"/{name}"] = entry
     alias = [
         name
@@ -279,7 +276,4 @@ def _located(
     shape = (like.shape[-2], like.shape[-1])
     if declared > MOST_FRAMES:
         raise BadMessage(f"{file.filename}::{path} declares {declared} frames, more than {MOST_FRAMES}: it is damaged")
-    monitor = "/entry/monitor/data"
-    ours = text(file.attrs.get("creator")) == "inbeam" and isinstance(peek(file, monitor), h5py.Dataset)
-    place = file.filename, path, entry
-    return Located(*place, channels, shape, dtype, declared, lost, monitor=monitor if ours else None)
+    return Located(file.filename, path, entry, channels, shape, dtype, declared, lost)

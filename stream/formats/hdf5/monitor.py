@@ -1,7 +1,7 @@
 """The incident-beam reading of each frame where the user names a path for it, or an archive of ours has it."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import h5py
@@ -12,6 +12,7 @@ from stream.errors import BadMessage
 from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.nexus import peek, text
 from stream.formats.hdf5.opening import DAMAGED, open_hdf5
+from stream.formats.hdf5.readings import Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,11 @@ class Beam:
     unit: str
     where: str
 
+    @classmethod
+    def none(cls) -> "Beam":
+        """That of frames which have none, as it could not be used."""
+        return cls(np.array([np.nan]), "", "")
+
     def at(self, index: int) -> float:
         """The reading of one frame, NaN where there is none."""
         if len(self.values) == 1:
@@ -29,7 +35,7 @@ class Beam:
         return float(self.values[index]) if index < len(self.values) else float("nan")
 
 
-def beside(folder: str, wanted: str) -> Beam:
+def beside_images(folder: str, wanted: str) -> Beam:
     """The readings at `other.h5::/path`, the file relative to `folder`. Raises BadMessage."""
     other, _, inside = wanted.partition("::")
     name = os.path.join(folder, os.path.expanduser(other))
@@ -37,17 +43,22 @@ def beside(folder: str, wanted: str) -> Beam:
         return _read(file, inside)
 
 
-def of_scan(file: h5py.File, located: Located, wanted: str, entries: Collection[str]) -> Beam:
+def of_scan(
+    file: h5py.File, located: Located, wanted: str, entries: Collection[str], readings: Mapping[str, Column]
+) -> Beam:
     """The readings for the frames of one scan.
 
-    wanted: a path in the scan's entry, where it has none there or begins with a slash in the file; or as for `beside`.
-    entries: paths of the entries that hold scans; what lies in another one belongs to that. Raises BadMessage.
+    wanted: a path in the scan's entry, the name of one of its readings, or a path in the file; or as for
+    `beside_images`. entries: paths of the entries that hold scans; what lies in another one belongs to that. Raises
+    BadMessage.
     """
     if "::" in wanted:
-        return beside(os.path.dirname(file.filename), wanted)
+        return beside_images(os.path.dirname(file.filename), wanted)
     inside = f"{located.entry.rstrip('/')}/{wanted}"
     if not wanted.startswith("/") and isinstance(peek(file, inside), h5py.Dataset):
         return _read(file, inside)
+    if wanted in readings:
+        return _read(file, readings[wanted].path)
     owner = f"/{wanted.strip('/').partition('/')[0]}"
     if owner in entries and owner != located.entry:
         raise BadMessage(

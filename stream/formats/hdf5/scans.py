@@ -2,33 +2,44 @@
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import h5py
-from numpy.typing import NDArray
 
 from stream.errors import BadMessage
-from stream.events import EMPTY, MONITOR, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.events import Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.fingerprint import of_files
+from stream.formats.hdf5.beside import Beside
+from stream.formats.hdf5.clock import clock
 from stream.formats.hdf5.cursor import Cursor, read_channels
-from stream.formats.hdf5.detector import announced, describe, frame_times
+from stream.formats.hdf5.detector import announced, describe
 from stream.formats.hdf5.lima import joined
 from stream.formats.hdf5.locate import Located, locate
 from stream.formats.hdf5.monitor import Beam, check_length, of_scan
 from stream.formats.hdf5.opening import intact, open_hdf5, split
+from stream.formats.hdf5.readings import columns
 from stream.formats.natural import stem
 
 
-def scans(name: str, dataset: str | None = None, monitor: str | None = None, scan: str | None = None) -> "Scans":
-    """Every scan in a file. `name` may carry `::path`, which goes before `dataset`. Raises BadMessage."""
+def scans(
+    name: str,
+    dataset: str | None = None,
+    monitor: str | None = None,
+    scan: str | None = None,
+    readings: Sequence[str] | None = None,
+) -> "Scans":
+    """Every scan in a file. `name` may carry `::path`, which goes before `dataset`; `scan` is what to call them.
+
+    monitor: a path or the name of a reading (see `monitor.of_scan`); readings: see `readings.columns`. Raises
+    BadMessage.
+    """
     path, inside = split(name)
     with open_hdf5(path) as file, intact(path):
         found = locate(file, inside or dataset)
         whole = [joined(file, located) if located.file == path else located for located in found.scans]
     entries = frozenset(located.entry for located in whole)
-    return Scans(tuple(Scan(path, located, monitor, scan, entries) for located in whole), found.lost)
+    return Scans(tuple(Scan(path, located, monitor, scan, entries, readings) for located in whole), found.lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +63,13 @@ class Scan:
         monitor: str | None = None,
         name: str | None = None,
         entries: Collection[str] = (),
+        readings: Sequence[str] | None = None,
     ) -> None:
         self.located = located
         self._path = os.path.abspath(path)
         self._monitor = monitor
         self._entries = entries
+        self._readings = readings
         self._name = name or "_".join(part for part in (stem(path), located.suffix) if part)
         self._uid = f"file:{self._path}" + (f"::/{located.identity}" if located.identity else "")
         self._expected = located.declared
@@ -64,23 +77,25 @@ class Scan:
     def events(self) -> Iterator[ScanStart | Frame | Note | ScanEnd]:
         """ScanStart, the frames in order, ScanEnd; damaged frames are CORRUPT, unwritten ones left out."""
         notes = [*self.located.lost, *self.located.notes]
-        wanted = self._monitor or self.located.monitor
         beam: Beam | None = None
         with open_hdf5(self.located.file) as file, intact(self.located.file):
             start = self.start(file)
             start = replace(start, fingerprint=of_files(start.files))
-            times = frame_times(file, self.located)
-            if wanted:
+            found = columns(file, self.located, self._readings)
+            if self._monitor is not None:
                 try:
-                    beam = of_scan(file, self.located, wanted, self._entries)
+                    beam = of_scan(file, self.located, self._monitor, self._entries, found)
                     check_length(beam, self._expected, self._written)
                 except BadMessage as error:
-                    beam = None
                     notes.append(str(error))
-        yield start if beam is None else replace(start, readings={MONITOR: beam.unit})
+                    beam = Beam.none()
+            more = Beside(self.located.file, found, clock(file, self.located, start.detector.count_time_s), beam)
+        yield replace(start, readings=more.units)
         for text in notes:
             yield Note(text, start.uid)
-        yield from self._frames(start, times, beam)
+        yield from self._frames(start.uid, more)
+        for text in more.problems:
+            yield Note(text, start.uid)
         yield ScanEnd(start.uid, announced=self._expected, notes=())
 
     def _written(self, index: int) -> bool:
@@ -110,28 +125,22 @@ class Scan:
             files=tuple(dict.fromkeys([self._path, located.file, *located.files])),
         )
 
-    def _frames(self, start: ScanStart, times: NDArray[Any] | None, beam: Beam | None) -> Iterator[Frame]:
-        exposure = start.detector.count_time_s
+    def _frames(self, uid: str, more: Beside) -> Iterator[Frame]:
         cursors = {channel: Cursor(parts) for channel, parts in self.located.channels.items()}
         try:
             for index in range(min(self.located.declared, self._expected)):
                 payloads, problem = read_channels(cursors, index)
                 if payloads or problem:
                     yield Frame(
-                        scan=start.uid,
+                        scan=uid,
                         index=index,
                         payloads={} if problem else payloads,
                         received=time.time(),
-                        detector_time=_reading(times, index),
-                        exposure_s=float("nan") if exposure is None else exposure,
-                        readings=EMPTY if beam is None else {MONITOR: beam.at(index)},
                         status=FrameStatus.CORRUPT if problem else FrameStatus.RECEIVED,
                         problem=problem,
+                        **more.recorded(index),
                     )
         finally:
+            more.close()
             for cursor in cursors.values():
                 cursor.close()
-
-
-def _reading(values: NDArray[Any] | None, index: int) -> float:
-    return float(values[index]) if values is not None and index < len(values) else float("nan")
