@@ -1,10 +1,14 @@
 """docs/exit-codes.md, row by row: 0 is said only where everything that was asked for is there."""
 
+import fcntl
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +18,10 @@ import numpy as np
 import pytest
 import yaml
 from plug_ins import install, processor
+from test_run import committed, detector, inbeam, wait_for
 
 from sinks.check import check
+from stream.commands.demo import free_port
 from stream.commands.main import main
 from stream.events import FrameStatus
 
@@ -210,3 +216,47 @@ def test_the_second_signal_ends_with_the_code_of_the_table() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", script], timeout=60, check=False, stderr=subprocess.DEVNULL)
     assert ended.returncode == 130 and signal.SIGTERM
+
+
+def test_a_run_whose_terminal_goes_away_ends_in_order(tmp_path: Path) -> None:
+    """Every word that it still says goes nowhere; the file is closed, and the exit code is that of the run."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    archive = tmp_path / "1.h5"
+    document = {
+        "stream": {"type": "simplon", "endpoint": endpoint},
+        "sinks": [{"type": "archive", "path": str(archive), "flush_ms": 20}],
+    }
+    (tmp_path / "live.yaml").write_text(yaml.safe_dump(document))
+    sending = ["simulate", "--protocol", "simplon", "--detector", "small", "--frames", "100000", "--rate", "200"]
+    ours, terminal = pty.openpty()
+
+    def enough() -> bool:
+        while select.select([ours], [], [], 0)[0]:
+            os.read(ours, 65536)
+        return committed(archive) > 20
+
+    with detector(*sending, "--bind", endpoint):
+        process = subprocess.Popen(
+            inbeam("run", str(tmp_path / "live.yaml")),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(terminal)
+        wait_for(enough, "frames on disk")
+        os.close(ours)
+        assert process.wait(60) == 0
+    assert check(archive).sound
+
+
+def test_a_reader_of_the_output_that_goes_away_changes_neither_the_exit_code_nor_the_words(tmp_path: Path) -> None:
+    (tmp_path / "bad.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = inbeam("process", str(configuration(tmp_path)), str(recorded(tmp_path)), str(tmp_path / "bad.h5"))
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(writer)
+    assert ended.returncode == 1
+    assert b"Traceback" not in ended.stderr and b"Exception ignored" not in ended.stderr
