@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,15 @@ def test_a_tiff_whose_pages_go_round_in_a_circle_is_refused_and_not_read_for_eve
     end = first + 2 + 12 * count
     with pytest.raises(BadMessage, match="pages go round in a circle"):
         read(tmp_path / "x.tif", whole[:end] + struct.pack("<I", first) + whole[end + 4 :])
+
+
+@pytest.mark.parametrize("name", ["x.cbf", "x.mar3450"])
+def test_a_file_that_is_far_too_large_for_one_image_is_refused_and_not_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"###CBF: VERSION 1.5\n" if name == "x.cbf" else b"\xd2\x04\x00\x00")
+    os.truncate(path, 2**31)  # a hole: it takes no room on the disk
+    with pytest.raises(BadMessage, match="is larger than 1 GiB: no single image is"):
+        ImageFile(str(path))
 
 
 def spoilt_series(shared: Path, folder: Path) -> Path:

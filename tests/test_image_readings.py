@@ -117,6 +117,13 @@ def test_names_and_positions_that_do_not_fit_each_other_are_no_readings() -> Non
     assert (found.values, found.units) == ({"a": 1.0, "c": 3.0, "n": 4.5}, {"a": "", "c": "", "n": "mm"})
 
 
+def test_the_description_of_a_tiff_gives_its_numbers_and_that_of_imagej_none() -> None:
+    found = readings_of({"imageDescription": "temperature=293.5 K\npressure = 1.2 bar\nx=4\nsample=glass"})
+    assert found.values == {"temperature": 293.5, "pressure": 1.2, "x": 4.0}
+    assert found.units == {"temperature": "K", "pressure": "bar", "x": ""}
+    assert readings_of({"imageDescription": "ImageJ=1.53t\nimages=5\nslices=5\nmin=0.0"}).values == {}
+
+
 def test_a_time_is_absolute_only_where_the_header_knows_its_zone() -> None:
     assert math.isnan(readings_of({"Date": "2019-09-11T13:20:29"}).absolute)
     assert readings_of({"Date": "2019-09-11T13:20:29+02:00"}).absolute == 1568200829.0

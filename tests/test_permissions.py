@@ -5,13 +5,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import fabio
 import h5py
 import numpy as np
 import pytest
-from test_watch import Driven, indices, kinds, running, until
+from test_watch import Driven, indices, kinds
 
 from stream.errors import ConfigError
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanStart
@@ -80,17 +81,17 @@ def test_the_only_file_of_a_folder_that_may_not_be_read_is_named_when_it_is_give
         else:
             write(folder, name)
         (folder / name).chmod(0)
+        watched = Driven(folder, give_up_s=10.0)
+        found = watched.begin() + watched.settle()
         if stopped:
-            with running(folder, events="poll", settle_s=0.02, poll_s=0.02, give_up_s=100.0) as (source, found):
-                while not source.incoming.unreadable():
-                    source.folder.wake()
-                source.close()
-                (note,) = until(found, Note)
-            assert "not taken before the watch was stopped" in note.text
+            watched.source._clock = partial(float, watched.now)
+            watched.source.close()
+            found += list(watched.source.events())
         else:
-            watched = Driven(folder, give_up_s=10.0)
-            (note,) = watched.begin() + watched.settle() + watched.step(11.0)
+            found += watched.step(11.0)
+        (note,) = found
         assert isinstance(note, Note) and f"{folder}/{name}" in note.text and not note.harmless
+        assert ("not taken before the watch was stopped" in note.text) == stopped
         assert "may not be read" in note.text or "Permission denied" in note.text
         (folder / name).unlink()
 

@@ -16,6 +16,7 @@ from fabio.compression import decByteOffset
 
 from stream.errors import BadMessage
 from stream.events import Array
+from stream.formats.images.unpack import whole
 from stream.wire.limits import DEFAULT
 
 MAGIC = b"###CBF:"
@@ -37,7 +38,7 @@ class Cbf:
 
     def __init__(self, file: IO[bytes]) -> None:
         with file:
-            self._bytes = file.read()
+            self._bytes = whole(file)
         first = self._bytes.find(SECTION)
         if not 0 <= first <= LONGEST_HEADER:
             raise BadMessage("is cut off or no CBF: no binary section begins in its first MiB")

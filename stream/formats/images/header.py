@@ -17,6 +17,8 @@ from stream.formats.hdf5.units import PER_UNIT
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 LONGEST_LINE = 1000
 """Characters of a header line that are looked at: no real one is longer, and a long row of digits costs its square."""
+WORD = re.compile(r"([A-Za-z_][^\s=:]*)\s*[=:\s]\s*(.*\S)")
+"""`Key value`, `Key = value`, `Key: value`, `key=value`."""
 TIME_FORMATS = ("%a %b %d %H:%M:%S %Y", "%Y:%m:%d %H:%M:%S", "%Y-%b-%dT%H:%M:%S.%f", "%d/%m/%Y %H:%M:%S")
 STAMP = re.compile(r"\d{4}[-/]\w{2,3}[-/]\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?")
 
@@ -79,18 +81,19 @@ def time_of(header: Mapping[str, Any], *, zoned: bool = False) -> float:
 
 
 def lines(header: Mapping[str, Any]) -> dict[str, str]:
-    """The `# Key value` lines of a PILATUS header (CBF contents, EDF title, or TIFF keys): first word -> rest."""
+    """The `# Key value` lines of a PILATUS header (CBF contents, EDF title, TIFF description): first word -> rest."""
     words = {str(key): value[:LONGEST_LINE] for key, value in header.items() if isinstance(value, str)}
     if "Silicon" in words:
         words["sensor"] = f"Silicon {words['Silicon']}"
     for text in (header.get("_array_data.header_contents"), header.get("title"), header.get("imageDescription")):
+        if str(text).startswith("ImageJ="):
+            continue  # it counts the images of a stack
         for line in str(text or "").splitlines():
             line = line[:LONGEST_LINE].strip().lstrip("#").strip()
             if re.match(r"\w+ sensor, thickness", line):
                 words["sensor"] = line
-            key, _, rest = line.partition(" ")
-            if rest:
-                words[key.rstrip(":=")] = rest.strip().lstrip("= ")
+            if found := WORD.match(line):
+                words[found.group(1)] = found.group(2).strip()
     return words
 
 

@@ -10,7 +10,7 @@ import fabio
 from stream.errors import BadMessage
 from stream.events import Array
 from stream.formats.images import mar345
-from stream.formats.images.unpack import COMPRESSED, copied
+from stream.formats.images.unpack import COMPRESSED, copied, whole
 
 # fabio logs every attempt at a file that is still being written; ours is the one line that says so in the end
 logging.getLogger("fabio").setLevel(logging.CRITICAL)
@@ -25,8 +25,7 @@ class Other:
         if head == HDF5:
             raise BadMessage("is an HDF5 file with the name of an image: rename it to end with .h5")
         if head in mar345.MAGIC:
-            file.seek(0)
-            mar345.check(file.read())
+            mar345.check(whole(file))
         name = os.path.basename(path)
         for suffix in COMPRESSED:
             name = name.removesuffix(suffix)

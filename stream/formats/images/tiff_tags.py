@@ -18,7 +18,7 @@ TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i"
     18: "Q",
 }
 MOST_PAGES = 2**20
-MOST_BYTES = 2**26
+MOST_BYTES = 2**23
 """Of one tag."""
 
 
@@ -85,7 +85,7 @@ class Tags:
         if size <= len(raw):
             return raw[:size]
         if size > MOST_BYTES:
-            raise BadMessage("is damaged: one of its tags is larger than 64 MiB")
+            raise BadMessage("is damaged: one of its tags is larger than 8 MiB")
         (at,) = struct.unpack(self.order + self._offset, raw)
         return self.bytes_at(at, size)
 

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 import shutil
 import tempfile
 import zlib
@@ -19,6 +20,7 @@ MAGIC: dict[bytes, Callable[[Any], Any]] = {
 }
 IN_MEMORY = 2**28
 """Bytes of an unpacked file above which it lies on the disk, in the folder for temporary files."""
+MOST_OF_ONE_IMAGE = 2**30
 MOST_UNPACKED = 2**34
 """Bytes of an unpacked file at most: a small file may unpack to a thousand times its size."""
 
@@ -58,6 +60,14 @@ def _unpacked(packed: Any) -> IO[bytes]:
         raise
     spool.seek(0)
     return spool
+
+
+def whole(file: IO[bytes]) -> bytes:
+    """All bytes of a file that holds one image, from its beginning. Raises BadMessage if it is too large for that."""
+    if file.seek(0, os.SEEK_END) > MOST_OF_ONE_IMAGE:
+        raise BadMessage(f"is larger than {MOST_OF_ONE_IMAGE >> 30} GiB: no single image is")
+    file.seek(0)
+    return file.read()
 
 
 def copied(file: IO[bytes], name: str) -> Any:
