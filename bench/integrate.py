@@ -102,10 +102,10 @@ def main() -> None:
         for model in ("none", "poisson", "azimuthal", "azimuthal_exact"):
             plan = make_plan(matrix, correction, model, float("nan"))
             engine = CpuEngine(plan, image.dtype)
-            show(f"inbeam, {splitting}, {model}", timed(lambda e=engine: e.integrate(image, 1.0), options.repeat))
+            show(f"inbeam, {splitting}, {model}", timed(lambda e=engine: e.run(image, 1.0), options.repeat))
             if device is not None:
                 other = OpenClEngine(plan, image.dtype, device)
-                show(f"inbeam, {device}, {model}", timed(lambda e=other: e.integrate(image, 1.0), options.repeat))
+                show(f"inbeam, {device}, {model}", timed(lambda e=other: e.run(image, 1.0), options.repeat))
         for model in (None, "poisson", "azimuthal"):
 
             def by_pyfai(splitting: str = splitting, model: str | None = model) -> Any:

@@ -18,11 +18,11 @@ from processors.integration.emptiness import why_empty
 from processors.integration.matrix import Matrix, edges, matrix_for
 from processors.integration.opencl import OpenClEngine
 from processors.integration.options import Config
-from processors.integration.plan import Engine, make_plan
+from processors.integration.plan import IntegrationEngine, make_plan
 from processors.integration.request import Request
 from processors.shared import geometry
 from processors.shared.correction import Correction
-from processors.shared.device import choose
+from processors.shared.engine import start as start_engine
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Frame, ScanEnd, ScanStart
@@ -42,7 +42,7 @@ class Integrate:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._engine: Engine | None = None
+        self._engine: IntegrationEngine | None = None
         self._channel = ""
         self._scan: ScanStart | None = None
 
@@ -56,19 +56,13 @@ class Integrate:
         matrix = matrix_for(request, bad)
         dark_variance = config.npt_azimuthal is not None and config.splitting != "full"
         plan = make_plan(matrix, correction, config.error_model, config.empty, dark_variance)
-        cpu = CpuEngine(plan, scan.dtype.newbyteorder("="))
+        dtype = scan.dtype.newbyteorder("=")
+        cpu = CpuEngine(plan, dtype)
         if not cpu.count.any():
             raise ConfigError(why_empty(request, correction))
-        self._engine, where = cpu, "cpu"
-        device = choose(config.device)
-        if device is not None:
-            try:
-                self._engine = OpenClEngine(plan, scan.dtype.newbyteorder("="), device)
-                where = f"{device} ({device.name})"
-            except ConfigError as error:
-                if config.device != "auto":
-                    raise
-                log.warning("integrating on the CPU: %s", error)
+        self._engine, where = start_engine(
+            "integrate.device", config.device, lambda: cpu, lambda device: OpenClEngine(plan, dtype, device)
+        )
         return (self._product(matrix, request, correction, cpu, where),)
 
     def process(self, work: Work) -> None:
@@ -81,7 +75,7 @@ class Integrate:
                 f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {scan.dtype} "
                 f"{scan.shape}: check the detector's settings"
             )
-        intensity, errors = self._engine.integrate(image, self._factor(work.frame, work.options(self.config)))
+        intensity, errors = self._engine.run(image, self._factor(work.frame, work.options(self.config)))
         shape = (self.config.npt_azimuthal, self.config.npt) if self.config.npt_azimuthal else (self.config.npt,)
         result = {"I": intensity.reshape(shape)}
         if errors is not None:

@@ -14,13 +14,14 @@ import numpy as np
 
 from processors.bragg import preparation
 from processors.bragg.cpu import CpuEngine
-from processors.bragg.model import Engine, Recipe
+from processors.bragg.model import Recipe, SparsifyEngine
 from processors.bragg.options import Config
 from processors.bragg.selection import stored_dtype
 from processors.correction.making import the_channel
 from processors.shared.announce import announce
+from processors.shared.device import Device
+from processors.shared.engine import start as start_engine
 from stream.context import ALONE, Context
-from stream.errors import InbeamError
 from stream.events import Array, ScanEnd, ScanStart
 from stream.products import Axis, Product
 from stream.products import Field as ProductField
@@ -39,7 +40,7 @@ class Sparsify:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._engine: Engine | None = None
+        self._engine: SparsifyEngine | None = None
         self._channel = ""
         self._frames: tuple[tuple[int, int], np.dtype[Any]] = ((0, 0), np.dtype(np.uint8))
         self._hits: deque[bool] = deque(maxlen=config.hit_window)
@@ -63,26 +64,9 @@ class Sparsify:
             limits=made.limits,
             empty=empty,
         )
-        if config.engine == "opencl":
-            try:
-                from processors.bragg.opencl import OpenclEngine
-            except ImportError as error:
-                raise InbeamError(
-                    f"no pyopencl ({error}): `pip install inbeam[opencl]` and a driver, or set engine: cpu"
-                ) from error
+        dtype = scan.dtype.newbyteorder("=")
 
-            self._engine = OpenclEngine(
-                made.polar,
-                recipe,
-                made.dark,
-                made.norm,
-                dtype=scan.dtype,
-                workgroup=config.workgroup,
-                device=config.device,
-                device_type=config.device_type,
-            )
-        else:
-            self._engine = CpuEngine(made.polar, recipe, made.dark, made.norm)
+        def on_cpu() -> SparsifyEngine:
             corrected = (made.dark is not None, made.norm is not None, "I" in config.error_model)
             announce(
                 f"the kernels of sparsify for {scan.dtype} pixels, on the CPU",
@@ -90,9 +74,20 @@ class Sparsify:
                 *corrected,
                 folder=Path(preparation.__file__).parent,
             )
-        self._engine.run(np.zeros(scan.shape, scan.dtype.newbyteorder("=")))  # compiles now, not at the first frame
+            return CpuEngine(made.polar, recipe, made.dark, made.norm)
+
+        def on_device(device: Device) -> SparsifyEngine:
+            from processors.bragg.opencl import OpenclEngine
+
+            return OpenclEngine(
+                made.polar, recipe, made.dark, made.norm, dtype=dtype, device=device, workgroup=config.workgroup
+            )
+
+        engine, where = start_engine("sparsify.device", config.device, on_cpu, on_device)
+        self._engine = engine
+        engine.run(np.zeros(scan.shape, dtype))  # compiles now, not at the first frame
         self._hits = deque(maxlen=config.hit_window)
-        return (self._product(scan, made),)
+        return (self._product(scan, made, where),)
 
     def process(self, work: Work) -> None:
         """Sparsify the frame in hand."""
@@ -132,7 +127,7 @@ class Sparsify:
         """Free the scratch memory."""
         self._engine = None
 
-    def _product(self, scan: ScanStart, made: "preparation.Setting") -> Product:
+    def _product(self, scan: ScanStart, made: "preparation.Setting", device: str) -> Product:
         config, bins = self.config, made.polar.bins
         single = np.dtype(np.float32)
         fields: list[tuple[str, tuple[int | None, ...], Any, str, str]] = [
@@ -164,5 +159,6 @@ class Sparsify:
             axes=(Axis("radius", radius, made.polar.unit, made.polar.unit_label),),
             constants=constants,
             parameters={"poni": config.poni},
-            sparse=preparation.sparse_frames(config, made),
+            sparse=preparation.sparse_frames(config, made, device),
+            device=device,
         )

@@ -251,7 +251,7 @@ def test_frames_in_pieces_give_the_same_as_in_one(
     processor.start(scan_of(image), work)
     engine = processor._engine
     assert isinstance(engine, CpuEngine) and engine.packed == packed
-    whole = engine.integrate(image, 1.0)
+    whole = engine.run(image, 1.0)
     pieces = itertools.cycle((1, BLOCK - 1, BLOCK, 3 * BLOCK + 2))
     engine.begin()
     flat, start = image.ravel(), 0

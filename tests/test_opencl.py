@@ -13,6 +13,7 @@ from processors.integration.opencl import OpenClEngine
 from processors.integration.plan import ErrorModel, make_plan
 from processors.integration.request import Request
 from processors.shared import device as opencl_device
+from processors.shared import engine
 from processors.shared.correction import Correction
 from processors.shared.device import Device, choose, devices
 from processors.shared.geometry import from_header
@@ -86,8 +87,8 @@ def assert_same(plan: Any, image: np.ndarray, device: Device, factor: float = 1.
 
     (The recurrence of model 3 cannot be compensated: 1e-4 in float.)
     """
-    expected, expected_errors = CpuEngine(plan, image.dtype).integrate(image, factor)
-    found, found_errors = OpenClEngine(plan, image.dtype, device).integrate(image, factor)
+    expected, expected_errors = CpuEngine(plan, image.dtype).run(image, factor)
+    found, found_errors = OpenClEngine(plan, image.dtype, device).run(image, factor)
     tolerance = 1e-6 if device.has_double else 1e-4 if plan.model == 3 else 1e-5
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
     scale = np.abs(expected) if expected_errors is None else np.fmax(np.abs(expected), expected_errors)
@@ -145,7 +146,7 @@ class TestOnADevice:
         image[::2] = 2**32 - 2
         assert_same(plan, image, device)
         image[:] = 2**32 - 1
-        found, _ = OpenClEngine(plan, image.dtype, device).integrate(image, 1.0)
+        found, _ = OpenClEngine(plan, image.dtype, device).run(image, 1.0)
         assert np.isnan(found).all()
 
     @pytest.mark.parametrize("dtype", ["uint64", "int64"])
@@ -183,7 +184,7 @@ class TestOnADevice:
         def refuse(*_: Any) -> None:
             raise ConfigError([("integrate.device", "out of memory")])
 
-        monkeypatch.setattr(integrate, "choose", lambda wish: devices()[0] if wish != "cpu" else None)
+        monkeypatch.setattr(engine, "choose", lambda wish, key: devices()[0] if wish != "cpu" else None)
         monkeypatch.setattr(integrate, "OpenClEngine", refuse)
         scan = ScanStart("uid", "1", SHAPE, np.dtype("uint16"), ("a",), None, HEADER, 0.0)
         (product,) = integrate.create(integrate.Config(device="auto")).start(scan, Work())
@@ -192,27 +193,30 @@ class TestOnADevice:
             integrate.create(integrate.Config(device="opencl")).start(scan, Work())
 
     def test_a_device_that_is_not_there_is_told_with_those_that_are(self) -> None:
-        with pytest.raises(ConfigError, match=r"no device opencl:99,0; there are opencl:0,0 \("):
+        with pytest.raises(ConfigError, match=r"no device opencl:99,0; there are opencl:0,0 \(\w+, "):
             choose("opencl:99,0")
 
 
-def listed(*kinds: bool) -> tuple[Device, ...]:
-    return tuple(Device(0, number, f"d{number}", "p", is_gpu, True, 1) for number, is_gpu in enumerate(kinds))
+def listed(*kinds: str) -> tuple[Device, ...]:
+    return tuple(Device(0, number, f"d{number}", "p", kind, True, 1) for number, kind in enumerate(kinds))
 
 
 @pytest.mark.parametrize(
     ("kinds", "wish", "expected"),
     [
-        ((False, True), "auto", "opencl:0,1"),
-        ((False, True), "opencl", "opencl:0,1"),
-        ((False,), "auto", None),
-        ((False,), "opencl", "opencl:0,0"),
-        ((True,), "cpu", None),
+        (("cpu", "gpu"), "auto", "opencl:0,1"),
+        (("cpu", "gpu"), "opencl", "opencl:0,1"),
+        (("cpu",), "auto", None),
+        (("cpu",), "opencl", "opencl:0,0"),
+        (("gpu",), "cpu", None),
+        (("gpu", "cpu", "cpu", "acc"), "opencl:cpu", "opencl:0,1"),
+        (("gpu", "cpu", "cpu", "acc"), "opencl:acc", "opencl:0,3"),
+        (("cpu", "gpu"), "opencl:0,0", "opencl:0,0"),
         ((), "auto", None),
     ],
 )
 def test_auto_takes_a_gpu_or_the_cpu_kernels(
-    monkeypatch: pytest.MonkeyPatch, kinds: tuple[bool, ...], wish: str, expected: str | None
+    monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...], wish: str, expected: str | None
 ) -> None:
     monkeypatch.setattr(opencl_device, "devices", lambda: listed(*kinds))
     chosen = choose(wish)

@@ -557,8 +557,8 @@ def test_files_that_leave_no_pixel_are_refused_with_their_name(tmp_path):
 def test_without_pyopencl_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyopencl", None)
     monkeypatch.delitem(sys.modules, "processors.bragg.opencl", raising=False)
-    with pytest.raises(InbeamError, match=r"pip install inbeam\[opencl\].*engine: cpu"):
-        sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60, engine="opencl")
+    with pytest.raises(InbeamError, match=r"pip install inbeam\[opencl\].*device: cpu"):
+        sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60, device="opencl")
 
 
 def test_the_compilation_of_the_kernels_is_announced_the_first_time(tmp_path, monkeypatch, caplog):

@@ -8,8 +8,9 @@ import pyFAI
 import pytest
 from bragg_frames import crystal, poni, sparsified
 
-from processors.bragg import opencl as engine
-from stream import InbeamError
+from processors import sparsify
+from processors.shared.device import choose
+from stream import ConfigError
 
 pytestmark = [pytest.mark.opencl, pytest.mark.filterwarnings("ignore::pyopencl.CompilerWarning")]
 cl = pytest.importorskip("pyopencl")
@@ -25,8 +26,8 @@ def cache(tmp_path_factory):
 @pytest.fixture(autouse=True, scope="module")
 def device():
     try:
-        return engine.choose_device(None, "all")
-    except InbeamError as error:
+        return choose("opencl")
+    except ConfigError as error:
         pytest.skip(str(error))
 
 
@@ -63,7 +64,7 @@ def compare(images, geometry, *, least=1.0, mask_file=None, mask=None, **options
     model = options.get("error_model", "poisson")
     product, cpu = sparsified(images, poni=geometry, mask=mask_file, flags=False, cutoff_peak=4.0, **options)
     _, device = sparsified(
-        images, poni=geometry, mask=mask_file, flags=False, cutoff_peak=4.0, engine="opencl", **options
+        images, poni=geometry, mask=mask_file, flags=False, cutoff_peak=4.0, device="opencl", **options
     )
     peers = theirs(
         images, geometry, mask=mask, model=model, dummy=options.get("dummy"), unit=options.get("unit", "r_m"),
@@ -167,16 +168,39 @@ def test_both_engines_give_the_same_answer_with_every_correction(tmp_path, dtype
         "radial_range": (0.011, 0.028),
     }
     _, cpu = sparsified(images, **options)
-    _, device = sparsified(images, engine="opencl", workgroup=64, device=(0, 0), **options)
+    _, device = sparsified(images, device="opencl:0,0", workgroup=64, **options)
     for one, other in zip(cpu, device, strict=True):
         assert len(one.results["sparsify"]["index"]) > 50
         for name, array in one.results["sparsify"].items():
             np.testing.assert_allclose(array, other.results["sparsify"][name], rtol=2e-6, err_msg=name)
 
 
-def test_the_device_is_found_by_its_number_or_told():
-    assert engine.choose_device((0, 0), "all") is not None
-    with pytest.raises(InbeamError, match=r"no OpenCL device 7 0; there are: 0 0 = .*engine: cpu"):
-        engine.choose_device((7, 0), "all")
-    with pytest.raises(InbeamError, match="no OpenCL device of type acc"):
-        engine.choose_device(None, "acc")
+def test_the_device_is_found_by_its_number_or_told(tmp_path):
+    images = crystal()
+    product, _ = sparsified(images[:1], poni=poni(tmp_path, images[0].shape), bins=60, device="opencl:0,0")
+    assert product.device.startswith("opencl:0,0 (") and product.sparse.recipe["engine"] == "opencl"
+    with pytest.raises(ConfigError, match=r"sparsify.device: there is no device opencl:7,0; there are opencl:0,0 \("):
+        sparsified(images[:1], poni=poni(tmp_path, images[0].shape), bins=60, device="opencl:7,0")
+
+
+@pytest.mark.parametrize(
+    ("said", "device"),
+    [
+        ({}, "cpu"),
+        ({"engine": "cpu", "device": [0, 1]}, "cpu"),
+        ({"engine": "opencl"}, "opencl"),
+        ({"engine": "opencl", "device": [1, 0]}, "opencl:1,0"),
+        ({"engine": "opencl", "device_type": "gpu"}, "opencl:gpu"),
+        ({"device": "auto"}, "auto"),
+    ],
+)
+def test_a_device_may_be_said_as_sparsify_bragg_says_it(said, device):
+    assert sparsify.Config(poni="x.poni", **said).device == device
+
+
+@pytest.mark.parametrize(
+    "said", [{"device": "gpu"}, {"engine": "cuda"}, {"device_type": "tpu"}, {"device": "opencl:1"}]
+)
+def test_a_device_that_cannot_be_is_refused(said):
+    with pytest.raises(ValueError, match="device"):
+        sparsify.Config(poni="x.poni", **said)

@@ -1,8 +1,9 @@
 """What the engines share: how to clip and pick, and what comes out of one frame."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
+from processors.shared.engine import Engine
 from stream.events import Array
 
 
@@ -46,9 +47,5 @@ class Sparse:
     sigma: Array
 
 
-class Engine(Protocol):
-    """Sparsifies frames of one scan in one thread."""
-
-    def run(self, image: Array) -> Sparse:
-        """`image`: raw counts (rows, columns), C-contiguous, native byte order."""
-        ...
+SparsifyEngine: TypeAlias = Engine[[], Sparse]
+"""Sparsifies a frame."""

@@ -15,38 +15,17 @@ from processors.bragg.model import Recipe, Sparse
 from processors.bragg.polar import Polar
 from processors.bragg.selection import ANYTHING, Judge
 from processors.bragg.variance import Variance
-from stream.errors import InbeamError
+from processors.shared.device import Device, opened
+from stream.errors import ConfigError
 from stream.events import Array
 
 _TYPES = {"u1": "uchar", "u2": "ushort", "u4": "uint", "u8": "ulong", "i1": "char", "i2": "short", "i4": "int"}
 _TYPES |= {"i8": "long", "f4": "float", "f8": "double"}
-_KINDS = {"all": cl.device_type.ALL, "cpu": cl.device_type.CPU, "gpu": cl.device_type.GPU}
-_KINDS |= {"acc": cl.device_type.ACCELERATOR}
 _PIXEL_GROUP = 128
 
 
-def choose_device(numbers: tuple[int, int] | None, kind: str) -> Any:
-    """The device by its platform and device number, else the first of this kind. Raises InbeamError with the choice."""
-    try:
-        platforms = cl.get_platforms()
-    except cl.Error as error:
-        raise InbeamError(
-            f"no OpenCL platform ({error}): install a driver (pocl for CPUs), or set engine: cpu"
-        ) from error
-    every = [(p, d, device) for p, platform in enumerate(platforms) for d, device in enumerate(_devices(platform))]
-    fitting = [device for p, d, device in every if ((p, d) == numbers if numbers else bool(device.type & _KINDS[kind]))]
-    have = ", ".join(f"{p} {d} = {device.name.strip()}" for p, d, device in every) or "none"
-    if not fitting:
-        wanted = f"device {numbers[0]} {numbers[1]}" if numbers else f"device of type {kind}"
-        raise InbeamError(f"no OpenCL {wanted}; there are: {have}; correct device or device_type, or set engine: cpu")
-    able = [device for device in fitting if "cl_khr_fp64" in device.extensions]
-    if not able:
-        raise InbeamError(f"the OpenCL device has no double precision (cl_khr_fp64): set engine: cpu ({have})")
-    return able[0]
-
-
 class OpenclEngine:
-    """One per worker: its own context, queue and buffers on the device."""
+    """One per worker: its own context, queue and buffers on the device. Raises ConfigError if it cannot be used."""
 
     def __init__(
         self,
@@ -56,11 +35,28 @@ class OpenclEngine:
         norm: Array | None,
         *,
         dtype: np.dtype[Any],
+        device: Device,
         workgroup: int | None = None,
-        device: tuple[int, int] | None = None,
-        device_type: str = "all",
     ) -> None:
-        chosen = choose_device(device, device_type)
+        if not device.has_double:
+            text = f"{device} ({device.name}) has no double precision (cl_khr_fp64): set device: cpu"
+            raise ConfigError([("sparsify.device", text)])
+        try:
+            self._prepare(polar, recipe, dark, norm, dtype, opened(device), workgroup)
+        except cl.Error as error:
+            text = f"{device} ({device.name}) cannot be used: {error}; set device: cpu"
+            raise ConfigError([("sparsify.device", text)]) from error
+
+    def _prepare(
+        self,
+        polar: Polar,
+        recipe: Recipe,
+        dark: Array | None,
+        norm: Array | None,
+        dtype: np.dtype[Any],
+        chosen: Any,
+        workgroup: int | None,
+    ) -> None:
         self._polar, self._recipe = polar, recipe
         self._judge = Judge(polar, recipe, dark)
         self._formula = Variance(recipe.error_model) if "I" in recipe.error_model else None
@@ -149,13 +145,6 @@ class OpenclEngine:
 
     def _constant(self, image: Array | None) -> Any:
         return self._send(np.zeros(1, np.float32) if image is None else np.asarray(image, np.float32))
-
-
-def _devices(platform: Any) -> list[Any]:
-    try:
-        return list(platform.get_devices())
-    except cl.Error:
-        return []
 
 
 def _power_of_two(wanted: int, most: int) -> int:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from processors.bragg.variance import Variance
 from processors.correction.bad_pixels import first_look
 from processors.correction.options import Files, listed
+from processors.shared.device import SPELLING, WORDS
 from processors.shared.geometry import check_readable, from_poni
 from stream.errors import InbeamError
 from stream.events import Detector
@@ -22,9 +23,6 @@ class Config(Options):
     type: Literal["sparsify"] = "sparsify"
     name: str = Field("sparsify", description="Key of the results, to tell several apart")
     channel: str | None = Field(None, description="Channel (threshold) to sparsify; null: the first")
-    engine: Literal["cpu", "opencl"] = Field(
-        "cpu", description="cpu: kernels that need no device; opencl: a GPU", json_schema_extra=SAME_RESULT
-    )
     poni: str = Field(description="Geometry description file (PONI)", json_schema_extra=READS)
     mask: Files = Field(
         None,
@@ -74,12 +72,21 @@ class Config(Options):
         description="OpenCL workgroup size: the speed depends on it, no result",
         json_schema_extra=SAME_RESULT,
     )
-    device: tuple[int, int] | None = Field(
-        None, description="OpenCL platform and device, two numbers as in clinfo", json_schema_extra=SAME_RESULT
-    )
-    device_type: Literal["all", "cpu", "gpu", "acc"] = Field(
-        "all", description="Kind of OpenCL device", json_schema_extra=SAME_RESULT
-    )
+    device: str = Field("cpu", pattern=SPELLING, description=WORDS, json_schema_extra=SAME_RESULT)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_pyfai_says_it(cls, given: Any) -> Any:
+        """`engine: opencl` with the two numbers of sparsify-Bragg's --device, or its --device-type."""
+        if not isinstance(given, dict) or not {"engine", "device_type"} & given.keys():
+            return given
+        options = dict(given)
+        engine, kind, numbers = options.pop("engine", "cpu"), options.pop("device_type", "all"), options.get("device")
+        if engine not in ("cpu", "opencl") or kind not in ("all", "cpu", "gpu", "acc"):
+            raise ValueError("engine is cpu or opencl, device_type all, cpu, gpu or acc: better say both by `device`")
+        which = ",".join(map(str, numbers)) if isinstance(numbers, list | tuple) else "" if kind == "all" else kind
+        options["device"] = ":".join(part for part in ("opencl", which) if part) if engine == "opencl" else "cpu"
+        return options
 
     @field_validator("error_model")
     @classmethod

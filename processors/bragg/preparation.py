@@ -78,7 +78,7 @@ def _nothing_left(config: Config, bins: polar.Polar, correction: Correction) -> 
     return "sparsify.radial_range", f"{text}{radius.min():.6g} and {radius.max():.6g}"
 
 
-def sparse_frames(config: Config, made: Setting) -> SparseFrames:
+def sparse_frames(config: Config, made: Setting, device: str) -> SparseFrames:
     """Geometry and recipe as pyFAI stores them, so that its readers understand."""
     recipe: dict[str, Any] = {
         "dummy": config.dummy,
@@ -95,7 +95,7 @@ def sparse_frames(config: Config, made: Setting) -> SparseFrames:
         "connected": config.peak_connected,
         "unit": made.polar.unit,
         "bins": config.bins,
-        "engine": config.engine,
+        "engine": device.partition(":")[0],
         "flags": config.flags,
         **{f"{key}_file": text for key, text in made.origin.items()},
     }

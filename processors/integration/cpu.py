@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.integration.finish import finish
-from processors.integration.plan import Plan
+from processors.integration.plan import Pattern, Plan
 from processors.integration.recurrence import finish_recurrence, follow
 from processors.integration.scatter import BLOCK, COLUMNS, COPIES, add, tally, totals_scatter, unpack
 from processors.integration.split import add_split, totals_split
@@ -54,8 +54,8 @@ class CpuEngine:
         """Sum of c of every bin over the pixels that are not masked for good, (bins,)."""
         return self._totals[:-1, 1]
 
-    def integrate(self, image: Array, factor: float) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """See `Engine`."""
+    def run(self, image: Array, factor: float) -> Pattern:
+        """See `IntegrationEngine`."""
         self.begin()
         self.add(image.reshape(-1), 0)
         return self.result(factor)
@@ -93,7 +93,7 @@ class CpuEngine:
         numbers = (np.uint64(self._low), np.uint64(self._span), np.uint64(self._shift))
         return (plan.bins, *numbers, plan.weights, plan.dark, self._packed_sums, self._lost, self._scratch)
 
-    def result(self, factor: float) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def result(self, factor: float) -> Pattern:
         """Intensity and standard error of what has been added since `begin`."""
         plan = self.plan
         intensity = np.empty(plan.n_bins, np.float32)

@@ -6,10 +6,9 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from processors.integration.plan import Plan
-from processors.shared.device import Device
+from processors.integration.plan import Pattern, Plan
+from processors.shared.device import Device, opened
 from stream.errors import ConfigError
 from stream.events import Array
 
@@ -21,7 +20,7 @@ BUILDING = threading.Lock()
 
 
 class OpenClEngine:
-    """One per worker and scan, with a context, a queue and tables of its own. See `Engine`.
+    """One per worker and scan, with a context, a queue and tables of its own. See `IntegrationEngine`.
 
     Sums are made in double where the device has it, else as compensated floats. Raises ConfigError if the device
     cannot hold the tables or compile the kernel.
@@ -36,7 +35,7 @@ class OpenClEngine:
         self._exact_integer = dtype.kind in "iu" and dtype.itemsize <= 4
         self._upload_as = dtype if self._exact_integer else np.dtype(np.float32)
         try:
-            chosen = cl.get_platforms()[device.platform].get_devices()[device.number]
+            chosen = opened(device)
             self._context = cl.Context([chosen])
             self._queue = cl.CommandQueue(self._context)
             self._kernel = self._build(chosen)
@@ -44,14 +43,14 @@ class OpenClEngine:
             pixels = plan.weights.size
             self._image = cl.Buffer(self._context, cl.mem_flags.READ_ONLY, pixels * self._upload_as.itemsize)
             self._bins = [cl.Buffer(self._context, cl.mem_flags.WRITE_ONLY, 4 * plan.n_bins) for _ in range(2)]
-            self.integrate(np.zeros(pixels, dtype), 1.0)
+            self.run(np.zeros(pixels, dtype), 1.0)
         except cl.Error as error:
             raise ConfigError(
                 [("integrate.device", f"{device} ({device.name}) cannot be used: {error}; set device: cpu")]
             ) from error
 
-    def integrate(self, image: Array, factor: float) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """See `Engine`. The GIL is released while the device works."""
+    def run(self, image: Array, factor: float) -> Pattern:
+        """See `IntegrationEngine`."""
         cl, plan = self._cl, self.plan
         flat = np.ascontiguousarray(image.reshape(-1), self._upload_as)
         cl.enqueue_copy(self._queue, self._image, flat, is_blocking=False)

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from processors.integration.plan import ErrorModel
 from processors.shared import geometry
+from processors.shared.device import SPELLING, WORDS
 from stream.events import Detector
 from stream.preflight import Known, Problem
 from stream.registry import CHANGES, READS, SAME_RESULT, Options
@@ -62,12 +63,7 @@ class Config(Options):
         "compiled engines; azimuthal_exact: the same by the exact formula, faster",
     )
     empty: float = Field(float("nan"), description="Value of bins without any valid pixel (pyFAI: 0)")
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|opencl(:\d+,\d+)?)$",
-        description="cpu, opencl, opencl:PLATFORM,DEVICE (numbers, see `inbeam info`); auto: a GPU if there is one",
-        json_schema_extra=SAME_RESULT,
-    )
+    device: str = Field("auto", pattern=SPELLING, description=WORDS, json_schema_extra=SAME_RESULT)
 
     @field_validator("unit", "radial_unit")
     @classmethod

@@ -2,28 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from processors.integration.matrix import Matrix
 from processors.shared.correction import Correction
+from processors.shared.engine import Engine
 from stream.events import Array
 
 ErrorModel = Literal["none", "poisson", "azimuthal", "azimuthal_exact"]
 MODELS: Mapping[ErrorModel, int] = {"none": 0, "poisson": 1, "azimuthal_exact": 2, "azimuthal": 3}
 
 
-class Engine(Protocol):
-    """Integrates the frames of one scan, one after the other, in one worker."""
-
-    def integrate(self, image: Array, factor: float) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Intensity and its standard error (None without an error model), both new arrays, float32 (bins,).
-
-        image: raw counts, of the shape and dtype the engine was made for. factor: multiplies the norm of all pixels.
-        """
-        ...
+Pattern: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+"""Intensity and its standard error (None without an error model), both new arrays, float32 (bins,)."""
+IntegrationEngine: TypeAlias = Engine[[float], Pattern]
+"""Integrates a frame with a factor by which the norm of all its pixels is multiplied."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,18 +5,21 @@ from typing import Any
 
 from stream.errors import ConfigError
 
+SPELLING = r"^(auto|cpu|opencl(:(gpu|cpu|acc|\d+,\d+))?)$"
+"""Of the option `device`."""
+WORDS = "cpu, opencl, opencl:gpu (cpu, acc), opencl:PLATFORM,DEVICE (numbers, see `inbeam info`); auto: a GPU, if any"
 INSTALL = "`pip install inbeam[opencl]` and a driver (PoCL, NVIDIA, AMD, Intel), or set device: cpu"
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device; `platform` and `number` are the two numbers of `device: opencl:platform,number`."""
+    """One device; `platform` and `number` are those of `device: opencl:platform,number`; kind: gpu, cpu or acc."""
 
     platform: int
     number: int
     name: str
     platform_name: str
-    is_gpu: bool
+    kind: str
     has_double: bool
     memory_bytes: int
 
@@ -45,7 +48,7 @@ def devices() -> tuple[Device, ...]:
                     number=number,
                     name=device.name.strip(),
                     platform_name=platform.name.strip(),
-                    is_gpu=bool(device.type & cl.device_type.GPU),
+                    kind=_kind(cl, device),
                     has_double=bool(device.double_fp_config),
                     memory_bytes=int(device.global_mem_size),
                 )
@@ -53,23 +56,36 @@ def devices() -> tuple[Device, ...]:
     return tuple(found)
 
 
-def choose(wish: str) -> Device | None:
-    """The device for `auto`, `cpu`, `opencl` or `opencl:platform,device`; None stands for the CPU kernels.
+def choose(wish: str, key: str = "integrate.device") -> Device | None:
+    """The device that the option `key` asks for, as in SPELLING; None stands for the CPU kernels.
 
     auto: the first GPU, else None. opencl: the first GPU, else the first device of any kind. Raises ConfigError.
     """
     if wish == "cpu":
         return None
     found = devices()
-    gpus = [device for device in found if device.is_gpu]
+    gpus = [device for device in found if device.kind == "gpu"]
     if wish == "auto":
         return gpus[0] if gpus else None
     if not found:
-        raise ConfigError([("integrate.device", f"no OpenCL device is there: {INSTALL}")])
+        raise ConfigError([(key, f"no OpenCL device is there: {INSTALL}")])
     if wish == "opencl":
         return (gpus or found)[0]
     for device in found:
-        if str(device) == wish:
+        if wish in (str(device), f"opencl:{device.kind}"):
             return device
-    have = ", ".join(f"{device} ({device.name})" for device in found)
-    raise ConfigError([("integrate.device", f"there is no device {wish}; there are {have}")])
+    have = ", ".join(f"{device} ({device.kind}, {device.name})" for device in found)
+    raise ConfigError([(key, f"there is no device {wish}; there are {have}; correct it, or set device: cpu")])
+
+
+def opened(device: Device) -> Any:
+    """pyopencl's own object for it. Raises pyopencl.Error."""
+    import pyopencl as cl
+
+    return cl.get_platforms()[device.platform].get_devices()[device.number]
+
+
+def _kind(cl: Any, device: Any) -> str:
+    if device.type & cl.device_type.GPU:
+        return "gpu"
+    return "cpu" if device.type & cl.device_type.CPU else "acc"

@@ -160,13 +160,15 @@ def configure(options: argparse.Namespace, name: str, path: Path) -> Config:
     """The pipeline for one input file. Raises ConfigError with the names of the options."""
     asked = options.device is not None or options.device_type != "all" or options.workgroup is not None
     engine = ("opencl" if asked else "cpu") if options.engine == "auto" else options.engine
+    which = ",".join(map(str, options.device)) if options.device else options.device_type.replace("all", "")
+    device = ":".join(part for part in ("opencl", which) if part) if engine == "opencl" else "cpu"
     same = (
         "poni", "mask", "dark", "flat", "dummy", "delta_dummy", "flags", "radial_range", "polarization", "solidangle",
         "bins", "unit", "cycle", "cutoff_clip", "cutoff_pick", "error_model", "noise", "peak_patch_size",
-        "peak_connected", "workgroup", "device", "device_type",
+        "peak_connected", "workgroup",
     )  # fmt: skip
     processor = {key: getattr(options, key) for key in same if getattr(options, key) is not None}
-    processor |= {"type": "sparsify", "engine": engine, "cutoff_peak": options.cutoff_peak or None}
+    processor |= {"type": "sparsify", "device": device, "cutoff_peak": options.cutoff_peak or None}
     sink = {
         "type": "sparse",
         "path": str(path).replace("{", "{{").replace("}", "}}"),
