@@ -8,6 +8,7 @@ import fabio
 import h5py
 import numpy as np
 import pytest
+import total
 import yaml
 from integration_frames import PONI, SHAPE, rings
 
@@ -236,6 +237,21 @@ def test_the_products_of_a_scan_are_those_that_a_sink_may_ask_for(tmp_path: Path
     preflight(config, products)
     with pytest.raises(ConfigError, match=r"sinks\[0\].products: no processor gives 'integrate' \(products: none\)"):
         preflight(config, ())
+
+
+def test_a_gatherer_is_tried_too_and_its_products_may_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    total.install(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sinks = [{"type": "hdf5", "path": str(tmp_path / "out/{scan}.h5"), "products": ["total"]}]
+    path = pipeline(tmp_path, {"type": "correct"}, {"type": "total"}, sinks=sinks)
+    files = recorded(tmp_path, rings())
+    assert main(["validate", str(path), str(files)]) == 0
+    assert "total [(131, 149), (None,), (None,)]" in capsys.readouterr().out
+    monkeypatch.setattr(total.Total, "start", lambda self, scan, work: 1 / 0)
+    (line,) = told(path, capsys, files)
+    assert line.startswith("processors[1]: ZeroDivisionError")
 
 
 class Plain(Options):

@@ -13,9 +13,9 @@ from stream.config import Config
 from stream.errors import ConfigError
 from stream.events import Frame, FrameStatus, ScanEnd, ScanStart
 from stream.pipeline.chain import Chain, Step
-from stream.preflight import Problem
+from stream.preflight import Problem, located
 from stream.products import Product
-from stream.roles import Processor, Source
+from stream.roles import Gatherer, Processor, Source
 
 
 def rehearse(config: Config, files: Sequence[str]) -> tuple[ScanStart, tuple[Product, ...]]:
@@ -27,14 +27,21 @@ def rehearse(config: Config, files: Sequence[str]) -> tuple[ScanStart, tuple[Pro
     roles = [registry.create("processors", options) for options in config.processors]
     steps = [Step(f"processors[{number}]", each) for number, each in enumerate(roles) if isinstance(each, Processor)]
     chain = Chain(steps)
-    products = chain.start(scan)
+    products = [*chain.start(scan)]
     try:
         problems = _tried(chain, scan, frame, products)
+        for number, (options, each) in enumerate(zip(config.processors, roles, strict=True)):
+            if isinstance(each, Gatherer) and not problems:
+                try:
+                    products += each.start(scan, chain.bench())
+                    list(each.finish(ScanEnd(scan.uid)))
+                except Exception as error:  # of a third party's plug-in too
+                    problems += located(f"processors[{number}]", options, error)
     finally:
         chain.finish(ScanEnd(scan.uid))
     if problems:
         raise ConfigError(problems)
-    return scan, products
+    return scan, tuple(products)
 
 
 def _first(config: Config, files: Sequence[str]) -> tuple[ScanStart, Frame | None]:
