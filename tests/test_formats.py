@@ -284,6 +284,40 @@ def test_zeros_in_a_header_count_as_not_given(tmp_path: Path) -> None:
     assert found.distance_m is found.beam_center_x_px is found.pixel_size_x_m is found.wavelength_angstrom is None
 
 
+def test_the_cutoff_of_an_eigers_modules_is_its_saturation(tmp_path: Path) -> None:
+    path = master(tmp_path, 1, low=True)
+    with h5py.File(path, "r+") as file:
+        for number, cutoff in enumerate((133343, 133340, 0)):
+            place = f"entry/instrument/detector/detectorSpecific/detectorModule_{number:03d}"
+            file[f"{place}/countrate_correction_count_cutoff"] = cutoff
+            file[f"{place}/flatfield"] = np.ones((5, 7), "f4")
+    assert events_of(path)[0].detector.saturation_value == 133340
+
+
+@pytest.mark.parametrize(
+    ("unit", "seconds"), [("millisecond", 0.1), ("us", 1e-4), ("min", 6000.0), ("", 100.0), ("fortnight", None)]
+)
+def test_a_value_in_a_unit_that_is_not_known_counts_as_not_given(
+    tmp_path: Path, unit: str, seconds: float | None
+) -> None:
+    path = master(tmp_path, 1, low=True)
+    with h5py.File(path, "r+") as file:
+        file["entry/instrument/detector/count_time"] = 100.0
+        if unit:
+            file["entry/instrument/detector/count_time"].attrs["units"] = unit
+    found = events_of(path)[0].detector.count_time_s
+    assert found == (pytest.approx(seconds) if seconds is not None else None)
+
+
+def test_a_flat_field_of_nothing_but_nan_counts_as_not_given(tmp_path: Path) -> None:
+    path = master(tmp_path, 1, low=True)
+    with h5py.File(path, "r+") as file:
+        file["entry/instrument/detector/flatfield"] = np.full((1, 10, 14), np.nan, "f4")
+        file["entry/instrument/detector/sensor_thickness"] = 300.0
+    found = events_of(path)[0].detector
+    assert not found.flatfield and found.sensor_thickness_m == pytest.approx(3e-4)
+
+
 def test_thresholds_of_nxmx_on_a_channel_axis_are_channels(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.attrs["default"] = "entry"

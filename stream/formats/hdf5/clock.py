@@ -16,7 +16,7 @@ from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.nexus import peek, text
 from stream.formats.hdf5.readings import Column
 from stream.formats.hdf5.table import Table
-from stream.formats.hdf5.units import PER_UNIT
+from stream.formats.hdf5.units import factor
 
 NAMES = ("timestamp", "timestamps", "time_stamp", "frame_time_stamp", "frame_start_time", "start_time", "epoch", "time")
 EPICS_NAME, EPICS_EPOCH = "NDArrayTimeStamp", 631152000
@@ -72,12 +72,14 @@ def _times(file: h5py.File, located: Located, growing: bool) -> Iterator[tuple[s
         grows = growing and found.maxshape[0] is None
         if not (grows or len(found) == located.declared or (by_point and len(found) > 1)):
             continue
-        factor = _seconds(found)
+        scale = factor(text(found.attrs.get("units", "")), "s")
+        if scale is None:
+            continue
         column = Column(path, "s", by_point=by_point, growing=grows)
-        yield "detector_time", Time(column, factor)
-        offset = _offset(found, factor)
+        yield "detector_time", Time(column, scale)
+        offset = _offset(found, scale)
         if offset is not None:
-            yield "absolute_time", Time(column, factor, offset)
+            yield "absolute_time", Time(column, scale, offset)
         return
 
 
@@ -92,7 +94,7 @@ def _places(file: h5py.File, located: Located) -> Iterator[tuple[str, bool]]:
         yield from ((f"{entry}/{place}/{name}", by_point) for name in (*NAMES, EPICS_NAME))
 
 
-def _offset(dataset: h5py.Dataset, factor: float) -> float | None:
+def _offset(dataset: h5py.Dataset, scale: float) -> float | None:
     """What makes Unix time of these times, None where that is not known."""
     if posixpath.basename(dataset.name) == EPICS_NAME:
         return float(EPICS_EPOCH)
@@ -104,11 +106,6 @@ def _offset(dataset: h5py.Dataset, factor: float) -> float | None:
             return None
         return moment.timestamp() if moment.tzinfo is not None else None
     first = dataset[:1]
-    counted = len(first) and PLAUSIBLE[0] < float(first[0]) * factor < PLAUSIBLE[1]
+    counted = len(first) and PLAUSIBLE[0] < float(first[0]) * scale < PLAUSIBLE[1]
     by_name = not len(first) and posixpath.basename(dataset.name) == "epoch"
     return 0.0 if counted or by_name else None
-
-
-def _seconds(dataset: h5py.Dataset) -> float:
-    unit = text(dataset.attrs.get("units", "")).strip()
-    return PER_UNIT["s"].get(unit, PER_UNIT["s"].get(unit.lower(), 1.0))

@@ -1,5 +1,7 @@
 """What an HDF5 file says of detector and beam: DECTRIS, NXmx, NXdetector, Lima and BLISS places, units honoured."""
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,12 +11,14 @@ import numpy as np
 from stream.events import EMPTY, Array, Detector
 from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.nexus import nx_class, text
-from stream.formats.hdf5.units import PER_UNIT
+from stream.formats.hdf5.units import factor
 from stream.wire.limits import NUMBER_MAX
 
 MOST_ITEMS, LONGEST = 1000, 64
 """Bounds of what is copied into `Detector.metadata`: entries, and elements of an array."""
-PLACES = ("", "detectorSpecific", "acquisition", "detector_information", "acq_parameters", "beam")
+PLACES = ("", "detectorSpecific", "acquisition", "detector_information", "acq_parameters", "beam", "collection")
+CUTOFF = "countrate_correction_count_cutoff"
+MODULE = re.compile(r"detectorModule_\d+$")
 
 
 def detector_group(file: h5py.File, located: Located) -> h5py.Group | None:
@@ -53,14 +57,14 @@ def describe(file: h5py.File, located: Located) -> Detector:
     size_x, size_y = length("x_pixel_size"), length("y_pixel_size")
     pixel = _get(group, "detector_information/pixel_size")
     if size_x is None and isinstance(pixel, h5py.Group):
-        size_x, size_y = (_lima_pixel(_number([pixel], (name,), "m")) for name in ("xsize", "ysize"))
+        size_x, size_y = (_bare(_number([pixel], (name,), "m")) for name in ("xsize", "ysize"))
     center = [_number(places, (f"beam_center_{axis}",), "px", positive=False) for axis in "xy"]
     if center == [0.0, 0.0]:  # the factory setting of a detector that nobody calibrated
         center = [None, None]
     shape, channels = located.shape, tuple(located.channels)
     applied = _find(places, ("flatfield_correction_applied", "flatfield_applied"))
     flagged = _find(places, ("pixel_mask_applied",))
-    saturation = _number(places, ("saturation_value", "countrate_correction_count_cutoff"), "")
+    saturation = _number(places, ("saturation_value", CUTOFF), "") or _cutoff_of_modules(group)
     thresholds = {
         channel: value
         for channel in channels
@@ -70,14 +74,14 @@ def describe(file: h5py.File, located: Located) -> Detector:
         description=_string(places, ("description", "model", "type")),
         serial_number=_string(places, ("detector_number", "serial_number")),
         sensor_material=_string(places, ("sensor_material",)),
-        sensor_thickness_m=length("sensor_thickness"),
+        sensor_thickness_m=_bare(length("sensor_thickness")),
         pixel_size_x_m=size_x,
         pixel_size_y_m=size_y,
         beam_center_x_px=center[0],
         beam_center_y_px=center[1],
         distance_m=length("detector_distance", "distance"),
         wavelength_angstrom=_beam(entry, ("wavelength",)) or _number(places, ("wavelength",), "angstrom"),
-        energy_ev=_energy(entry) or _number(places, ("photon_energy", "incident_energy"), "eV"),
+        energy_ev=_energy(entry) or _number(places, ("photon_energy", "incident_energy", "beam_energy"), "eV"),
         count_time_s=_number(places, ("count_time", "exposure_time", "acq_expo_time"), "s"),
         frame_time_s=_number(places, ("frame_time", "frame_period"), "s"),
         saturation_value=int(saturation) if saturation is not None else None,
@@ -172,25 +176,21 @@ def _find(places: list[h5py.Group], names: tuple[str, ...]) -> h5py.Dataset | No
 
 
 def _number(places: list[h5py.Group], names: tuple[str, ...], unit: str, *, positive: bool = True) -> float | None:
-    """The first number under one of the names, in `unit`; zeros and NaN count as not given where `positive`."""
+    """The first number under one of the names, in `unit`. Zeros and NaN count as not given where `positive`, and so do
+    values in a unit that is not known."""
     for place in places:
         for name in names:
             found = _find([place], (name,))
             if found is None:
                 continue
+            scale = factor(text(found.attrs.get("units", "")), unit) if unit else 1.0
             try:
-                value = float(np.ravel(found[()])[0]) * _factor(found, unit)
+                value = float(np.ravel(found[()])[0]) * (scale if scale is not None else math.nan)
             except (ValueError, TypeError, OSError):
                 continue
             if np.isfinite(value) and (value > 0 or not positive):
                 return value
     return None
-
-
-def _factor(dataset: h5py.Dataset, unit: str) -> float:
-    given = text(dataset.attrs.get("units", "")).strip()
-    known: Mapping[str, float] = PER_UNIT.get(unit, EMPTY)
-    return known.get(given, known.get(given.lower(), 1.0))
 
 
 def _string(places: list[h5py.Group], names: tuple[str, ...]) -> str | None:
@@ -211,9 +211,18 @@ def _energy(entry: h5py.Group) -> float | None:
     return _number(_beams(entry)[:3], ("incident_energy", "energy"), "eV")
 
 
-def _lima_pixel(value: float | None) -> float | None:
-    """Lima's pixel sizes carry no unit; cameras say micrometres (11.0), DECTRIS detectors metres (7.5e-05)."""
+def _bare(value: float | None) -> float | None:
+    """Pixel sizes of Lima and sensor thicknesses of LAMBDA have no unit: what would be more than 1 cm is in micrometres
+    (11.0, 300), anything else in metres (7.5e-05)."""
     return value * 1e-6 if value is not None and value > 0.01 else value
+
+
+def _cutoff_of_modules(group: h5py.Group) -> float | None:
+    """EIGER masters have the count rate cutoff of each module; above the lowest of them not every count is right."""
+    specific = _get(group, "detectorSpecific")
+    names = [name for name in specific if MODULE.match(name)] if isinstance(specific, h5py.Group) else []
+    found = [_number([specific], (f"{name}/{CUTOFF}",), "") for name in names]
+    return min((value for value in found if value is not None), default=None)
 
 
 def _images(
@@ -231,9 +240,13 @@ def _images(
         if dataset is None or dataset.dtype.kind not in "uifb" or dataset.shape[-2:] != shape:
             continue
         if dataset.ndim == 2:
-            found[channel] = np.asarray(dataset[()], dtype)
-        elif dataset.ndim == 3 and number < dataset.shape[0]:
-            found[channel] = np.asarray(dataset[number], dtype)
+            image = np.asarray(dataset[()], dtype)
+        elif dataset.ndim == 3 and (number < dataset.shape[0] or dataset.shape[0] == 1):
+            image = np.asarray(dataset[number if dataset.shape[0] > 1 else 0], dtype)
+        else:
+            continue
+        if np.isfinite(image).any():  # LAMBDA writes a flat field of NaN where it has none
+            found[channel] = image
     return found or EMPTY
 
 
