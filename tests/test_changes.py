@@ -314,6 +314,7 @@ def test_the_control_socket_survives_clients_that_vanish_and_messages_that_are_t
         assert ask(address, {"get": "processors.total.weight"})["value"] == 1
 
 
+@pytest.mark.slow
 def test_a_live_run_with_changes_is_repeated_bit_for_bit(plugin: Path, tmp_path: Path) -> None:
     """The file of the live run has the table of changes; `process --changes` takes them at the same frame numbers."""
     recorded = tmp_path / "scan.h5"

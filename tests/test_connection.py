@@ -83,6 +83,7 @@ def test_what_refuses_the_handshake_is_trouble_until_it_does_not() -> None:
     assert told(connection, UP, 4.0) == [f"connected to {ADDRESS}"]
 
 
+@pytest.mark.slow
 def test_a_run_says_that_it_is_not_connected_instead_of_waiting(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

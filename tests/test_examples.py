@@ -52,6 +52,7 @@ def test_an_example_runs_in_a_pipeline_by_its_name(example: tuple[Path, Path], t
     assert name in known.split(", ")
 
 
+@pytest.mark.slow
 def test_the_tests_of_an_example_pass(example: tuple[Path, Path]) -> None:
     project, target = example
     assert " passed" in run(["pytest", "-q", "-p", "no:cacheprovider", str(project)], project, target)

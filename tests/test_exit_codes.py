@@ -166,6 +166,7 @@ def test_a_sink_that_raises_system_exit_is_a_sink_that_failed(
 SIGNAL = "if (self.scan.name, work.frame.index) == ('b', 3): import os, signal; os.kill(os.getpid(), signal.{})"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_process_that_is_stopped_says_what_is_left_and_the_same_command_goes_on(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -276,6 +276,7 @@ def test_a_frame_of_nothing_but_holes_is_no_file(tmp_path: Path, capsys: pytest.
     assert "frame 0 has no bin with a value" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_powder_pattern_is_exported_as_dioptas_had_it(shared: Path, tmp_path: Path) -> None:
     """The golden .xy: pyFAI, bounding boxes, polarization 0.99, rows turned, and no mask: its gaps count as -2."""
     folder = shared / "powder/dioptas_ceo2_pilatus1m"
@@ -311,6 +312,7 @@ def test_a_powder_pattern_is_exported_as_dioptas_had_it(shared: Path, tmp_path: 
     assert (errors > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unit", "error_model"),
     [("q_nm^-1", "poisson"), ("2th_deg", "poisson"), ("q_A^-1", "none"), ("r_mm", "none"), ("log10(q.m)_None", "none")],

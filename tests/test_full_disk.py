@@ -85,6 +85,7 @@ def test_a_full_disk_is_told_and_the_scan_goes_on_once_there_is_room(kind: str, 
     goes_on_after(kind, path, FRAMES[kind])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spare", [-24_000, -9_000, -3_000])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_disk_that_is_full_at_the_very_end_is_told_too(kind: str, spare: int, small_disk: Path) -> None:
@@ -115,6 +116,7 @@ def test_a_disk_that_is_full_at_the_very_end_is_told_too(kind: str, spare: int, 
     assert check(path).sound, check(path).line()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_limit_on_the_file_size_is_told_and_the_scan_goes_on_without_it(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"

@@ -203,6 +203,7 @@ def test_a_stopped_and_resumed_scan_gives_the_product_of_one_that_was_never_stop
     assert_whole(tmp_path / "hdf5.h5", recorded)
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_process_gives_the_product_of_one_that_was_never_killed(
     plugin: Path, tmp_path: Path
 ) -> None:

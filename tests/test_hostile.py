@@ -88,17 +88,20 @@ def run_corpus(
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("within", [True, False])
 def test_stream2_survives_the_corpus(within: bool) -> None:
     cases = stream2_cases()
     assert run_corpus(stream2.Decoder, cases, [stream2_start()], [stream2_image(GOOD)], within=within) > 2000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("within", [True, False])
 def test_simplon_survives_the_corpus(within: bool) -> None:
     assert run_corpus(simplon.Decoder, simplon_cases(), v1_header(), v1_image(GOOD), within=within) > 2000
 
 
+@pytest.mark.slow
 def test_simplon_survives_hostile_headers() -> None:
     assert run_corpus(simplon.Decoder, simplon_headers(), v1_header(), v1_image(GOOD), within=False) > 500
 

@@ -80,6 +80,7 @@ def test_every_splitting_and_error_model_gives_what_pyfai_gives(
         np.testing.assert_allclose(product.axes[0].values, reference.azimuthal, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 @pytest.mark.parametrize("error_model", MODELS)
 def test_dark_flat_and_ranges_enter_as_in_pyfai(poni: Path, tmp_path: Path, splitting: str, error_model: str) -> None:
@@ -102,6 +103,7 @@ def test_dark_flat_and_ranges_enter_as_in_pyfai(poni: Path, tmp_path: Path, spli
     assert_agrees(result, by_pyfai(poni, image, options, mask=mask, dark=dark, flat=flat))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 @pytest.mark.parametrize("error_model", MODELS)
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -124,6 +126,7 @@ def test_dark_and_flat_enter_a_cake_as_in_pyfai(
     assert_agrees(result, reference, but=uncertain_in_pyfai(image, mask, options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", ["no", "bbox"])
 @pytest.mark.parametrize("unit", list(geometry.UNITS))
 def test_every_unit_has_the_bins_of_pyfai(poni: Path, unit: str, splitting: str) -> None:
@@ -135,6 +138,7 @@ def test_every_unit_has_the_bins_of_pyfai(poni: Path, unit: str, splitting: str)
     np.testing.assert_array_equal(product.axes[0].values, reference.radial)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", ["no", "bbox"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int16", "int32", "float32", "float64"])
 @pytest.mark.parametrize("error_model", ["poisson", "azimuthal"])
@@ -482,6 +486,7 @@ def test_ceo2_on_a_pilatus_is_the_published_pattern(shared: Path) -> None:
     np.testing.assert_allclose(result["I"], published[:, 1], rtol=2e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 @pytest.mark.parametrize(("error_model", "npt_azimuthal"), [("poisson", None), ("azimuthal", None), ("poisson", 36)])
 def test_ceo2_agrees_with_pyfai(shared: Path, splitting: str, error_model: str, npt_azimuthal: int | None) -> None:
@@ -536,6 +541,7 @@ def test_an_eiger2_frame_with_mask_flat_field_and_flags_agrees_with_pyfai(
     assert_agrees(result, reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error_model", ["poisson", "azimuthal"])
 def test_a_varex_frame_with_two_masks_agrees_with_pyfai(shared: Path, error_model: str) -> None:
     folder = shared / "powder" / "odftomo_varex_steel"
@@ -552,6 +558,7 @@ def test_a_varex_frame_with_two_masks_agrees_with_pyfai(shared: Path, error_mode
     assert_agrees(result, by_pyfai(options["poni"], image, options, mask=mask))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", ["no", "full"])
 def test_a_float_frame_of_a_flat_panel_agrees_with_pyfai(shared: Path, tmp_path: Path, splitting: str) -> None:
     import pyFAI.integrator.azimuthal as azimuthal
@@ -590,6 +597,7 @@ print(time.perf_counter() - began, "pyFAI" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_a_restarted_process_needs_neither_pyfai_nor_a_compiler(poni: Path, kept: Path) -> None:
     def start() -> tuple[float, str]:
         answer = subprocess.run(
@@ -615,6 +623,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     yield folder
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_made_anew(poni: Path, own_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = {"poni": poni, "npt": 30}
     caplog.set_level(logging.INFO, logger="inbeam")
@@ -661,6 +670,7 @@ def test_without_a_cache_folder_it_works_and_warns(
     assert "set INBEAM_CACHE to a folder that can be written" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_key_changes_with_geometry_mask_and_settings(poni: Path, tmp_path: Path, own_cache: Path) -> None:
     commented = tmp_path / "commented.poni"
     commented.write_text("# the same\n\n" + PONI)

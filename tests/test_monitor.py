@@ -183,6 +183,7 @@ def test_a_client_that_comes_after_the_end_still_sees_the_last_frame_and_how_the
                 assert data["inbeam/integrate"]["frame"] == 3
 
 
+@pytest.mark.slow
 def test_the_end_of_a_scan_goes_out_at_once_whatever_the_rate() -> None:
     with monitor(rate_hz=0.2) as sink, client(sink) as karabo:
         karabo.next()  # connected; the next message would be due in 5 s
@@ -352,6 +353,7 @@ def throughput(sink: Monitor, seconds: float) -> tuple[float, float]:
     return count / (time.thread_time() - begin), longest
 
 
+@pytest.mark.slow
 def test_stuck_flooding_garbling_and_vanishing_clients_cost_the_pipeline_nothing() -> None:
     with monitor(rate_hz=10) as sink:
         open_files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
@@ -527,6 +529,7 @@ print("alive after", service.shed)
 """
 
 
+@pytest.mark.slow
 def test_garbage_that_arrives_while_a_socket_closes_does_not_abort_the_process() -> None:
     """libzmq takes it for a peer of ZMTP 1; without `ZAP_DOMAIN` it aborted in 4 of 4 runs of this test."""
     runs = [

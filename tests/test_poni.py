@@ -31,6 +31,7 @@ def uneven() -> np.ndarray:
     return (rings() + 2 * rows + columns // 2).astype(np.uint16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("npt_azimuthal", [None, 9])
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 @pytest.mark.parametrize("shaped", [True, False], ids=["with max_shape", "without"])
@@ -68,6 +69,7 @@ def test_orientations_are_told_apart(tmp_path: Path, orientation: int) -> None:
     assert np.abs(mirrored / native - 1).max() > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shaped", [True, False], ids=["with max_shape", "without"])
 @pytest.mark.parametrize("orientation", [1, 2, 3, 4])
 def test_every_orientation_counts_for_sparse_frames_too(tmp_path: Path, orientation: int, shaped: bool) -> None:

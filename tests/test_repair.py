@@ -41,6 +41,7 @@ def kill_after_twelve(kind: str, path: Path) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_killed_writers_lose_nothing_that_was_flushed() -> None:
     command = [sys.executable, str(HELPERS / "kill_harness.py"), "--kills", "24", "--seed", "20261120", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)

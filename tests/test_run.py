@@ -113,6 +113,7 @@ def assert_close(found: Array, error: Array, expected: Any) -> None:
     assert (np.abs(error[filled] - expected.sigma[filled]) <= 1e-5 * scale).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name", "count"),
     [("stream2", "derived_dectris_stream2_plain.cborseq.gz", 10), ("simplon", "eiger_legacy_dump.zip", 9)],
@@ -247,6 +248,7 @@ def committed(path: Path) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on_where_its_ledger_ends(tmp_path: Path) -> None:
     recorded = simulated_file(tmp_path, 3000)
     config = small_pipeline(tmp_path, recorded, workers=1)
@@ -275,6 +277,7 @@ def test_a_process_that_is_killed_goes_on_where_its_ledger_ends(tmp_path: Path) 
     assert results.stat().st_mtime_ns == again, "a finished scan is left alone"
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_with_a_clear_error_and_the_scan_is_completed_later(
     tmp_path: Path, small_disk: Path
 ) -> None:
@@ -306,6 +309,7 @@ def test_a_full_disk_stops_the_run_with_a_clear_error_and_the_scan_is_completed_
     assert check(tmp_path / "out/recorded.h5").sound
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_an_optional_file_leaves_the_other_files_and_the_monitor_alive(
     tmp_path: Path, small_disk: Path
 ) -> None:
@@ -330,6 +334,7 @@ def test_a_full_disk_of_an_optional_file_leaves_the_other_files_and_the_monitor_
     assert 0 < committed(small_disk / "frames.h5") < 1500
 
 
+@pytest.mark.slow
 def test_a_live_run_that_is_killed_takes_up_the_scan_without_its_start_message(tmp_path: Path) -> None:
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     document = pipeline(tmp_path / "out", {"type": "stream2", "endpoint": endpoint})
@@ -364,6 +369,7 @@ def test_a_live_run_that_is_killed_takes_up_the_scan_without_its_start_message(t
     assert len(list((tmp_path / "out").glob("*.h5"))) == 1
 
 
+@pytest.mark.slow
 def test_a_recorded_stream_that_is_sent_again_after_a_kill_completes_the_same_file(
     shared: Path, tmp_path: Path
 ) -> None:
@@ -399,6 +405,7 @@ def test_a_recorded_stream_that_is_sent_again_after_a_kill_completes_the_same_fi
         assert np.array_equal(file["entry/data/data"][()], images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_finishes_the_frames_in_hand_and_exits_with_zero(tmp_path: Path, number: int) -> None:
     endpoint = f"tcp://127.0.0.1:{free_port()}"

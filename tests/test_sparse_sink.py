@@ -152,6 +152,7 @@ with h5py.File(sys.argv[1], "r", libver="v110", swmr=True) as file:
 """
 
 
+@pytest.mark.slow
 def test_a_growing_file_is_read_by_another_process_and_every_flushed_frame_is_whole(tmp_path):
     """Over the edge of a chunk of pixels (16384 elements), too."""
     path = tmp_path / "a.h5"
@@ -196,6 +197,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [4, 23, 60, 61, 62, 150])
 def test_a_killed_file_has_every_flushed_frame_and_goes_on_to_the_same_result(tmp_path, after):
     path = tmp_path / "a.h5"
@@ -427,6 +429,7 @@ def through_the_pipeline(folder, images, sinks, arrivals, **run):
     return report
 
 
+@pytest.mark.slow
 def test_lost_late_and_repeated_frames_of_a_live_scan_leave_everything_else_in_place(tmp_path):
     images = crystal((120, 130), count=3) * 7
     arrivals = [0, 1, 2, 4, 5, 6, 7, 8, 8, 9, 10, 3, 11, 12, 13, 15, 16, 17, 18, 19]

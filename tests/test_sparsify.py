@@ -123,6 +123,7 @@ def test_background_and_pixels_follow_the_two_pass_formulas(tmp_path, model, cut
     print(f"{model}, cutoff {cutoff}: {ties} ties within float32 rounding")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_dark_flat_solid_angle_and_polarization_enter_as_weights(corrections, model):
     """pyFAI's OpenCL deviation is 0.3 % off where weights vary (azimuthal, hybrid): not reproduced."""
@@ -159,6 +160,7 @@ def test_dark_flat_solid_angle_and_polarization_enter_as_weights(corrections, mo
         np.testing.assert_array_equal(found["intensity"], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "uint32"])
 def test_histograms_and_gathered_pixels_give_the_same_answer(tmp_path, model, dtype):
@@ -305,6 +307,7 @@ def test_a_flat_that_is_unusable_somewhere_does_not_move_the_bins(tmp_path):
     assert frames[0].results["sparsify"]["index"].tolist() == [40 * 70 + 40]
 
 
+@pytest.mark.slow
 def test_strong_pixels_of_another_segmenter_come_back_whole(shared, tmp_path):
     """ImageD11's pixels of a silicon scan, put into an empty frame: the same pixels, with the same counts.
 
@@ -334,6 +337,7 @@ def test_strong_pixels_of_another_segmenter_come_back_whole(shared, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_hits_of_a_grid_scan_are_told_from_empty_frames(shared, tmp_path):
     """Thaumatin, PILATUS3 6M: frames 1, 3 and 14 diffract, 16 and 19 do not (README: 290, 1382, 612, 0, 1 spots)."""
     images = []
@@ -406,6 +410,7 @@ def test_wrong_options_are_told_by_name():
         sparsify.Config(poni="x", peak_patch_size=4)
 
 
+@pytest.mark.slow
 def test_a_geometry_that_does_not_fit_is_told_before_the_first_frame(tmp_path):
     images = crystal()
     blind = tmp_path / "no wavelength.poni"

@@ -122,6 +122,7 @@ def test_save_source_links_lima_files(folder):
         assert file["entry_0000/sparsify/source"][0].decode().startswith(str(folder / "one.h5"))
 
 
+@pytest.mark.slow
 def test_each_input_has_its_own_output_and_patterns_are_filled_in(folder):
     assert main(["sparsify-bragg", "-p", "120x130.poni", "-o", "_s", "????h5", "o*.h5"]) == 2, "one.h5 twice"
     assert main(["sparsify-bragg", "-p", "120x130.poni", "-o", "_s", "*.h5"]) == 0
@@ -132,6 +133,7 @@ def test_each_input_has_its_own_output_and_patterns_are_filled_in(folder):
     assert len(sparse_frames("two_s.h5")["frame_ptr"]) == 4
 
 
+@pytest.mark.slow
 def test_a_finished_result_is_replaced_and_kept_if_there_is_no_new_one(folder, capsys):
     words = ["sparsify-bragg", "-p", "120x130.poni", "one.h5"]
     assert main(words) == 0
@@ -189,6 +191,7 @@ def test_verbose_tells_of_each_frame(folder, capsys):
     assert "ms per frame" in told
 
 
+@pytest.mark.slow
 def test_the_cbf_frames_of_a_beamline_are_taken_one_by_one(shared, tmp_path, monkeypatch):
     """A compressed CBF, its detector known to pyFAI by name; the result opens in fabio."""
     monkeypatch.chdir(tmp_path)
@@ -341,6 +344,7 @@ def test_densify_lists_tries_and_refuses(folder, capsys):
     assert sorted(os.listdir()) == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_exits_with_2_and_the_next_run_goes_on(folder):
     """The interrupted file is valid; started again, it ends up as if nothing had happened."""
     images = crystal(SHAPE, count=3, seed=4)

@@ -110,12 +110,14 @@ def on_the_threshold(product, found, pixels, shape, frame, options):
     return tied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["poisson", "azimuthal", "hybrid"])
 def test_synthetic_frames_give_the_same_pixels_and_peaks_as_pyfai_on_opencl(tmp_path, model):
     images = crystal((300, 320), background=30.0)
     compare(images, poni(tmp_path, (300, 320)), bins=150, error_model=model, least=1.0 if model == "poisson" else 0.99)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [14])
 def test_thaumatin_frames_give_the_same_pixels_and_peaks_as_pyfai_on_opencl(shared, tmp_path, number):
     with fabio.open(str(shared / "single_crystal/thaumatin_grid" / f"thau_3_2_{number:04d}.cbf.bz2")) as frame:
@@ -134,6 +136,7 @@ def test_thaumatin_frames_give_the_same_pixels_and_peaks_as_pyfai_on_opencl(shar
     assert ties <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["poisson", "hybrid"])
 def test_eiger2_frames_give_the_same_pixels_and_peaks_as_pyfai_on_opencl(shared, tmp_path, model):
     with h5py.File(shared / "single_crystal" / "derived_ewoksscxrd_eiger2_cdte4m_2frames_bslz4.h5") as file:

@@ -101,7 +101,7 @@ def of_sink(kind: type[Any]) -> SinkConformance:
         (Trusting, "test_pieces_of_what_belongs_to_the_scan_and_changes_of_options_are_taken"),
         (Once, "test_scan_after_scan_is_taken"),
         (Forgetful, "test_nothing_stays_open_behind_it"),
-        (Slow, "test_a_scan_is_completed_within_a_second"),
+        pytest.param(Slow, "test_a_scan_is_completed_within_a_second", marks=pytest.mark.slow),
     ],
 )
 def test_a_faulty_sink_is_found(kind: type[Any], found_by: str, tmp_path: Path) -> None:

@@ -192,6 +192,7 @@ def test_a_folder_in_the_place_of_the_temporary_name_gives_the_scan_another_numb
     assert sink.path == tmp_path / "scan_2.h5"
 
 
+@pytest.mark.slow
 def test_a_file_system_with_one_kind_of_locks_only_can_be_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ def test_the_wheel_has_every_file_of_the_three_rooms_and_nothing_else(installed:
     assert "processors/integration/integrate.cl" in wanted and "stream/configs/inbeam.schema.json" in wanted
 
 
+@pytest.mark.slow
 def test_every_module_of_the_wheel_can_be_imported_elsewhere(installed: Path, tmp_path: Path) -> None:
     program = f"""
 import importlib, pkgutil
