@@ -6,6 +6,7 @@ that never came reads as the fill value: the largest value of an unsigned type, 
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -186,6 +187,9 @@ class Archive:
         self._readings.extend(expected)
         self.flush()
         self._end_time.set(nexus.iso_time(time.time()).encode())
+
+    def closed(self, path: Path) -> None:
+        """Nothing is left to do."""
 
 
 def dataset_paths(channels: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ that never came, or whose processor failed, is NaN. Which one it was, /entry/led
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -205,6 +206,9 @@ class Results:
             product.finish(expected)
         self.flush()
         self._end_time.set(nexus.iso_time(time.time()).encode())
+
+    def closed(self, path: Path) -> None:
+        """Nothing is left to do."""
 
 
 def _chosen(config: Config, products: Sequence[Product]) -> list[Product]:

@@ -4,23 +4,17 @@
 reader with swmr=True. The ledger, flushing and resuming are those of every file sink.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
 
 from sinks.file.sink import FileOptions, FileSink
 from sinks.sparse_frames.content import SparseContent, choose
-from sinks.sparse_frames.merge import merge_late
 from stream.context import ALONE, Context
 from stream.errors import SinkFailed
-from stream.events import FrameStatus, Item, ScanEnd, ScanStart
-from stream.ledger import Stored
 from stream.preflight import Known, Problem
-from stream.products import Product
 from stream.registry import BUILT_IN, Options
-from stream.roles import Counters
 
 
 class Config(FileOptions):
@@ -56,72 +50,18 @@ def _makes_sparse(options: Options) -> bool:
     return kind == "sparsify" or kind not in BUILT_IN["processors"]
 
 
-def create(config: Config, context: Context = ALONE) -> "SparseSink":
+def create(config: Config, context: Context = ALONE) -> FileSink:
     """The sink for a validated configuration."""
-    return SparseSink(config, context)
-
-
-class SparseSink:
-    """A FileSink of sparse frames that, at the end, moves late frames into their places."""
-
-    lane: Literal["block", "latest"] = "block"
-
-    def __init__(self, config: Config, context: Context) -> None:
-        self.config = config
-        self._context = context
-        self.file = FileSink(config, context, self._content)
-
-    @property
-    def path(self) -> Path | None:
-        """The file of the current or latest scan."""
-        return self.file.path
-
-    @property
-    def writing(self) -> bool:
-        """True while a scan's file takes frames; a complete one is left alone."""
-        return self.file.writing
-
-    @property
-    def counts(self) -> Mapping[FrameStatus, int]:
-        """The reconciled ledger of the latest scan."""
-        return self.file.counts
-
-    def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored:
-        """Open the file or go on with it. A merge that a kill interrupted is done now. Raises SinkFailed."""
-        stored = self.file.start(scan, products)
-        if stored.complete and self.file.path is not None:
-            merge_late(self.file.path)
-        return stored
-
-    def write(self, item: Item) -> None:
-        """Take one frame. Raises SinkFailed."""
-        self.file.write(item)
-
-    def tick(self, counters: Counters) -> None:
-        """Flush what is due. Raises SinkFailed."""
-        self.file.tick(counters)
-
-    def finish(self, end: ScanEnd) -> None:
-        """Complete the file. With late frames in it, it is written anew beside and replaced: seconds per gigabyte."""
-        writing = self.file.writing
-        self.file.finish(end)
-        if writing and self.file.path is not None:
-            merge_late(self.file.path)
-
-    def close(self) -> None:
-        """Close whatever is open."""
-        self.file.close()
-
-    def _content(self, scan: ScanStart, products: Sequence[Product]) -> SparseContent:
-        config = self.config
-        content = SparseContent(
+    return FileSink(
+        config,
+        context,
+        lambda scan, products: SparseContent(
             scan,
             products,
             product=config.product,
             beamline=config.beamline,
             save_source=config.save_source,
             frame_ptr_bits=config.frame_ptr_bits,
-            path_of=lambda: self.file.path,
-        )
-        content.configuration = self._context.document
-        return content
+            document=context.document,
+        ),
+    )

@@ -24,9 +24,10 @@ from sink_examples import BINS, SHAPE, hole, scan
 from sparse_examples import PRODUCT, frame, make, pixels
 
 from processors import sparsify
-from sinks import monitor, sparse
+from sinks import monitor
 from sinks.check import check
 from sinks.file.repair import recover
+from sinks.sparse_frames import content
 from stream.config import RunOptions
 from stream.errors import SinkFailed
 from stream.events import EndStatus, FrameStatus, ScanEnd
@@ -232,7 +233,7 @@ def test_a_merge_that_was_interrupted_is_done_at_the_next_start(tmp_path, monkey
         sink.write(frame(index))
     sink.write(frame(1, FrameStatus.LATE))
     with monkeypatch.context() as patch:
-        patch.setattr(sparse, "merge_late", lambda path: 0)  # killed just before
+        patch.setattr(content, "merge_late", lambda path: 0)  # killed just before
         sink.finish(ScanEnd("01-first", announced=5, expected=5))
     assert "1 late frames wait to be moved into their places" in check(path).line()
     assert make(path).start(scan(expected=5), (PRODUCT,)).states.tolist() == [1, 3, 1, 1, 1]

@@ -100,6 +100,10 @@ class Content(Protocol):
         """Extend everything to `expected` frames, write what is known only now, and flush."""
         ...
 
+    def closed(self, path: Path) -> None:
+        """The file is closed, its scan is over; also called for one that was complete before. May rewrite it."""
+        ...
+
 
 class FileSink:
     """A Sink: one file per scan."""
@@ -233,9 +237,10 @@ class FileSink:
         file = self._file
         if file is None:
             return
+        content = self._content
         try:
             if not file.started:
-                self._content.settle(None)
+                content.settle(None)
                 file.start(overwrite=self.options.if_exists == "overwrite")
             self._flush(file)
             expected, length = self._ledger.expected(end), self._content.length
@@ -251,6 +256,7 @@ class FileSink:
         except Exception as error:
             raise self._failed(error) from error
         self._file = None
+        content.closed(file.path)
 
     def close(self) -> None:
         """Close the file of a scan that did not finish, so that it can be gone on with."""
@@ -286,6 +292,8 @@ class FileSink:
     def _left_alone(self, found: repair.Found) -> Stored:
         """The file is complete, and everything that decides on its values is as it was."""
         log.info("already there, left alone: %s", self.path)
+        assert self.path is not None
+        self._content.closed(self.path)
         self._complete = Stored(found.states, complete=True)
         return self._complete
 

@@ -5,7 +5,7 @@ zeros of it (NaN for float frames), with the dummy where masked. A late frame's 
 pixels wait in the group `late`, safe on disk, until the end of the scan (see sparse_merge).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sinks.file.chunk_index import rows_present
 from sinks.file.ledger import GROUP, HAS_DATA, states_of
 from sinks.file.swmr import SwmrFile
 from sinks.sparse_frames import layout
+from sinks.sparse_frames.merge import merge_late
 from sinks.sparse_frames.peaks import PeakTable
 from stream.errors import SinkFailed
 from stream.events import Array, Frame, ScanEnd, ScanStart, Update
@@ -43,14 +44,13 @@ class SparseContent:
         beamline: str,
         save_source: bool,
         frame_ptr_bits: int,
-        path_of: Callable[[], Path | None],
+        document: Mapping[str, Any] | None = None,
     ) -> None:
-        self.configuration: Mapping[str, Any] | None = None
+        self._document = document
         """The document that the run was started with."""
         self._scan, self._product = scan, choose(products, product)
         self._beamline, self._save_source = beamline, save_source
         self._pointer = np.dtype(f"u{frame_ptr_bits // 8}")
-        self._path_of = path_of
         self._names = {field.name for field in self._product.fields}
         self._next = 0
         self._total = 0
@@ -70,10 +70,9 @@ class SparseContent:
 
     def declare(self, file: SwmrFile) -> None:
         """Everything of the layout."""
-        layout.declare_static(file.layout, self._scan, self._product, self._beamline, self.configuration)
+        layout.declare_static(file.layout, self._scan, self._product, self._beamline, self._document)
         if self._save_source:
-            target = str(self._path_of() or self._scan.name)
-            layout.link_source(file.layout, self._scan.source, target, _source_datasets(self._scan.source))
+            layout.link_source(file.layout, self._scan.source, str(file.path), _source_datasets(self._scan.source))
         frames, counts = layout.FRAMES, layout.COUNTS
         bins = next(field.shape for field in self._product.fields if field.name == "background_avg")
         fixed = tuple(int(size or 0) for size in bins)
@@ -212,6 +211,10 @@ class SparseContent:
             rows.extend(expected)
         self.flush()
         self._end_time.set(layout.now_text().encode())
+
+    def closed(self, path: Path) -> None:
+        """Move late frames into their places: the file is written anew beside and replaced, seconds per gigabyte."""
+        merge_late(path)
 
     def _take(self, file: SwmrFile, frames: int) -> None:
         """Hold every growing dataset, `frames` of them full."""

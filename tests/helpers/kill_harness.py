@@ -69,7 +69,6 @@ def make(kind: str, path: Path, **options: Any) -> Any:
 def write(kind: str, path: Path, report: int, flush_frames: int) -> None:
     """The child: write the whole scan, or what is left of it; report the number of frames that are safe."""
     sink = make(kind, path, flush_frames=flush_frames, flush_ms=20)
-    file_sink = getattr(sink, "file", sink)
     stored = sink.start(scan(expected=FRAMES), (examples(kind).PRODUCT,))
     held = {} if stored is None else {i for i, state in enumerate(stored.states) if state == 1}
     os.write(report, f"{READY}\n".encode())
@@ -80,7 +79,7 @@ def write(kind: str, path: Path, report: int, flush_frames: int) -> None:
         if index not in held:
             sink.write(examples(kind).frame(index))
             mine.append(index)
-            if not file_sink.at_risk:
+            if not sink.at_risk:
                 os.write(report, "".join(f"{done}\n" for done in mine).encode())
                 mine.clear()
     sink.finish(ScanEnd("01-first", announced=FRAMES, expected=FRAMES))

@@ -356,13 +356,12 @@ class FileSinkConformance(SinkConformance):
         original = path.with_name("original.h5")
         sink = self.at(original, flush_ms=1e9)
         sink.start(scan(), self.products())
-        file_sink: Any = getattr(sink, "file", sink)
         for index in range(10):
             sink.write(self.frame(index))
-        file_sink._flush(file_sink._file)
+        sink._flush(sink._file)
         for index in range(10, 20):
             sink.write(self.frame(index))
-        file_sink._content.flush()
+        sink._content.flush()
         shutil.copyfile(original, path)
         sink.close()
 

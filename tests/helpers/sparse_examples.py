@@ -56,6 +56,6 @@ def frame(index: int, status: FrameStatus = FrameStatus.RECEIVED, **changes: Any
     return sink_examples.frame(index, status, results={"sparsify": results}, **changes)
 
 
-def make(path: object, **options: Any) -> sparse.SparseSink:
+def make(path: object, **options: Any) -> Any:
     """The sink."""
     return sparse.create(sparse.Config(path=str(path), **options))
