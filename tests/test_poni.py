@@ -1,6 +1,9 @@
 """A .poni as pyFAI reads it: every orientation, with and without a shape, and what cannot be a geometry."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +146,32 @@ def test_what_cannot_be_a_geometry_is_refused_with_the_line(tmp_path: Path, line
     with pytest.raises(ConfigError, match=text) as caught:
         sparsified([rings()], poni=str(path), bins=20)
     assert "sparsify.poni" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Distance: 0.1\n", "says no pixel size"),
+        (PONI.replace('"max_shape": [131, 149]', '"splineFile": "/nowhere.spline"'), "Spline File does not exist"),
+        (PONI.replace("Detector: Detector", "Detector: NexusDetector"), "pyFAI cannot read the geometry|no pixel size"),
+    ],
+)
+def test_a_geometry_without_pixels_is_refused_in_one_line(tmp_path: Path, text: str, words: str) -> None:
+    """Neither the traceback that pyFAI logs nor an error in the midst of its formulas."""
+    (tmp_path / "odd.poni").write_text(text)
+    script = "import logging, sys; from processors.shared.poni import load; logging.basicConfig(level=logging.ERROR)\n"
+    script += (
+        "try: load('integrate.poni', sys.argv[1], open(sys.argv[1]).read())\nexcept Exception as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "odd.poni")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert re.search(words, done.stdout) and "odd.poni" in done.stdout and done.stdout.count("\n") == 1
+    assert not done.stderr
 
 
 def test_all_that_is_wrong_in_a_poni_is_told_at_once(tmp_path: Path) -> None:

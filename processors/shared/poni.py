@@ -5,6 +5,7 @@ pyFAI computes with whatever stands there, NaN and infinity too, and says nothin
 
 import difflib
 import json
+import logging
 import math
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from stream.errors import ConfigError
 
 if TYPE_CHECKING:
     from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+
+# pyFAI logs tracebacks of what it raises as well; ours is the one line that says what is wrong
+logging.getLogger("pyFAI").setLevel(logging.CRITICAL)
 
 POSITIVE = ("distance", "wavelength", "pixelsize1", "pixelsize2")
 NUMBERS = (*POSITIVE, "poni_version", "poni1", "poni2", "rot1", "rot2", "rot3")
@@ -72,6 +76,9 @@ def load(key: str, name: str, text: str, shape: tuple[int, int] | None = None) -
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ConfigError([(key, f"pyFAI cannot read the geometry {name}: {reason}")]) from error
     detector = integrator.detector
+    if detector.uniform_pixel and not (detector.pixel1 and detector.pixel2):
+        text = 'it says no pixel size, such as \'Detector_config: {"pixel1": 1e-4, "pixel2": 1e-4}\''
+        raise ConfigError([(key, f"{name} cannot be used: {text}")])
     if int(detector.orientation or 0) not in ORIENTATIONS:  # a file that the .poni names may say so too
         raise ConfigError([(key, f"{name} cannot be used: {_orientation(int(detector.orientation))}")])
     if shape is None:
