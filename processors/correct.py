@@ -11,6 +11,7 @@ from processors.correction.making import the_channel as the_channel
 from processors.correction.options import TWICE
 from processors.correction.options import Config as Config
 from processors.shared.correction import Correction, Corrections
+from processors.shared.derived import Derived
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import ScanEnd, ScanStart
@@ -54,7 +55,7 @@ def correction_for(work: Work, scan: ScanStart, channel: str | None = None) -> C
     Without a `correct` earlier in the chain: as `{type: correct}` with its defaults would make it from the header.
     Raises ConfigError if the scan has no such channel.
     """
-    name = the_channel(scan, channel)
+    name = the_channel(scan, channel, Derived.of(work, scan).dtypes)
     left = work.get(Corrections)
     if left is not None and left.uid == scan.uid and name in left.by_channel:
         return left.by_channel[name]

@@ -22,6 +22,7 @@ from processors.integration.plan import IntegrationEngine, make_plan
 from processors.integration.request import Request
 from processors.shared import geometry
 from processors.shared.correction import Correction
+from processors.shared.derived import Derived, pixel_type
 from processors.shared.engine import start as start_engine
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
@@ -45,18 +46,24 @@ class Integrate:
         self._engine: IntegrationEngine | None = None
         self._channel = ""
         self._scan: ScanStart | None = None
+        self._dtype = np.dtype(np.uint32)
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Prepare matrix and kernels for this scan. Raises ConfigError if geometry or corrections do not fit it."""
         config = self.config
-        self._scan, self._channel = scan, the_channel(scan, config.channel)
+        derived = Derived.of(work, scan)
+        self._scan, self._channel = scan, the_channel(scan, config.channel, derived.dtypes)
+        self._dtype = pixel_type(work, scan, self._channel)
+        if config.error_model == "poisson" and self._channel in derived.dtypes:
+            text = f"{self._channel} is a formula of counts, not counts: choose azimuthal, or none"
+            raise ConfigError([(f"{config.name}.error_model", text)])
         correction = correction_for(work, scan, self._channel)
         request = self._request(scan)
         bad = correction.mask if correction.geometry_mask is None else correction.geometry_mask
         matrix = matrix_for(request, bad)
         dark_variance = config.npt_azimuthal is not None and config.splitting != "full"
         plan = make_plan(matrix, correction, config.error_model, config.empty, dark_variance)
-        dtype = scan.dtype.newbyteorder("=")
+        dtype = self._dtype
         cpu = CpuEngine(plan, dtype)
         if not cpu.count.any():
             raise ConfigError(why_empty(request, correction))
@@ -70,9 +77,9 @@ class Integrate:
         image = work.image(self._channel)
         assert self._engine is not None and self._scan is not None, "start comes first"
         scan = self._scan
-        if image.shape != scan.shape or image.dtype != scan.dtype.newbyteorder("="):
+        if image.shape != scan.shape or image.dtype != self._dtype:
             raise ValueError(
-                f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {scan.dtype} "
+                f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {self._dtype} "
                 f"{scan.shape}: check the detector's settings"
             )
         intensity, errors = self._engine.run(image, self._factor(work.frame, work.options(self.config)))

@@ -44,8 +44,8 @@ class Work:
         """`name`, or the frame's first channel for None. Raises KeyError if the frame does not have it."""
         if name is None:
             return next(iter(self.frame.payloads))
-        if name not in self.frame.payloads:
-            have = ", ".join(self.frame.payloads)
+        if name not in self.frame.payloads and name not in self._decoded:
+            have = ", ".join(dict.fromkeys([*self.frame.payloads, *self._decoded]))
             raise KeyError(f"frame {self.frame.index} has no channel {name!r}, only {have}: correct `channel`")
         return name
 
@@ -63,6 +63,10 @@ class Work:
                 buffer = None
             image = self._decoded[name] = self._buffers[name] = decode(payload, out=buffer)
         return image
+
+    def derive(self, channel: str, image: Array) -> None:
+        """Leave the image of a channel that the detector does not send, for the processors behind this one."""
+        self._decoded[channel] = image
 
     def is_decoded(self, channel: str | None = None) -> bool:
         """True if `image` of this channel costs nothing any more."""

@@ -34,6 +34,17 @@ class TestCorrect(ProcessorConformance):
         return {"signal": signal, "bad": bad}
 
 
+class TestFormula(ProcessorConformance):
+    def make(self) -> Processor:
+        return processor("formula", formula=f"{examples.CHANNEL} * 2 - 0.5", name="twice")
+
+    def earlier(self) -> Sequence[Processor]:
+        return (processor("correct", saturation=7),)
+
+    def answer(self, work: Work) -> Mapping[str, Any]:
+        return {**super().answer(work), "channel": work.image("twice")}
+
+
 class TestIntegrate(ProcessorConformance):
     def make(self) -> Processor:
         return processor("integrate", npt=40, error_model="poisson", device="cpu")

@@ -19,6 +19,7 @@ from stream.codec.native import bslz4_compress
 from stream.codec.payload import decode
 from stream.errors import InbeamError
 from stream.simulate import eiger
+from stream.simulate.detectors import DETECTORS
 from stream.simulate.encode import fitting, scan_of, ulid
 from stream.simulate.scans import chosen, encoder, recorded, simulated
 from stream.simulate.simplon import ENCODINGS
@@ -63,6 +64,40 @@ def test_an_eiger2_4m_frame_has_gaps_and_dead_pixels_at_the_largest_value_and_pa
     assert mask[512:550].all() and mask[:, 1028:1040].all() and not mask[511, :1028].all()
     assert 0.3 < image[mask == 0].mean() < 2
     assert 1.3e6 < len(bslz4_compress(image)) < 1.55e6
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "pixel"),
+    [
+        ("eiger2-500k", (512, 1028), 75e-6),
+        ("eiger2-1m", (1062, 1028), 75e-6),
+        ("eiger2-4m", (2162, 2068), 75e-6),
+        ("eiger2-9m", (3262, 3108), 75e-6),
+        ("eiger2-16m", (4362, 4148), 75e-6),
+        ("pilatus-100k", (195, 487), 172e-6),
+        ("pilatus-300k", (619, 487), 172e-6),
+        ("pilatus-1m", (1043, 981), 172e-6),
+        ("pilatus-2m", (1679, 1475), 172e-6),
+        ("pilatus-6m", (2527, 2463), 172e-6),
+        ("small", (256, 256), 75e-6),
+    ],
+)
+def test_every_detector_has_the_size_and_modules_of_the_real_one(
+    name: str, shape: tuple[int, int], pixel: float
+) -> None:
+    detector = DETECTORS[name](channels=2)
+    assert (detector.name, detector.shape, detector.pixel_size_m) == (name, shape, pixel)
+    assert len(detector.channels) == 2 and DETECTORS[name]("uint16").dtype == np.uint16
+    in_gap = (eiger.pixel_mask(detector) & eiger.GAP) != 0
+    for axis, (module, gap) in enumerate(zip(detector.module_shape, detector.gap, strict=True)):
+        sensitive = ~in_gap.all(axis=1 - axis)
+        assert sensitive[0] and sensitive[-1], "no gap at the rim"
+        count = int(np.count_nonzero(np.diff(sensitive.astype(int)) == 1)) + 1
+        assert not module or (shape[axis] == count * module + (count - 1) * gap and sensitive.sum() == count * module)
+    scan = scan_of(detector, expected=1)
+    assert scan.shape == shape and scan.detector.pixel_size_x_m == pixel
+    if in_gap.size < 1_200_000:
+        assert eiger.expectation(detector).max() > 5, "the rings are on the detector"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])

@@ -1,6 +1,6 @@
 """What files and the stream's header say of the pixels of one channel, gathered once per scan into a `Correction`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -17,12 +17,15 @@ SAME_EXPOSURE = 1e-3
 """Exposures that differ by less, relatively, are the same."""
 
 
-def the_channel(scan: ScanStart, channel: str | None) -> str:
-    """The channel asked for, the first for None. Raises ConfigError if the scan does not have it."""
+def the_channel(scan: ScanStart, channel: str | None, made: Collection[str] = ()) -> str:
+    """The channel asked for, the first for None. Raises ConfigError if the scan does not have it.
+
+    made: names of channels that earlier processors make.
+    """
     if channel is None:
         return scan.channels[0]
-    if channel not in scan.channels:
-        have = ", ".join(scan.channels)
+    if channel not in (*scan.channels, *made):
+        have = ", ".join([*scan.channels, *made])
         raise ConfigError([("channel", f"scan {scan.name} has no channel {channel!r}, only {have}: correct `channel`")])
     return channel
 

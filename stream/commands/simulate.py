@@ -6,7 +6,8 @@ from pathlib import Path
 
 from stream.errors import InbeamError
 from stream.simulate import play
-from stream.simulate.eiger import DETECTORS, poni, pool
+from stream.simulate.detectors import DETECTORS
+from stream.simulate.eiger import poni, pool
 from stream.simulate.scans import simulated
 
 

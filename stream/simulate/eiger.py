@@ -5,7 +5,7 @@ frames its lattice expands and a second phase (CeO2, a = 5.4115 Å, Fm-3m) grows
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,7 +67,7 @@ def eiger2_4m(dtype: str = "uint32", channels: int = 1) -> Simulated:
         "Dectris EIGER2 Si 4M (simulated by inbeam)",
         (2162, 2068),
         np.dtype(dtype),
-        _channels(channels),
+        channel_names(channels),
         distance_m=0.15,
         module_shape=(512, 1028),
         gap=(38, 12),
@@ -81,7 +81,7 @@ def small(dtype: str = "uint16", channels: int = 1, shape: tuple[int, int] = (25
         "Dectris EIGER2 Si 65k (simulated by inbeam)",
         shape,
         np.dtype(dtype),
-        _channels(channels),
+        channel_names(channels),
         distance_m=0.02,
         module_shape=(0, 0),
         gap=(0, 0),
@@ -89,10 +89,8 @@ def small(dtype: str = "uint16", channels: int = 1, shape: tuple[int, int] = (25
     )
 
 
-DETECTORS = {"eiger2-4m": eiger2_4m, "small": small}
-
-
-def _channels(count: int) -> tuple[str, ...]:
+def channel_names(count: int) -> tuple[str, ...]:
+    """threshold_1 and so on."""
     return tuple(f"threshold_{number + 1}" for number in range(count))
 
 
@@ -182,10 +180,15 @@ def frames(
     The channels are thresholds: each higher one counts 0.6 of the one below. `spots` Bragg spots lie elsewhere in every
     frame. Takes about 0.2 s per 4M channel.
     """
+    return list(_frames(detector, count, seed, spots, mask))
+
+
+def _frames(
+    detector: Simulated, count: int, seed: int, spots: int, mask: Array | None
+) -> Iterator[Mapping[str, Array]]:
     rng = np.random.Generator(np.random.SFC64(seed))
     flagged = np.iinfo(detector.dtype).max
     bad = (pixel_mask(detector) if mask is None else mask) != 0
-    found = []
     for number in range(count):
         mean = expectation(detector, number / max(1, count - 1))
         _add_spots(mean, spots, rng)
@@ -194,8 +197,7 @@ def frames(
             image = np.minimum(rng.poisson(mean * np.float32(0.6**order)), flagged).astype(detector.dtype)
             image[bad] = flagged
             frame[channel] = image
-        found.append(frame)
-    return found
+        yield frame
 
 
 def _add_spots(mean: Array, spots: int, rng: np.random.Generator) -> None:
@@ -221,7 +223,7 @@ def pool(
             channel: Payload(bslz4_compress(image), Encoding.BSLZ4, detector.shape, detector.dtype)
             for channel, image in frame.items()
         }
-        for frame in frames(detector, count, seed=seed, spots=spots, mask=mask)
+        for frame in _frames(detector, count, seed, spots, mask)
     ]
 
 
