@@ -185,6 +185,21 @@ def test_a_series_recorded_anew_after_its_scan_has_ended_is_a_further_part(
 
 
 @WAYS
+def test_a_series_recorded_anew_is_seen_natively_after_its_scan_has_ended(
+    folder: Path, again: Callable[[Path, bytes], None]
+) -> None:
+    with running(folder, events="native", scan_files=2, settle_s=100.0) as (_, found):
+        for number in (0, 1):
+            (folder / f"img_{number}.tif").write_bytes(tiff(folder, number))
+        first = until(found, ScanEnd)
+        for number in (0, 1):
+            again(folder / f"img_{number}.tif", tiff(folder, 10 + number))
+        second = until(found, ScanEnd)
+    assert names(first) == ["img"] and pixels(first) == [0, 1]
+    assert names(second) == ["img_2"] and pixels(second) == [10, 11] and not notes(second, harmless=False)
+
+
+@WAYS
 def test_polling_finds_every_file_of_many_that_is_overwritten(
     folder: Path, again: Callable[[Path, bytes], None]
 ) -> None:
