@@ -12,7 +12,7 @@ On a network that is not trusted use CURVE keys: docs/network.md.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -28,10 +28,11 @@ from stream.context import ALONE, Context
 from stream.errors import CorruptPayload, SinkFailed
 from stream.events import Array, Frame, FrameStatus, Item, ScanEnd, ScanStart, Update
 from stream.ledger import Stored
+from stream.preflight import Known, Problem
 from stream.products import Product
 from stream.registry import CHANGES, Options
 from stream.roles import Counters, Sink
-from stream.wire.endpoint import check
+from stream.wire.endpoint import check, taken
 
 WATCH_S = 0.05
 """How often the connections are looked at: what a hostile client can send in this time has to be borne."""
@@ -71,6 +72,11 @@ class Config(Options):
     @classmethod
     def _address(cls, value: str) -> str:
         return value if value.startswith("inproc://") else check(value, listening=True)
+
+    def preflight(self, known: Known) -> Iterable[Problem]:
+        """A port that another program has."""
+        if problem := taken(self.endpoint):
+            yield "endpoint", problem
 
     @model_validator(mode="after")
     def _keys(self) -> "Config":

@@ -17,6 +17,7 @@ import pytest
 import total
 import yaml
 import zmq
+import zmq.auth
 from test_gathering import environment
 from test_pipeline import SHAPE, Kept, frame, scan
 
@@ -315,6 +316,26 @@ def test_the_control_socket_survives_clients_that_vanish_and_messages_that_are_t
 
 
 @pytest.mark.slow
+def test_with_keys_only_clients_that_are_known_change_anything(tmp_path: Path) -> None:
+    for name in ("run", "alice", "mallory"):
+        zmq.auth.create_certificates(tmp_path, name)
+    known = tmp_path / "known"
+    known.mkdir()
+    (tmp_path / "alice.key").rename(known / "alice.key")
+    secret = tmp_path / "run.key_secret"
+    remote = Remote("tcp://127.0.0.1:*", RunControl(OPTIONS), secret_key=secret, clients=known)
+    remote.start()
+    try:
+        request = {"get": "processors.total.weight"}
+        keys = tmp_path / "alice.key_secret", tmp_path / "run.key"
+        assert ask(remote.address, request, keys=keys)["value"] == 1
+        for stranger in ((tmp_path / "mallory.key_secret", tmp_path / "run.key"), None):
+            with pytest.raises(ConfigError, match="nobody answers"):
+                ask(remote.address, request, keys=stranger, patience_s=0.5)
+    finally:
+        remote.close()
+
+
 def test_a_live_run_with_changes_is_repeated_bit_for_bit(plugin: Path, tmp_path: Path) -> None:
     """The file of the live run has the table of changes; `process --changes` takes them at the same frame numbers."""
     recorded = tmp_path / "scan.h5"

@@ -17,12 +17,26 @@ def problems(pattern: str, overwrite: bool, others: Iterable[str], known: Known)
         yield "path", f"{pattern} is the file of an earlier sink too: give each its own"
     source = known.config.stream
     name = with_gaps(place)
+    if problem := unwritable(Path(os.path.dirname(name.split(UNKNOWN)[0]))):
+        yield "path", problem
     if isinstance(source, Follows) and source.follows(name):
         yield "path", f"{pattern} is in the folder that is watched and would be taken for input: choose another folder"
     if overwrite and UNKNOWN not in name:
         read = [path for options in known.config.processors for path in registry.named_files(options)]
         if same(Path(name), [*read, *(source.reads() if isinstance(source, Reads) else ())]):
             yield "path", f"{pattern} is read by this run and would be overwritten: choose another name"
+
+
+def unwritable(folder: Path) -> str:
+    """Why no file can be made in this folder, in words, or "": the folders that are there already decide."""
+    folder = folder.absolute()
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"{folder} is not a folder: choose another"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"nothing may be written in {folder}: change its permissions, or choose another folder"
+    return ""
 
 
 def with_gaps(pattern: str) -> str:

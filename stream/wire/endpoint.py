@@ -59,6 +59,38 @@ def unknown_host(endpoint: str) -> str:
     return f"no machine is known by the name {host}"
 
 
+def taken(endpoint: str) -> str:
+    """Why nothing can listen at a TCP address just now, in words, or "". Nothing stays bound."""
+    found = ENDPOINT.fullmatch(endpoint)
+    if found is None or found["host"] is None or found["port"] in ("*", "0"):
+        return ""
+    host = found["host"].strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(("" if host == "*" else host, int(found["port"])))
+    except (OSError, OverflowError) as error:
+        words = error.strerror if isinstance(error, OSError) else str(error)
+        return f"cannot listen at {endpoint}: {words}; stop what has this port, or give another"
+    return ""
+
+
+def reached(endpoint: str, patience_s: float = 1.0) -> bool | None:
+    """True if something listens at the TCP address that we would connect to; None for other addresses.
+
+    The connection is closed again before any message: nothing is taken from the detector.
+    """
+    found = ENDPOINT.fullmatch(endpoint)
+    if found is None or found["host"] in (None, "*"):
+        return None
+    try:
+        with socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout=patience_s):
+            return True
+    except (OSError, OverflowError):
+        return False
+
+
 def canonical(endpoint: str) -> str:
     """The same text for every way to write an address to connect to: numbers for names, no source address."""
     found = ENDPOINT.fullmatch(endpoint)

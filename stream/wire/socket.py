@@ -10,7 +10,7 @@ CURVE, where the network is not trusted (it encrypts, and admits only who knows 
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,12 @@ from pydantic import Field, field_validator, model_validator
 from zmq.utils.monitor import recv_monitor_message
 
 from stream.errors import SourceLost
+from stream.preflight import Known, Problem
 from stream.registry import Options
 from stream.wire.attached import Claim, described
 from stream.wire.connection import WATCHED, Connection
 from stream.wire.connection import Disturbance as Disturbance
-from stream.wire.endpoint import any_port, check, needs_ipv6
+from stream.wire.endpoint import any_port, check, needs_ipv6, taken, unknown_host
 from stream.wire.keys import load
 from stream.wire.limits import Limits, megabytes
 
@@ -91,6 +92,12 @@ class SocketOptions(Options):
         if self.secret_key is not None and zmq.auth.load_certificate(self.secret_key)[1] is None:
             raise ValueError(f"secret_key {self.secret_key} holds no secret key: give the *.key_secret file")
         return self
+
+    def preflight(self, known: Known) -> Iterable[Problem]:
+        """A name that nobody knows, or a port that another program has."""
+        problem = taken(self.endpoint) if self.bind else unknown_host(self.endpoint)
+        if problem:
+            yield "endpoint", problem if self.bind else f"{problem}: correct it, or the machine's name server"
 
     @property
     def limits(self) -> Limits:
