@@ -1,13 +1,15 @@
 """Which scan is open: pauses within a series that are longer than the time-out."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
 from test_pipeline import Kept, frame, scan
 
 from sinks.check import check
-from stream import EndStatus, FrameStatus, ScanEnd, registry
+from stream import EndStatus, FrameStatus, ScanEnd, ScanStart, registry
 from stream.config import RunOptions
 from stream.pipeline.boundaries import Boundaries
 from stream.pipeline.chain import Chain
@@ -50,6 +52,35 @@ def test_a_scan_sleeps_until_another_begins() -> None:
     assert (boundaries.open, boundaries.ended) == ("two", 1)
     (ended, begun), note = boundaries.take(scan("three"))
     assert (ended, begun) == (ScanEnd("two", EndStatus.ABORTED), scan("three")) and "before its end message" in note
+
+
+def left_behind(uid: str = "one") -> ScanStart:
+    """A scan that an earlier process left behind."""
+    return replace(scan(uid), resumed=True)
+
+
+def test_a_scan_that_was_left_behind_does_not_count_unless_something_of_it_comes() -> None:
+    for events, count in (
+        ([scan("two")], 0),
+        ([ScanEnd("one", EndStatus.STOPPED)], 0),
+        ([ScanEnd("one")], 1),
+        ([frame(7), scan("two")], 1),
+        ([frame(7, "other"), scan("two")], 0),
+        ([scan("two"), ScanEnd("two")], 1),
+    ):
+        boundaries = Boundaries(5.0, 0.0)
+        for event in (left_behind(), *events):
+            boundaries.take(event)
+        assert boundaries.ended == count, events
+
+
+@pytest.mark.parametrize(("event", "count"), [(frame(7), 0), (ScanEnd("one"), 1), (scan("two"), 0)])
+def test_one_that_was_left_behind_and_sleeps_counts_when_it_has_ended(event: Any, count: int) -> None:
+    boundaries = Boundaries(5.0, 0.0)
+    boundaries.take(left_behind())
+    assert boundaries.fall_asleep(6.0) is not None and boundaries.ended == 0
+    boundaries.take(event)
+    assert boundaries.ended == count
 
 
 @pytest.mark.parametrize("with_file", [True, False])

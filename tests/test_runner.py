@@ -125,6 +125,32 @@ def test_a_scan_is_gone_on_with_although_the_port_was_taken_at_first(tmp_path: P
     assert Journal.of(config).read() is None
 
 
+def test_one_scan_is_the_next_one_not_what_an_interrupted_one_left_behind(tmp_path: Path) -> None:
+    config = configuration(tmp_path, {"type": "stream2", "endpoint": "tcp://127.0.0.1:0", "bind": True}, scans=1)
+    Journal.of(config).begin(scan("left behind", ((stream2_start(series_id=6, series_unique_id="01LEFTBEHIND"),),)))
+    running = Run(config, reopen=True)
+    detector = zmq.Context.instance().socket(zmq.PUSH)
+
+    def send() -> None:
+        while running._source is None:
+            threading.Event().wait(0.01)
+        assert running._source.receiver.ready.wait(LIMIT_S)  # type: ignore[attr-defined]
+        detector.setsockopt(zmq.SNDTIMEO, int(LIMIT_S * 1000))
+        detector.connect(running._source.receiver.address)  # type: ignore[attr-defined]
+        for message in (stream2_start(), *map(stream2_image, range(5)), stream2_end()):
+            detector.send(message)
+
+    try:
+        report = finished(running, send)
+    finally:
+        detector.close(0)
+    assert [(ended.name, ended.status) for ended in report.scans] == [
+        ("6", EndStatus.ABORTED),
+        ("7", EndStatus.COMPLETE),
+    ]
+    assert check(tmp_path / "7.h5").sound and Journal.of(config).read() is None
+
+
 def test_a_scan_that_begins_while_the_last_one_is_completed_stays_in_the_journal(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "a.journal")
     journal.begin(scan("first", ((b"1",),)))

@@ -20,7 +20,11 @@ class Boundaries:
     def __init__(self, silence_s: float | None, now: float) -> None:
         """silence_s: after this long without any event a scan is put to sleep; None: never."""
         self.ended = 0
-        """Scans that have ended, however; one that sleeps is among them until it wakes."""
+        """Scans that have ended, however; one that sleeps is among them until it wakes. One that an earlier process has
+        left behind, and of which nothing has come since, is not."""
+        self._left_behind = False
+        self._counted = True
+        """The scan that sleeps is among those that have ended."""
         self._silence_s = silence_s
         self._heard = now
         self._open: ScanStart | None = None
@@ -41,14 +45,13 @@ class Boundaries:
             return self._begin(event)
         if self._asleep is not None and event.scan == self._asleep.uid:
             self._open, self._asleep = replace(self._asleep, resumed=True), None
-            self.ended -= 1
-            woken: list[Item] = [self._open, event]
-            if isinstance(event, ScanEnd):
-                self._close()
-            return woken, ""
+            self.ended -= self._counted
+            return (self._open, *self.take(event)[0]), ""
         if self._open is None or event.scan != self._open.uid:
             kind = "frame" if isinstance(event, Frame) else "end"
             return (), f"a {kind} of scan {event.scan}, which is not open, was left out"
+        if isinstance(event, Frame) or event.status in (EndStatus.COMPLETE, EndStatus.DISARMED):
+            self._left_behind = False
         if isinstance(event, ScanEnd):
             self._close()
         return (event,), ""
@@ -58,6 +61,7 @@ class Boundaries:
         scan, limit = self._open, self._silence_s
         if scan is None or limit is None or now - self._heard <= limit:
             return None
+        self._counted = not self._left_behind
         self._close()
         self._asleep = scan
         text = f"scan {scan.uid}: no message for {limit:g} s, and no end message: its files are closed until more comes"
@@ -65,13 +69,15 @@ class Boundaries:
 
     def _begin(self, start: ScanStart) -> tuple[Sequence[Item], str]:
         before = self._open
-        self._open, self._asleep = start, None
+        if before is not None:
+            self._close()
+        self._open, self._asleep, self._left_behind = start, None, start.resumed
         if before is None:
             return (start,), ""
-        self.ended += 1
         note = f"scan {before.uid}: a new scan began before its end message"
         return (ScanEnd(before.uid, EndStatus.ABORTED), start), note
 
     def _close(self) -> None:
         self._open = None
-        self.ended += 1
+        self.ended += not self._left_behind
+        self._left_behind = False
