@@ -45,11 +45,12 @@ def sent(messages: Sequence[Sequence[bytes]]) -> Iterator[str]:
 
     def send() -> None:
         for parts in messages:
-            while not stop.is_set() and not socket.poll(20, zmq.POLLOUT):
-                continue
-            if stop.is_set():
-                return
-            socket.send_multipart(parts)
+            while not stop.is_set():
+                try:  # a reader may close between any poll and a send that waits
+                    socket.send_multipart(parts, zmq.NOBLOCK)
+                    break
+                except zmq.Again:
+                    socket.poll(20, zmq.POLLOUT)
 
     thread = threading.Thread(target=send, name="detector")
     thread.start()
