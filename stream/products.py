@@ -102,3 +102,11 @@ class Product:
     recipe: str = ""
     reduction: Reduction | None = None
     sparse: SparseFrames | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What the processors of a chain have declared for a scan: left on the bench, where a gatherer finds it
+    (`work.get(Declared)`)."""
+
+    products: tuple[Product, ...]

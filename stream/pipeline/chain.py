@@ -10,7 +10,7 @@ from stream.codec.payload import check
 from stream.errors import CorruptPayload, InbeamError
 from stream.events import EMPTY, Frame, FrameStatus, ScanEnd, ScanStart
 from stream.pipeline.revisions import OptionSet, Revisions
-from stream.products import Field, Product
+from stream.products import Declared, Field, Product
 from stream.registry import Options
 from stream.roles import Processor
 from stream.work import Work
@@ -74,6 +74,7 @@ class Chain:
             for product in found:
                 self._promised[product.name] = {field.name: field for field in product.fields}
             self._active.append(step)
+        self._work.put(Declared(tuple(products)))
         return tuple(products)
 
     def use(self, revisions: Revisions) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from stream.events import Array, Frame, ScanEnd, ScanStart, Update
 from stream.ledger import Saved
-from stream.products import Field
+from stream.products import Declared, Field
 from stream.roles import Gatherer, Processor
 from stream.work import Work
 
@@ -23,8 +23,8 @@ class Gathered:
     def _start(self, scan: ScanStart) -> None:
         self._uid = scan.uid
         self._work = Work()
-        for each in self._earlier:
-            each.start(scan, self._work)
+        declared = [product for each in self._earlier for product in each.start(scan, self._work)]
+        self._work.put(Declared(tuple(declared)))
         self.products = tuple(self.gatherer.start(scan, self._work))
         self.covered: dict[str, set[int]] = {product.name: set() for product in self.products}
         self._declared = {product.name: {field.name: field for field in product.fields} for product in self.products}
@@ -97,12 +97,14 @@ class Gathered:
         assert np.can_cast(values.dtype, field.dtype, "same_kind"), f"{where}: {values.dtype} into {field.dtype}"
         ends = [at + size for at, size in zip(start, values.shape, strict=True)]
         for dimension, (end, size) in enumerate(zip(ends, field.shape, strict=True)):
-            assert size is None or end <= size, f"{where}: reaches {end} in dimension {dimension} of {size}"
+            assert dimension == 0 or size is None or end <= size, (
+                f"{where}: reaches {end} in dimension {dimension} of {size}"
+            )
         array = self._arrays[product].get(field.name)
         shape = tuple(size or 0 for size in field.shape)
         if array is None:
             array = empty(shape, field.dtype)
-        if field.shape and field.shape[0] is None and ends[0] > array.shape[0]:
+        if field.shape and ends[0] > array.shape[0]:
             grown = empty((ends[0], *array.shape[1:]), field.dtype)
             grown[: array.shape[0]] = array
             array = grown
@@ -111,5 +113,6 @@ class Gathered:
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """NaN, or zero where the type has none: a file's fill values."""
-    return np.full(shape, np.nan if dtype.kind in "fc" else 0, dtype)
+    """A file's fill values: NaN, -1, the largest unsigned number, zero for all else."""
+    fill = {"f": np.nan, "c": np.nan, "i": -1, "u": np.iinfo(dtype).max if dtype.kind == "u" else 0}
+    return np.full(shape, fill.get(dtype.kind, 0), dtype)
