@@ -148,6 +148,7 @@ def test_the_file_calls_the_axis_azimuthal_and_claims_no_definition(
     np.testing.assert_allclose(columns[:, 0], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 def test_a_ring_of_ceo2_agrees_with_pyfai(shared: Path, splitting: str) -> None:

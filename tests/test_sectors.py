@@ -89,7 +89,7 @@ def touching(integrator: Any, splitting: str, sector: tuple[float, float]) -> np
 
 @pytest.mark.parametrize("npt_azimuthal", [None, 5])
 @pytest.mark.parametrize("splitting", SPLITTINGS)
-@pytest.mark.parametrize("orientation", [1, 2, 3, 4])
+@pytest.mark.parametrize("orientation", [pytest.param(each, marks=pytest.mark.slow) for each in (1, 2, 4)] + [3])
 def test_nothing_of_elsewhere_leaks_into_a_sector(
     tmp_path: Path, orientation: int, splitting: str, npt_azimuthal: int | None
 ) -> None:
@@ -105,6 +105,7 @@ def test_nothing_of_elsewhere_leaks_into_a_sector(
         assert np.nanmax(result["I"]) == 0, (low, high)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", SPLITTINGS)
 @pytest.mark.parametrize("sector", [*SECTORS, *CIRCLES])
 def test_a_sector_holds_exactly_the_pixels_that_reach_into_it(
@@ -158,6 +159,7 @@ def test_a_cake_without_splitting_counts_every_pixel_where_it_lies(tmp_path: Pat
     np.testing.assert_allclose(product.axes[0].values, low + (high - low) * (np.arange(5) + 0.5) / 5, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("npt_azimuthal", [None, 5])
 @pytest.mark.parametrize("splitting", SPLITTINGS)
 @pytest.mark.parametrize("sector", SECTORS[2::2])
