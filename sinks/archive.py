@@ -89,6 +89,8 @@ class Archive:
             payload = (frame.payloads.get(channel) if frame is not None else None) or first
             shape, dtype = (payload.shape, payload.dtype) if payload else (self._scan.shape, self._scan.dtype)
             encoding = payload.encoding if payload else Encoding.BSLZ4
+            if encoding is Encoding.TILES:  # no filter of HDF5 puts modules into their places
+                encoding = Encoding.RAW
             dataset = root.create_dataset(
                 path,
                 shape=(0, *shape),

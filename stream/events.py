@@ -32,6 +32,12 @@ class Encoding(StrEnum):
     """One bare LZ4 block without any header: SIMPLON stream v1 `lz4<`."""
     BSLZ4_BARE = "bslz4-bare"
     """bitshuffle's own output, as BSLZ4 without the 12-byte header, default block size of bitshuffle."""
+    DEFLATE = "deflate"
+    """A zlib stream: HDF5 filter 1 (gzip)."""
+    SHUFFLED_DEFLATE = "shuffled-deflate"
+    """All first bytes of the pixels, then all second ones ..., as a zlib stream: HDF5 filters 2 and 1."""
+    TILES = "tiles"
+    """The modules of a detector, each packed in its own way: see `stream.codec.tiles`."""
 
 
 class FrameStatus(IntEnum):

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sink_examples import CHANNEL, SHAPE, frame, image, make, payload, scan
 
 from sinks.check import check
 from sinks.file.ledger_reader import read
+from stream.codec import tiles
 from stream.codec.native import bslz4_compress
 from stream.codec.payload import decode
 from stream.events import Array, Encoding, Frame, FrameStatus, Payload, ScanEnd, ScanStart
@@ -43,6 +45,15 @@ def packed(pixels: Array, encoding: Encoding, folder: Path) -> Payload:
         data = pixels.tobytes()
     elif encoding is Encoding.BSLZ4:
         data = bslz4_compress(pixels)
+    elif encoding is Encoding.DEFLATE:
+        data = zlib.compress(pixels.tobytes())
+    elif encoding is Encoding.SHUFFLED_DEFLATE:
+        data = zlib.compress(pixels.reshape(-1).view("u1").reshape(-1, pixels.itemsize).T.tobytes())
+    elif encoding is Encoding.TILES:
+        left, right = (np.ascontiguousarray(half) for half in (pixels[:, :20], pixels[:, 20:]))
+        packed_left = Payload(bslz4_compress(left), Encoding.BSLZ4, (64, 20), left.dtype)
+        plain_right = Payload(right.tobytes(), Encoding.RAW, (64, 28), right.dtype)
+        return tiles.pack([(0, 0, packed_left), (0, 20, plain_right)], SHAPE, pixels.dtype)
     elif encoding is Encoding.BSLZ4_BARE:
         data = bslz4_compress(pixels)[12:]
     else:
@@ -79,14 +90,18 @@ def test_every_encoding_reads_back_and_passes_the_check(encoding: Encoding, dtyp
         dataset = file["/entry/data/data"]
         np.testing.assert_array_equal(dataset[:], pixels)
         assert dataset.dtype == np.dtype(dtype)
-        wanted = {"bslz4": "32008", "bslz4-bare": "32008", "lz4-hdf5": "32004", "lz4-block": "32004", "raw": None}
-        assert list(dataset._filters) == ([wanted[encoding.value]] if wanted[encoding.value] else [])
+        wanted = {"bslz4": ["32008"], "bslz4-bare": ["32008"], "lz4-hdf5": ["32004"], "lz4-block": ["32004"]}
+        wanted |= {"deflate": ["gzip"], "shuffled-deflate": ["gzip", "shuffle"]}
+        assert sorted(dataset._filters) == wanted.get(encoding.value, [])
     verdict = check(path)
     assert verdict.sound, verdict.line()
     assert verdict.chunks == 3
 
 
-@pytest.mark.parametrize("encoding", [Encoding.BSLZ4, Encoding.LZ4_HDF5, Encoding.RAW])
+AS_THEY_CAME = [Encoding.BSLZ4, Encoding.LZ4_HDF5, Encoding.RAW, Encoding.DEFLATE, Encoding.SHUFFLED_DEFLATE]
+
+
+@pytest.mark.parametrize("encoding", AS_THEY_CAME)
 def test_the_bytes_are_those_that_came(encoding: Encoding, tmp_path: Path) -> None:
     given = packed(image(0), encoding, tmp_path)
     path = archived(tmp_path / "scan.h5", [of_payloads(0, {CHANNEL: given})])

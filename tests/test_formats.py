@@ -36,6 +36,7 @@ LAYOUTS = {
     "lz4": {"chunks": (1, 10, 14), **hdf5plugin.LZ4()},
 }
 RAW_CHUNKS = {"bslz4": Encoding.BSLZ4, "lz4": Encoding.LZ4_HDF5, "chunked": Encoding.RAW, "contiguous": Encoding.RAW}
+RAW_CHUNKS |= {"gzip": Encoding.DEFLATE, "shuffle and gzip": Encoding.SHUFFLED_DEFLATE}
 
 
 def events_of(path: Path | str, **options: str) -> tuple[ScanStart, list[Frame], list[Note], ScanEnd]:

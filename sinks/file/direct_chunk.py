@@ -14,8 +14,11 @@ from stream.events import Buffer, Encoding, Payload
 
 BITSHUFFLED = (Encoding.BSLZ4, Encoding.BSLZ4_BARE)
 LZ4 = (Encoding.LZ4_HDF5, Encoding.LZ4_BLOCK)
+DEFLATED = (Encoding.DEFLATE, Encoding.SHUFFLED_DEFLATE)
+FAMILIES = (BITSHUFFLED, LZ4, DEFLATED[:1], DEFLATED[1:])
+"""Packings that one set of filters reads, first the one that it reads as it is."""
 NO_FILTER = 1
-"""Filter mask of a chunk whose (only) filter was skipped."""
+"""Set in the filter mask of a chunk whose filters were skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,13 @@ class Framed:
 
 
 def filter_of(encoding: Encoding) -> Mapping[str, Any]:
-    """Keywords of `create_dataset` for frames packed like this: 32008, 32004 or none."""
+    """Keywords of `create_dataset` for frames packed like this: 32008, 32004, gzip, shuffle and gzip, or none."""
     if encoding in BITSHUFFLED:
         return BITSHUFFLE
     if encoding in LZ4:
         return dict(hdf5plugin.LZ4())
+    if encoding in DEFLATED:
+        return {"compression": "gzip", "shuffle": encoding is Encoding.SHUFFLED_DEFLATE}
     return {}
 
 
@@ -46,7 +51,7 @@ def frame_bytes(payload: Payload, declared: Encoding, shape: tuple[int, ...], dt
         if payload.dtype == dtype:
             check_header(payload)
             if payload.encoding is Encoding.RAW:
-                return Framed(payload.data, 0 if declared is Encoding.RAW else NO_FILTER)
+                return Framed(payload.data, _no_filter(declared))
             headed = with_header(payload) if _family(payload.encoding) == _family(declared) else None
             if headed is not None:
                 return Framed(headed.data, 0)
@@ -55,18 +60,23 @@ def frame_bytes(payload: Payload, declared: Encoding, shape: tuple[int, ...], dt
         return str(error)
     if not np.can_cast(image.dtype, dtype.newbyteorder("="), "safe"):
         return f"has type {image.dtype}, the scan has {dtype}"
-    return Framed(np.ascontiguousarray(image, dtype).tobytes(), 0 if declared is Encoding.RAW else NO_FILTER)
+    return Framed(np.ascontiguousarray(image, dtype).tobytes(), _no_filter(declared))
 
 
 def _family(encoding: Encoding) -> int:
-    return 1 if encoding in BITSHUFFLED else 2 if encoding in LZ4 else 0
+    return next((number for number, family in enumerate(FAMILIES, 1) if encoding in family), 0)
+
+
+def _no_filter(declared: Encoding) -> int:
+    """The filter mask of pixels as they are, in a dataset made for `declared`."""
+    return {Encoding.SHUFFLED_DEFLATE: 3}.get(declared, NO_FILTER if _family(declared) else 0)
 
 
 def stored_as(declared: Encoding, filter_mask: int) -> Encoding:
     """How the bytes of a chunk are packed that `frame_bytes` made for a dataset declared so."""
-    if filter_mask == NO_FILTER:
+    if filter_mask & NO_FILTER or not _family(declared):
         return Encoding.RAW
-    return {1: Encoding.BSLZ4, 2: Encoding.LZ4_HDF5}.get(_family(declared), Encoding.RAW)
+    return FAMILIES[_family(declared) - 1][0]
 
 
 def came_as(data: bytes, nbytes: int) -> Buffer | None:

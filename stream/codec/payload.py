@@ -1,16 +1,19 @@
 """From the encoded bytes of one channel to its pixels. Sizes are checked before anything is allocated or decoded."""
 
 import math
+import zlib
 
 import numpy as np
 
-from stream.codec import blocks, native
+from stream.codec import blocks, native, tiles
 from stream.codec.native import HEADER
 from stream.errors import CorruptPayload
 from stream.events import Array, Encoding, Payload
 
 LARGEST_BLOCK = 1 << 20
 """A header may ask for any block size; detectors use 8192 bytes, h5py and bitshuffle stay far below this."""
+DEFLATED = (Encoding.DEFLATE, Encoding.SHUFFLED_DEFLATE)
+UNBLOCKED = (Encoding.RAW, *DEFLATED, Encoding.TILES)
 _WORDS = {
     blocks.TRUNCATED: "its block lengths do not add up to its size (truncated, or trailing bytes)",
     blocks.BAD_BLOCK: "a block does not decompress to its length (damaged in transfer)",
@@ -26,7 +29,16 @@ def decode(payload: Payload, out: Array | None = None) -> Array:
     source = encoded(payload)
     native_type = payload.dtype.newbyteorder("=")
     encoding = payload.encoding
-    if encoding is Encoding.RAW:
+    if encoding is Encoding.TILES:
+        out = tiles.canvas(payload.shape, payload.dtype, out)
+        for row, column, piece in tiles.unpack(payload):
+            out[row : row + piece.shape[0], column : column + piece.shape[1]] = decode(piece)
+        return out
+    if encoding in DEFLATED:
+        source = np.frombuffer(_inflate(payload), np.uint8)
+        if encoding is Encoding.SHUFFLED_DEFLATE:
+            source = np.ascontiguousarray(source.reshape(payload.dtype.itemsize, -1).T).reshape(-1)
+    if encoding is Encoding.RAW or encoding in DEFLATED:
         image = source.view(payload.dtype).reshape(payload.shape)
         if out is None:
             return np.array(image, native_type)
@@ -56,7 +68,12 @@ def check(payload: Payload) -> None:
     Raises CorruptPayload. Damage inside a block shows only when it is decoded.
     """
     block_bytes = check_header(payload)
-    if payload.encoding in (Encoding.RAW, Encoding.LZ4_BLOCK):
+    if payload.encoding is Encoding.TILES:
+        for _, _, piece in tiles.unpack(payload):
+            check(piece)
+    elif payload.encoding in DEFLATED:
+        _inflate(payload)  # zlib alone can tell
+    if payload.encoding in (*UNBLOCKED, Encoding.LZ4_BLOCK):
         return
     source = encoded(payload)[0 if payload.encoding is Encoding.BSLZ4_BARE else HEADER.size :]
     granule = 1 if payload.encoding is Encoding.LZ4_HDF5 else 8 * payload.dtype.itemsize
@@ -68,12 +85,12 @@ def check_header(payload: Payload) -> int:
     """The size of a decoded block in bytes, if what the payload says of its size fits shape and type.
 
     Costs nothing next to decoding; keeps a lying header from making us allocate or read too much. Without blocks
-    (RAW, LZ4_BLOCK) the whole image is one. Raises CorruptPayload.
+    (RAW, LZ4_BLOCK, DEFLATE, TILES) the whole image is one. Raises CorruptPayload.
     """
     expected, encoding = decoded_bytes(payload), payload.encoding
     if encoding is Encoding.RAW and payload.nbytes != expected:
         raise CorruptPayload(f"{payload.nbytes} bytes instead of {expected} for {_describe(payload)}")
-    if encoding is Encoding.RAW or encoding is Encoding.LZ4_BLOCK:
+    if encoding in UNBLOCKED or encoding is Encoding.LZ4_BLOCK:
         return expected
     default = default_block_bytes(payload.dtype.itemsize)
     if encoding is Encoding.BSLZ4_BARE:
@@ -95,13 +112,13 @@ def check_header(payload: Payload) -> int:
 
 
 def with_header(payload: Payload) -> Payload | None:
-    """The same compressed bytes as HDF5's filters and stream2 want them: a header is put before bare ones.
+    """The same compressed bytes as HDF5's filters want them, and stream2: a header is put before bare ones.
 
     None where no header makes them readable: they are not compressed, or a bare LZ4 block is as long as its content,
     which HDF5's LZ4 takes for a block that is stored raw.
     """
     encoding, expected = payload.encoding, decoded_bytes(payload)
-    if encoding in (Encoding.BSLZ4, Encoding.LZ4_HDF5):
+    if encoding in (Encoding.BSLZ4, Encoding.LZ4_HDF5, *DEFLATED):
         return payload
     if encoding is Encoding.BSLZ4_BARE:
         header, encoding = HEADER.pack(expected, default_block_bytes(payload.dtype.itemsize)), Encoding.BSLZ4
@@ -128,6 +145,20 @@ def encoded(payload: Payload) -> Array:
     source = np.frombuffer(payload.data, np.uint8)
     source.flags.writeable = False
     return source
+
+
+def _inflate(payload: Payload) -> bytes:
+    """What the zlib stream of a payload holds, of exactly the size that is expected. Raises CorruptPayload."""
+    expected = decoded_bytes(payload)
+    stream = zlib.decompressobj()
+    try:
+        data = stream.decompress(payload.data, expected + 1)
+    except zlib.error as error:
+        raise CorruptPayload(f"{_describe(payload)}: it does not decompress: {error}") from error
+    if len(data) != expected or not stream.eof or stream.unused_data:
+        problem = "its end is missing" if len(data) == expected and not stream.eof else "it is not as long as its frame"
+        raise CorruptPayload(f"{_describe(payload)}: {problem}")
+    return data
 
 
 def complain(payload: Payload, code: int) -> str:
