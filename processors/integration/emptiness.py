@@ -22,18 +22,29 @@ def why_empty(request: Request, correction: Correction) -> list[Problem]:
     problems = []
     if request.radial_range is not None:
         radial = integrator.center_array(request.shape, request.unit)[good]
-        problems += _outside("radial_range", request.radial_range, radial, request.unit)
+        low, high = request.radial_range
+        if not ((radial >= low) & (radial <= high)).any():
+            ends = float(np.nanmin(radial)), float(np.nanmax(radial))
+            problems.append(_nowhere("radial_range", request.radial_range, request.unit, ends))
     if request.azimuth_range is not None:
         azimuth = np.degrees(integrator.center_array(request.shape, "chi_rad", scale=False)[good])
-        start = sum(request.azimuth_range) / 2 - 180
-        problems += _outside("azimuth_range", request.azimuth_range, start + (azimuth - start) % 360, "degrees")
+        low, high = request.azimuth_range
+        if not ((azimuth - low) % 360 <= high - low).any():
+            problems.append(_nowhere("azimuth_range", request.azimuth_range, "degrees", _arc(azimuth)))
     text = "no pixel that is not masked lies both in radial_range and in azimuth_range: correct one of them"
     return problems or [("integrate", text)]
 
 
-def _outside(option: str, limits: tuple[float, float], values: Array, unit: str) -> list[Problem]:
-    low, high = limits
-    if ((values >= low) & (values <= high)).any():
-        return []
-    text = f"there is no pixel between {low:g} and {high:g} {unit}; those that are not masked lie between "
-    return [(f"integrate.{option}", f"{text}{np.nanmin(values):.6g} and {np.nanmax(values):.6g}")]
+def _nowhere(option: str, limits: tuple[float, float], unit: str, ends: tuple[float, float]) -> Problem:
+    text = f"there is no pixel between {limits[0]:g} and {limits[1]:g} {unit}; those that are not masked lie between "
+    return f"integrate.{option}", f"{text}{ends[0]:.6g} and {ends[1]:.6g}"
+
+
+def _arc(degrees: Array) -> tuple[float, float]:
+    """Both ends of the arc with all these azimuths: it ends where the widest gap begins."""
+    ordered = np.sort(degrees % 360)
+    gaps = np.diff(ordered, append=ordered[0] + 360)
+    widest = int(gaps.argmax())
+    first = float(ordered[(widest + 1) % ordered.size])
+    first -= 360 * (first > 180)
+    return first, first + 360 - float(gaps[widest])
