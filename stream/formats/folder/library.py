@@ -15,6 +15,8 @@ from stream.formats.hdf5.live import UNREADY, look, writes_swmr
 from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.nexus import some
 
+MODULES_S = 2.0
+"""Between the files of two modules of one detector no more time passes, s."""
 LATEST = 16
 """Files looked at at every turn, and as many of the older ones."""
 
@@ -41,6 +43,8 @@ class _File:
     changed: float
     dirty: bool = True
     lacking: str = ""
+    modules: tuple[tuple[str, ...], float] = (), 0.0
+    """The modules of a detector that have been seen, and since when there are no more of them."""
     entries: list[str] = field(default_factory=list)
     """Entries with a scan that has been taken, the latest one last."""
     identities: set[str] = field(default_factory=set)
@@ -64,7 +68,7 @@ class Library:
     def add(self, path: str, now: float) -> list[Waiting | Note]:
         """The scans of a file that is new. Raises one of `UNREADY` while it cannot be read."""
         file = _File(path, _state(path), now)
-        found = self._look(file)
+        found = self._look(file, now)
         self._files[path] = file
         return found
 
@@ -100,7 +104,7 @@ class Library:
             insist = bool(file.lacking) and now - file.changed >= self._give_up_s
             if file.dirty or file.lacking:
                 try:
-                    found = self._look(file, insist=insist)
+                    found = self._look(file, now, insist=insist)
                 except UNREADY:  # in the middle of a change
                     continue
                 yield from found
@@ -115,7 +119,7 @@ class Library:
         self._turn += LATEST
         return chosen + paths[-LATEST:]
 
-    def _look(self, file: _File, *, insist: bool = False) -> list[Waiting | Note]:
+    def _look(self, file: _File, now: float, *, insist: bool = False) -> list[Waiting | Note]:
         result: list[Waiting | Note] = list(self._more_of_ended(file))
         if file.entries and writes_swmr(file.path):
             return result  # no scan can be added while its writer is at work
@@ -123,6 +127,9 @@ class Library:
         lacking = list(found.lost)
         for located in found.scans:
             if located.identity in file.identities:
+                continue
+            if located.by_parts and not self._has_all_modules(file, located, now):
+                lacking.append(f"{file.path} is one module of a detector, and others may still come")
                 continue
             if located.lost and not insist and not located.by_files:
                 lacking += located.lost  # a virtual dataset may come before its sources
@@ -153,6 +160,13 @@ class Library:
                     harmless=True,
                 )
                 yield rest
+
+    def _has_all_modules(self, file: _File, located: Located, now: float) -> bool:
+        """How many modules a detector has is told nowhere: it has those that came soon after each other."""
+        names = tuple(located.channels)
+        if file.modules[0] != names:
+            file.modules = names, now
+        return now - file.modules[1] >= MODULES_S
 
     def _owners(self, path: str, located: Located) -> set[str]:
         """The files as whose scans some of these frames have been taken. Of another file a dataset may be known by

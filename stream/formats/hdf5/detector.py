@@ -61,7 +61,7 @@ def describe(file: h5py.File, located: Located) -> Detector:
     center = [_number(places, (f"beam_center_{axis}",), "px", positive=False) for axis in "xy"]
     if center == [0.0, 0.0]:  # the factory setting of a detector that nobody calibrated
         center = [None, None]
-    shape, channels = located.shape, tuple(located.channels)
+    shape, channels = located.shape, located.names
     applied = _find(places, ("flatfield_correction_applied", "flatfield_applied"))
     flagged = _find(places, ("pixel_mask_applied",))
     saturation = _number(places, ("saturation_value", CUTOFF), "") or _cutoff_of_modules(group)
@@ -104,7 +104,7 @@ def announced(file: h5py.File, located: Located) -> int:
     lima = told_frames(file, located)
     if lima:
         return min(located.declared, lima)
-    told = _series(detector_group(file, located))
+    told = located.told or _series(detector_group(file, located))
     return max(located.declared, told) if told < NUMBER_MAX else located.declared
 
 
@@ -114,7 +114,7 @@ def told_while_growing(file: h5py.File, located: Located) -> int:
     BLISS writes what the detector was asked for: more than there is, where the scan was stopped.
     """
     group = detector_group(file, located)
-    told = _series(group) or told_frames(file, located) or 0
+    told = located.told or _series(group) or told_frames(file, located) or 0
     if not told and group is not None and not entry_has_ended(file, located):
         told = int(_number([group], ("acq_parameters/acq_nb_frames",), "") or 0)
     return told if told < NUMBER_MAX else 0  # until stopped

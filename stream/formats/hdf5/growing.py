@@ -22,10 +22,11 @@ from stream.formats.hdf5.chunks import Stack
 from stream.formats.hdf5.detector import entry_has_ended, told_while_growing
 from stream.formats.hdf5.late import Readings
 from stream.formats.hdf5.live import UNREADY, sources, writer_flags, writes_swmr
-from stream.formats.hdf5.locate import Located, located_again
+from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.opening import open_hdf5
 from stream.formats.hdf5.scans import Scan
 from stream.formats.hdf5.segments import Segment
+from stream.formats.hdf5.series import again, one_frame
 from stream.formats.natural import stem
 
 LOOK_AHEAD = 64
@@ -185,7 +186,7 @@ class Growing:
 
     def _find_more(self) -> None:
         """What has been added since: data files beside a master, sources of a virtual dataset, frames of a dataset."""
-        if self._data_files or not self._swmr_seen:
+        if self._data_files or self.located.by_parts or not self._swmr_seen:
             self._look_again()
         self._readings.look(min(self._holes | {self._next}), self._limit() + 1)
         while self._awaited and os.path.exists(self._awaited[0].path):
@@ -205,8 +206,8 @@ class Growing:
         file = self.located.file
         with open_hdf5(file, swmr=writes_swmr(file)) as opened:
             self.over = entry_has_ended(opened, self.located)
-            if self._data_files or self._virtual:
-                self.located = located_again(opened, self.located)
+            if self._data_files or self._virtual or self.located.by_parts:
+                self.located = again(opened, self.located)
                 self._parts = {channel: list(parts) for channel, parts in self.located.channels.items()}
                 self.sources |= sources(self.path, self.located)
 
@@ -235,8 +236,8 @@ class Growing:
         status = FrameStatus.CORRUPT if problem else FrameStatus.RECEIVED
         number = index - self.first
         more = self._readings.take(index, self._limit())
-        payloads = {} if problem else payloads
-        yield Frame(self.start.uid, number, payloads, time.time(), status=status, problem=problem, **more)
+        channels = {} if problem else one_frame(self.located, payloads)
+        yield Frame(self.start.uid, number, channels, time.time(), status=status, problem=problem, **more)
         return True
 
     def _there(self, index: int, closed: bool) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from stream.errors import BadMessage
-from stream.formats.hdf5.lima import continuation
 from stream.formats.hdf5.locate import Found, Located, locate
 from stream.formats.hdf5.opening import DAMAGED, MAGIC, open_hdf5
+from stream.formats.hdf5.series import growing
 
 OPEN_FOR_SWMR = 4
 UNREADY = (BadMessage, *DAMAGED)
@@ -31,11 +31,8 @@ def look(path: str, dataset: str | None = None, skip: Collection[str] = ()) -> F
     """The scans that the file has so far, but for the entries named in `skip`. Raises one of `UNREADY`."""
     with open_hdf5(path, swmr=writes_swmr(path)) as file:
         found = locate(file, dataset, skip)
-        scans = tuple(
-            replace(located, awaited=continuation(file, located)) if located.file == path else located
-            for located in found.scans
-        )
-    return replace(found, scans=scans)
+        scans = [growing(file, located) for located in found.scans]
+    return replace(found, scans=tuple(located for located in scans if located is not None))
 
 
 def sources(path: str, located: Located) -> set[str]:

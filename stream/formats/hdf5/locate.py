@@ -6,14 +6,15 @@ were written; a source file that is not there leaves its frames missing at their
 
 import os
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import h5py
 import numpy as np
 
 from stream.errors import BadMessage
+from stream.events import EMPTY
 from stream.formats.hdf5.candidates import broken_link, every_stack, stacks
 from stream.formats.hdf5.chunks import MOST_FRAMES
 from stream.formats.hdf5.nexus import is_stack, nx_class, peek, signal_of, some, text
@@ -26,6 +27,17 @@ SAYS_NOTHING = re.compile(r"(entry(_?0*)?1?|scan)?$")
 """Names of an entry that every file has. BLISS's `1.1` is none."""
 ONE_CHANNEL, DECTRIS_CHANNEL = "default", "threshold_1"
 """Names of the only channel: for any camera, and what the DECTRIS streams call it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One module of a detector: its first pixel in the frame, its size, and its group in each of its files."""
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,9 @@ class Located:
     depends on what else is in the file, where it may still grow.
     by_files: it is written file by file, each of them linked to from a group before it is there.
     awaited: where the frames will lie of files that follow, while the scan is being written.
+    tiles: where each of the channels lies in the frame, if they are the modules of a detector.
+    by_parts: it is written into files beside the first one, which are found by their names.
+    told: frames of the whole scan, as it says itself; 0 where it does not. called: as its files are, but for the parts.
     """
 
     file: str
@@ -65,6 +80,15 @@ class Located:
 
     by_files: bool = False
     awaited: tuple[Segment, ...] = ()
+    tiles: Mapping[str, Tile] = field(default_factory=lambda: EMPTY)
+    by_parts: bool = False
+    told: int = 0
+    called: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The channels of a frame: the modules of a detector are one."""
+        return (ONE_CHANNEL,) if self.tiles else tuple(self.channels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ from stream.formats.hdf5.beside import Beside
 from stream.formats.hdf5.clock import clock
 from stream.formats.hdf5.cursor import Cursor, read_channels
 from stream.formats.hdf5.detector import announced, describe
-from stream.formats.hdf5.lima import joined
 from stream.formats.hdf5.locate import Located, locate
 from stream.formats.hdf5.monitor import Beam, check_length, of_scan
 from stream.formats.hdf5.opening import intact, open_hdf5, split
 from stream.formats.hdf5.readings import columns
+from stream.formats.hdf5.series import joined, one_frame
+from stream.formats.hdf5.xspectrum import with_images
 from stream.formats.natural import stem
 
 
@@ -37,7 +38,7 @@ def scans(
     path, inside = split(name)
     with open_hdf5(path) as file, intact(path):
         found = locate(file, inside or dataset)
-        whole = [joined(file, located) if located.file == path else located for located in found.scans]
+        whole = [joined(file, located) for located in found.scans]
     entries = frozenset(located.entry for located in whole)
     return Scans(tuple(Scan(path, located, monitor, scan, entries, readings) for located in whole), found.lost)
 
@@ -70,7 +71,7 @@ class Scan:
         self._monitor = monitor
         self._entries = entries
         self._readings = readings
-        self._name = name or "_".join(part for part in (stem(path), located.suffix) if part)
+        self._name = name or "_".join(part for part in (located.called or stem(path), located.suffix) if part)
         self._uid = f"file:{self._path}" + (f"::/{located.identity}" if located.identity else "")
         self._expected = located.declared
 
@@ -112,14 +113,15 @@ class Scan:
         """The start of the scan, from the file's header."""
         located = self.located
         self._expected = announced(file, located)
+        detector = describe(file, located)
         return ScanStart(
             uid=self._uid,
             name=self._name,
             shape=located.shape,
             dtype=located.dtype,
-            channels=tuple(located.channels),
+            channels=located.names,
             expected=self._expected,
-            detector=describe(file, located),
+            detector=with_images(detector, located) if located.tiles else detector,
             received=time.time(),
             source=f"{os.path.abspath(located.file)}::{located.path}",
             files=tuple(dict.fromkeys([self._path, located.file, *located.files])),
@@ -134,7 +136,7 @@ class Scan:
                     yield Frame(
                         scan=uid,
                         index=index,
-                        payloads={} if problem else payloads,
+                        payloads={} if problem else one_frame(self.located, payloads),
                         received=time.time(),
                         status=FrameStatus.CORRUPT if problem else FrameStatus.RECEIVED,
                         problem=problem,
