@@ -11,11 +11,12 @@ import numpy as np
 import xxhash
 
 from sinks.archive import DATA, dataset_paths
-from sinks.file import ledger, repair, superblock
+from sinks.file import ledger, parts, repair, superblock
 from sinks.file.advice import absent
 from sinks.file.chunk_index import rows_present
 from sinks.file.direct_chunk import NO_FILTER, came_as
 from sinks.file.ledger_reader import Record, read
+from sinks.file.parts import continuation
 from sinks.file.scan_product import COVERED
 from sinks.sparse_frames.check import pointers
 from stream.codec.payload import decode
@@ -61,8 +62,9 @@ def check(path: Path) -> Verdict:
         with h5py.File(path, "r") as file:
             record = read(file)
             frames, with_data = record.expected, int(np.count_nonzero(ledger.HAS_DATA[record.states]))
-            summary = _summary(record)
-            for kind, problem in _problems(file, path, record):
+            next_part = "" if record.complete else continuation(path)
+            summary = _summary(record, next_part)
+            for kind, problem in _problems(file, path, record, next_part):
                 verified += kind
                 if problem:
                     total += 1
@@ -77,16 +79,20 @@ def check(path: Path) -> Verdict:
     return Verdict(path, frames, with_data, verified, tuple(problems), total, summary)
 
 
-def _problems(file: Any, path: Path, record: Record) -> Iterator[tuple[int, str]]:
+def _problems(file: Any, path: Path, record: Record, next_part: str) -> Iterator[tuple[int, str]]:
     """(1 for an image that is right else 0, problem or "")."""
-    yield from ((0, problem) for problem in _counts(record))
+    if record.finished or not next_part:
+        yield from ((0, problem) for problem in _counts(record))
+    uid = str(file[ledger.GROUP].attrs["scan_uid"])
+    yield from ((0, problem) for problem in parts.problems(path, record, uid))
     held = np.flatnonzero(ledger.HAS_DATA[record.states])
     paths = dataset_paths(record.channels)
     frames = "encoding" in file[f"{DATA}/data"].attrs if f"{DATA}/data" in file else False
     if frames and isinstance(file[DATA].get("data", getlink=True), h5py.HardLink):
         for position, channel in enumerate(record.channels):
             yield from _images(file, file[paths[channel]], record, position)
-    yield from ((0, problem) for problem in _results(file, held, record.length))
+    length = record.length if record.finished or not next_part else None
+    yield from ((0, problem) for problem in _results(file, held, length))
     yield from ((0, problem) for problem in _link(file, path))
 
 
@@ -144,7 +150,7 @@ def _stored_as(encoding: Encoding) -> Encoding:
     return {Encoding.BSLZ4_BARE: Encoding.BSLZ4, Encoding.LZ4_BLOCK: Encoding.LZ4_HDF5}.get(encoding, encoding)
 
 
-def _results(file: Any, held: Any, length: int) -> Iterator[str]:
+def _results(file: Any, held: Any, length: int | None) -> Iterator[str]:
     """Every result of a frame that the ledger calls received is there, and what is plotted is not all NaN."""
     entry, seen = file["entry"], set()
     for name in sorted(entry, key=lambda name: (name == "data", name)):  # `data` is the first product again
@@ -179,8 +185,8 @@ def _covered(name: str, dataset: Any, held: Any) -> Iterator[str]:
         yield f"{name} does not cover {left} frames that have data: see {name}/{COVERED}"
 
 
-def _rows(name: str, dataset: Any, held: Any, length: int, plotted: bool) -> Iterator[str]:
-    if dataset.shape[0] != length:
+def _rows(name: str, dataset: Any, held: Any, length: int | None, plotted: bool) -> Iterator[str]:
+    if length is not None and dataset.shape[0] != length:
         yield f"{name} has {dataset.shape[0]} rows, the ledger {length}"
     there = rows_present(dataset, held)
     for index in held[~there].tolist():
@@ -218,10 +224,19 @@ def _link(file: Any, path: Path) -> Iterator[str]:
             yield f"the linked {link.filename} holds another scan"
 
 
-def _summary(record: Record) -> str:
-    parts = [f"{count} {status.name.lower()}" for status, count in record.counts.items() if count]
+def _summary(record: Record, next_part: str) -> str:
+    counts = dict(record.counts)
+    if next_part and not record.finished:
+        counts = {status: int(np.count_nonzero(record.states == status)) for status in FrameStatus}
+        counts[FrameStatus.MISSING] = 0
+    elsewhere = record.elsewhere
+    if elsewhere is not None:
+        counts[FrameStatus.MISSING] = max(0, counts[FrameStatus.MISSING] - len(elsewhere.held))
+    told = [f"{count} {status.name.lower()}" for status, count in counts.items() if count]
+    told += [f"{len(elsewhere.held)} in {elsewhere.file}, which it continues"] if elsewhere is not None else []
+    told += [f"goes on in {next_part}"] if next_part else []
     announced = f" of {record.announced} announced" if record.announced is not None else ""
-    return f"{record.expected} frames{announced} ({', '.join(parts) or 'none'})"
+    return f"{record.expected} frames{announced} ({', '.join(told) or 'none'})"
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -231,6 +246,8 @@ def _unreadable(path: Path, error: Exception) -> str:
         block = superblock.read(path)
     except (OSError, ValueError) as other:
         return str(other)
+    if not block.clean and (next_part := continuation(path)):
+        return f"was not closed properly; its scan goes on in {next_part}. To read it: inbeam recover {path}"
     if not block.clean:
         return f"was not closed properly, or is being written now; if its writer is dead: inbeam recover {path}"
     return f"cannot be read: {' '.join(str(error).split())}"

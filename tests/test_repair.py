@@ -52,7 +52,8 @@ def test_killed_writers_lose_nothing_that_was_flushed() -> None:
         assert tally["kills"] == 8
         assert tally["repaired"] > 0
         assert tally["flushed"] == tally["present"] > 0
-        assert tally["lost"] == tally["holes"] == tally["duplicates"] == tally["unsound"] == 0
+        assert tally["lost"] == tally["holes"] == tally["duplicates"] == tally["unsound"] == tally["misled"] == 0
+    assert all(sum(tally[name] for tally in tallies) > 0 for name in ("viewers", "continued"))
 
 
 @pytest.mark.parametrize("kind", ["archive", "hdf5"])

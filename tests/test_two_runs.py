@@ -140,7 +140,7 @@ def test_with_if_exists_fail_a_scan_that_another_process_writes_is_refused(
     say(child, json.dumps(["hdf5", str(path), "01-first", 0, {}]))
     say(child, "go")
     assert [hear(child), hear(child)] == ["armed", "writing"]
-    with pytest.raises(SinkFailed, match=r"scan\.h5 is opened by someone else, who writes it"):
+    with pytest.raises(SinkFailed, match=r"scan\.h5 is opened by someone else \(pid .*\), who writes it"):
         make("hdf5", path, if_exists="fail").start(scan(), (PRODUCT,))
     say(child, "go")
     assert hear(child) == str(path)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sinks.file import continued
+from sinks.file.continued import Elsewhere
 from sinks.file.ledger import GROUP, states_of
 from stream.events import EndStatus, FrameStatus
 from stream.ledger import States, Stored
@@ -14,7 +16,7 @@ class Record:
     """What became of a scan, without the columns that only `check` needs.
 
     states: uint8 (n,), the status of each frame number; those behind them, up to `length`, are MISSING. expected: 0
-    where it is not known yet.
+    where it is not known yet. elsewhere: what earlier files have, if this one continues them.
     """
 
     states: States
@@ -27,11 +29,17 @@ class Record:
     end_status: EndStatus | None
     counts: Mapping[FrameStatus, int]
     notes: str
+    elsewhere: Elsewhere | None = None
 
     @property
     def stored(self) -> Stored:
         """For the pipeline that goes on with this scan."""
-        return Stored(self.states)
+        return Stored(self.all_states)
+
+    @property
+    def all_states(self) -> States:
+        """Of the scan, as far as this file and those that it continues have it."""
+        return self.states if self.elsewhere is None else self.elsewhere.together(self.states)
 
     @property
     def complete(self) -> bool:
@@ -54,4 +62,5 @@ def read(file: Any) -> Record:
         end_status=EndStatus(end) if end else None,
         counts={status: int(group["counts"][status]) for status in FrameStatus},
         notes=bytes(group["notes"][0]).decode("utf-8", "replace"),
+        elsewhere=continued.read(file),
     )

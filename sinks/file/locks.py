@@ -7,8 +7,11 @@ That a writer of ours lives, and not only a reader, its other lock tells (see `s
 import errno
 import fcntl
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+from sinks.file.holders import holders
 from stream import locks
 from stream.errors import SinkFailed
 
@@ -16,13 +19,25 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 """What a file system says that knows no locks: go on without."""
 
 
+PATIENCE_S = 5.0
+"""How long to wait for a reader to close a file: most look and go. The detector waits meanwhile."""
+WRITER_PATIENCE_S = 1.0
+"""How long for a writer: one that was killed may still be dying."""
+PAUSE_S = 0.05
+
+
+class Held(SinkFailed):
+    """Somebody else has the file open for reading, and does not close it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is opened by someone else{_by(path)}: close it there, or choose another `path`")
+
+
 class Written(SinkFailed):
     """Another process of ours writes this file."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"{path} is opened by someone else, who writes it: wait for that run, or choose another `path`"
-        )
+        super().__init__(f"{path} is opened by someone else{_by(path)}, who writes it: wait, or choose another `path`")
 
 
 class Lock:
@@ -31,16 +46,20 @@ class Lock:
     def __init__(self) -> None:
         self._descriptor: int | None = None
 
-    def own(self, path: Path, *, readers: bool = False) -> None:
-        """Keep everybody out (but readers, if so said). Raises Written, or BlockingIOError if it is read."""
+    def own(self, path: Path, *, readers: bool = False, patience_s: float | None = None) -> None:
+        """Keep everybody out (but readers, if so said). Raises Written, Held or OSError.
+
+        patience_s: how long to wait for others to close the file; None: as long as is usual.
+        """
         self.release()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            if locks.hold(self._descriptor, alone=True) is False:
-                raise Written(path)
+            longest = WRITER_PATIENCE_S if patience_s is None else patience_s
+            _wait(lambda: locks.hold(descriptor, alone=True) is not False, Written, path, longest)
+            longest = PATIENCE_S if patience_s is None else patience_s
             if not readers:
-                _flock(self._descriptor, fcntl.LOCK_EX)
-        except (OSError, Written):
+                _wait(lambda: _flocked(descriptor, fcntl.LOCK_EX), Held, path, longest)
+        except (OSError, SinkFailed):
             self.release()
             raise
 
@@ -84,6 +103,28 @@ def is_written(path: Path) -> bool:
         return locks.held(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _wait(taken: Callable[[], bool], error: Callable[[Path], SinkFailed], path: Path, longest_s: float) -> None:
+    """Ask again until it is so; raises the error of this path when the time is over."""
+    until = time.monotonic() + longest_s
+    while not taken():
+        if time.monotonic() >= until:
+            raise error(path)
+        time.sleep(PAUSE_S)
+
+
+def _by(path: Path) -> str:
+    who = holders(path)
+    return f" ({who})" if who else ""
+
+
+def _flocked(descriptor: int, kind: int) -> bool:
+    try:
+        _flock(descriptor, kind)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _flock(descriptor: int, kind: int) -> None:

@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from sinks.file import provenance, repair
+from sinks.file import continued, ledger_reader, provenance, repair
 from sinks.file.advice import failing, reason
 from sinks.file.changes import ChangesTable
 from sinks.file.columns import FlushPolicy, Rows
+from sinks.file.continued import Elsewhere
 from sinks.file.full_disk import layout_bytes
 from sinks.file.ledger import GROUP, LedgerTable, identity_of
-from sinks.file.locks import Lock, Written
+from sinks.file.locks import Held, Lock, Written
 from sinks.file.swmr import Moved, NameTaken, SwmrFile
 from sinks.file.target import FileOptions as FileOptions
 from sinks.file.target import digest, earlier, new_names
@@ -132,6 +133,7 @@ class FileSink:
         self._content: Content
         self._ledger: LedgerTable
         self._changes: ChangesTable
+        self._elsewhere: Elsewhere | None = None
 
     @property
     def writing(self) -> bool:
@@ -149,17 +151,24 @@ class FileSink:
         self._complete = None
         content = self._content = self._make(scan, products)
         identity = digest(content.identity())
+        held: Path | None = None
+        self._elsewhere = None
         for path, found in () if self._context.again else earlier(self.options.path, scan, identity):
             self.path = path
             if found.complete:
                 return self._left_alone(found)
             try:
                 return self._resume(scan)
-            except Written:
+            except (Written, Held) as error:
                 if self.options.if_exists == "fail":
                     raise
+                if isinstance(error, Held):
+                    log.warning("%s. The scan goes on in another file", error)
+                    held = path
+                    break
                 log.warning("%s has this scan, and another process writes it: this run makes another file", path)
-        self._file, self.path = self._create(scan, layout_bytes(scan, products))
+        self._file, self.path = self._create(scan, layout_bytes(scan, products), beside=held is not None)
+        stored = Stored.nothing()
         try:
             with failing(self.path, "create"):
                 self._ledger = LedgerTable(self._file, scan.channels)
@@ -169,12 +178,14 @@ class FileSink:
                 self._changes = ChangesTable(self._file)
                 content.declare(self._file)
                 self._file.rows(provenance.RESUMED, (), "S40")
+                if held is not None:
+                    stored = self._continue(self._file, held)
                 if content.settled:
                     self._file.start(overwrite=self.options.if_exists == "overwrite")
         except SinkFailed:
             self._abandon()
             raise
-        return Stored.nothing()
+        return stored
 
     def write(self, item: Item) -> None:
         """Take one frame, at its own number; one that the file has already is not written twice. Raises SinkFailed."""
@@ -203,6 +214,8 @@ class FileSink:
                 file.start(overwrite=self.options.if_exists == "overwrite")
         if self._ledger.full:
             self._flush(file)
+        if self._elsewhere is not None and self._elsewhere.has(frame.index):
+            return
         if not self._ledger.status(frame.index).has_data:
             if problem := self._content.write(frame):
                 frame = replace(frame, status=FrameStatus.CORRUPT, problem=problem)
@@ -249,6 +262,8 @@ class FileSink:
                 end = replace(end, notes=(*end.notes, note))
                 expected = length
             self._content.finish(end, expected)
+            if self._elsewhere is not None:  # the pipeline has counted all files of the scan together
+                end = replace(end, counts={}, notes=(*end.notes, self._elsewhere.line()))
             end = replace(end, notes=(*end.notes, *self._content.notes))
             self.counts = self._ledger.finish(end, expected)
             file.check_place()
@@ -257,6 +272,11 @@ class FileSink:
             raise self._failed(error) from error
         self._file = None
         content.closed(file.path)
+        if self._elsewhere is not None:
+            earlier_part = file.path.parent / self._elsewhere.file
+            with contextlib.suppress(SinkFailed):  # whoever held it may have closed it meanwhile
+                repair.repair(earlier_part, patience_s=0)
+                content.closed(earlier_part)
 
     def close(self) -> None:
         """Close the file of a scan that did not finish, so that it can be gone on with."""
@@ -279,15 +299,22 @@ class FileSink:
         if file.started:
             file.check_place()
 
-    def _create(self, scan: ScanStart, room: int) -> tuple[SwmrFile, Path]:
+    def _create(self, scan: ScanStart, room: int, *, beside: bool) -> tuple[SwmrFile, Path]:
         """A new file, under the first name that no other process is quicker to take."""
-        for path in new_names(self.options, scan):
+        for path in new_names(self.options, scan, beside=beside):
             overwrite = self.options.if_exists == "overwrite"
             with contextlib.suppress(NameTaken):
                 return SwmrFile.create(
                     path, layout_bytes=room, alignment_bytes=self._alignment_bytes, overwrite=overwrite
                 ), path
         raise SinkFailed(f"no name is free for {self.options.path}: choose another `path`")
+
+    def _continue(self, file: SwmrFile, held: Path) -> Stored:
+        """Lay down what the file that somebody holds has of the scan."""
+        with repair.looked_into(held) as earlier:
+            states, changes = ledger_reader.read(earlier).all_states, changes_in(earlier)
+        self._elsewhere = continued.declare(file.layout, file.path, held, states)
+        return Stored(states, changes=changes)
 
     def _left_alone(self, found: repair.Found) -> Stored:
         """The file is complete, and everything that decides on its values is as it was."""
@@ -317,6 +344,7 @@ class FileSink:
         try:
             with failing(self.path, "go on with"):
                 ledger = self._ledger = LedgerTable(file, scan.channels, reopened=True)
+                self._elsewhere = continued.read(file.layout)
                 self._changes = ChangesTable(file, reopened=True)
                 self._content.reopen(file)
                 changes = changes_in(file.layout)
@@ -335,7 +363,10 @@ class FileSink:
             raise
         content = self._content
         read_back = partial(_read_back, scan, ledger, content)
-        return replace(ledger.stored, products=content.saved, changes=changes, frame=read_back)
+        stored = ledger.stored
+        if self._elsewhere is not None:
+            stored = replace(stored, states=self._elsewhere.together(stored.states))
+        return replace(stored, products=content.saved, changes=changes, frame=read_back)
 
     def _failed(self, error: Exception) -> SinkFailed:
         """Leave the file as a kill would, repaired; whatever was flushed stays."""
@@ -358,7 +389,7 @@ class FileSink:
         # the cause is being reported already: what cannot be put right here is, at the next start
         if file.started and self.path is not None and self.path.exists():
             with contextlib.suppress(SinkFailed, OSError):
-                repair.repair(self.path, keep_copy=False)
+                repair.repair(self.path, keep_copy=False, patience_s=0)
 
 
 def _read_back(scan: ScanStart, ledger: LedgerTable, content: Content, index: int) -> Frame | None:

@@ -19,7 +19,7 @@ import numpy as np
 from sinks.file import detach, full_disk
 from sinks.file.advice import failing, reason
 from sinks.file.columns import Cell, Flat, Rows
-from sinks.file.locks import Lock
+from sinks.file.locks import Held, Lock
 from stream.claim import Claim, Taken
 from stream.errors import SinkFailed
 
@@ -130,7 +130,10 @@ class SwmrFile:
                 lock.own(path)
             try:
                 lock.hand_over()
-                file = h5py.File(path, "r+", libver="v110", rdcc_nbytes=CHUNK_CACHE_BYTES)
+                try:
+                    file = h5py.File(path, "r+", libver="v110", rdcc_nbytes=CHUNK_CACHE_BYTES)
+                except BlockingIOError as error:  # a reader was quicker
+                    raise Held(path) from error
             except BaseException:
                 lock.release()
                 raise

@@ -60,10 +60,11 @@ def digest(identity: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def new_names(options: FileOptions, scan: ScanStart) -> Iterator[Path]:
+def new_names(options: FileOptions, scan: ScanStart, *, beside: bool = False) -> Iterator[Path]:
     """Names for a new file, the best first: others may be quicker to take one. Raises SinkFailed if none may be used.
 
-    `if_exists: overwrite` holds for the first name only, for a file of ours that nobody writes just now.
+    `if_exists: overwrite` holds for the first name only, for a file of ours that nobody writes just now. beside: the
+    first part of the scan lies under one of these names, and none may be replaced.
     """
     first = naming.file_name(options.path, scan)
     if lacking := naming.missing(options.path, scan):
@@ -77,7 +78,7 @@ def new_names(options: FileOptions, scan: ScanStart) -> Iterator[Path]:
             )
         yield first
         raise SinkFailed(f"{first} is being made by another process: choose another `path`, or set if_exists")
-    if options.if_exists == "overwrite":
+    if options.if_exists == "overwrite" and not beside:
         if places.same(first, scan.files):
             raise SinkFailed(f"{first} is what scan {scan.name} is read from: choose another `path`")
         if is_written(first):

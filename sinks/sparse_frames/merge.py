@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from sinks.file.advice import failing
-from sinks.file.ledger import GROUP
+from sinks.file.ledger import GROUP, HAS_DATA, states_of
 from sinks.file.locks import Lock, Written
 from sinks.file.swmr import new_file
 from sinks.sparse_frames.layout import ENTRY, FRAMES, LATE
@@ -25,7 +25,7 @@ BLOCK = 1 << 22
 
 
 def merge_late(path: Path) -> int:
-    """Rewrite a closed file if frames came late. Returns how many. Raises SinkFailed.
+    """Rewrite a closed file, into which nothing more comes, if frames came late. Returns how many. Raises SinkFailed.
 
     One that another process goes on with, or rewrites, is left to it.
     """
@@ -49,11 +49,9 @@ def merge_late(path: Path) -> int:
 
 
 def _waiting(path: Path) -> int:
-    """How many late frames of a finished scan wait to be moved."""
+    """How many late frames wait to be moved."""
     with h5py.File(path, "r") as file:
-        if f"{LATE}/frame" not in file or not int(file[f"{GROUP}/finished"][0]):
-            return 0
-        return len(file[f"{LATE}/frame"])
+        return len(file[f"{LATE}/frame"]) if f"{LATE}/frame" in file else 0
 
 
 def _copy(file: Any, target: Any) -> None:
@@ -94,10 +92,12 @@ def _merge(file: Any, target: Any) -> None:
     pointer = source["frame_ptr"][:].astype(np.int64)
     length = np.diff(pointer)
     ends = late["end"][:].astype(np.int64)
+    states = states_of(file[f"{GROUP}/status"])
     begins = np.concatenate(([0], ends[:-1]))
     taken: dict[int, tuple[int, int]] = {}
-    for number, frame in enumerate(late["frame"][:].astype(np.int64)):
-        if frame < len(length) and length[frame] == 0:
+    # a killed writer may have come no further than this
+    for number, frame in enumerate(late["frame"][: len(ends)].astype(np.int64)):
+        if frame < min(len(length), len(states)) and length[frame] == 0 and HAS_DATA[states[frame]]:
             taken[int(frame)] = (int(begins[number]), int(ends[number]))
     pieces: list[tuple[str, int, int]] = []
     first = 0

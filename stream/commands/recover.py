@@ -4,7 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from sinks.file.parts import continuation
 from sinks.file.repair import recover
+from sinks.sparse_frames.merge import merge_late
 from stream.errors import SinkFailed
 
 
@@ -18,7 +20,10 @@ def run(args: argparse.Namespace) -> int:
     failed = False
     for path in args.files:
         try:
-            print(recover(path).line(), flush=True)
+            found, next_part = recover(path), continuation(path)
+            if next_part:
+                merge_late(path)
+            print(found.line(next_part), flush=True)
         except SinkFailed as error:
             print(f"inbeam recover: {error}", file=sys.stderr)
             failed = True

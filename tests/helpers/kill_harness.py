@@ -4,10 +4,13 @@
 
 A child writes a scan through a sink and tells through a pipe which frames it has flushed; it is killed by SIGKILL, the
 next child goes on with the same file. After each kill every frame that was flushed must be in the file, with the right
-values; at the end of a scan there must be neither a hole nor a duplicate. Exit code 0 only if that is so.
+values; at the end of a scan there must be neither a hole nor a duplicate. Exit code 0 only if that is so. Meanwhile
+viewers open the growing file as the README says, read it, hold it, and close it some time or other: where one stays,
+the scan goes on in a further file.
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -30,14 +33,20 @@ import sparse_examples
 from sink_examples import image, pattern, scan
 
 from sinks.check import check
-from sinks.file import ledger, superblock
+from sinks.file import ledger, locks, naming, superblock
 from sinks.file.ledger_reader import read
 from sinks.file.repair import repair
+from sinks.sparse_frames.merge import merge_late
 from stream.events import ScanEnd
 
 READY = -1
 FRAMES = 400
 PATIENCE_S = 60.0
+WRITERS_PATIENCE_S = 0.1
+"""How long a writer waits here for a viewer to go: some stay longer."""
+VIEWED = 0.6
+"""Share of the writers that get a viewer."""
+MOST_VIEWERS = 4
 
 
 @dataclass
@@ -54,6 +63,11 @@ class Tally:
     holes: int = 0
     duplicates: int = 0
     unsound: int = 0
+    viewers: int = 0
+    misled: int = 0
+    """Viewers that have read another value than was written."""
+    continued: int = 0
+    """Files that go on with another one."""
 
 
 def examples(kind: str) -> Any:
@@ -68,6 +82,7 @@ def make(kind: str, path: Path, **options: Any) -> Any:
 
 def write(kind: str, path: Path, report: int, flush_frames: int) -> None:
     """The child: write the whole scan, or what is left of it; report the number of frames that are safe."""
+    locks.PATIENCE_S = WRITERS_PATIENCE_S
     sink = make(kind, path, flush_frames=flush_frames, flush_ms=20)
     stored = sink.start(scan(expected=FRAMES), (examples(kind).PRODUCT,))
     held = {} if stored is None else {i for i, state in enumerate(stored.states) if state == 1}
@@ -86,27 +101,73 @@ def write(kind: str, path: Path, report: int, flush_frames: int) -> None:
     sink.close()
 
 
+def parts(path: Path) -> list[Path]:
+    """The files of the scan that are there, from the first on."""
+    names = itertools.takewhile(Path.exists, naming.numbered(path))
+    return list(names)
+
+
 def verify(kind: str, path: Path, flushed: set[int], complete: bool) -> dict[str, int]:
-    """Look into a file after a kill (a copy of it, repaired), or after the end of the scan."""
-    if not complete:
-        copy = path.with_name("copy.h5")
-        shutil.copyfile(path, copy)
-        path = copy
-    repaired = not superblock.read(path).clean
-    repair(path)
-    with h5py.File(path, "r") as file:
-        record = read(file)
-        numbers = file["/entry/ledger/frame_number"][:]
-        held = np.flatnonzero(ledger.HAS_DATA[record.states]).tolist()
-        right = {index for index in held if is_right(kind, file, index)}
+    """Look into the files (into copies of them, repaired) after a kill, or after the end of the scan."""
+    folder = path.parent / "copies"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    found = dict.fromkeys(("repaired", "lost", "duplicates", "unsound"), 0)
+    right: list[int] = []
+    for part in parts(path):
+        shutil.copyfile(part, folder / part.name)
+    copies = [folder / part.name for part in parts(path)]
+    for copy in copies:
+        found["repaired"] += not superblock.read(copy).clean
+        repair(copy)
+        with h5py.File(copy, "r") as file:
+            record = read(file)
+            numbers = file["/entry/ledger/frame_number"][:]
+            held = np.flatnonzero(ledger.HAS_DATA[record.states]).tolist()
+            here = [index for index in held if is_right(kind, file, index)]
+        right += here
+        found["lost"] += len(held) - len(here)
+        found["duplicates"] += len(numbers) - len(set(numbers.tolist())) + max(0, len(numbers) - FRAMES)
+        found["duplicates"] += record.repeats
+    if complete:
+        for copy in copies[:-1]:
+            merge_late(copy)
+        found["unsound"] = sum(not check(copy).sound for copy in copies)
+    found["duplicates"] += len(right) - len(set(right))
     return {
-        "repaired": int(repaired),
-        "present": len(flushed & right),
-        "lost": len(flushed - right) + len(set(held) - right),
-        "holes": FRAMES - len(right) if complete else 0,
-        "duplicates": len(numbers) - len(set(numbers.tolist())) + max(0, len(numbers) - FRAMES) + record.repeats,
-        "unsound": int(complete and not check(path).sound),
+        **found,
+        "lost": found["lost"] + len(flushed.difference(right)),
+        "present": len(flushed.intersection(right)),
+        "holes": FRAMES - len(set(right)) if complete else 0,
     }
+
+
+def view(kind: str, path: Path, hold_s: float, seed: int) -> None:
+    """A viewer: reads frames while the file grows, and keeps it open. Exit code 3 if one is not as it was written."""
+    dice, until = random.Random(seed), time.monotonic() + hold_s
+    while not (there := parts(path)) and time.monotonic() < until:
+        time.sleep(0.005)
+    if not there:
+        return
+    try:
+        file = h5py.File(dice.choice(there), "r", swmr=True)
+    except OSError:  # killed while it was being reopened
+        return
+    rows = {"archive": "/entry/data/data", "hdf5": "/entry/data/I"}.get(kind)
+    while time.monotonic() < until:
+        time.sleep(0.02)
+        if rows is None:
+            continue
+        status, data = file["/entry/ledger/status"], file[rows]
+        try:
+            status.refresh()
+            data.refresh()
+            held = np.flatnonzero(ledger.HAS_DATA[status[:]])
+            index = int(dice.choice(held)) if len(held) else -1
+            if index >= 0 and not is_right(kind, file, index):
+                os._exit(3)
+        except OSError:  # what is being written just now
+            continue
 
 
 def is_right(kind: str, file: Any, index: int) -> bool:
@@ -134,15 +195,22 @@ def harass(kind: str, kills: int, seed: int, folder: Path) -> Tally:
     """Kill `kills` times; scans that come to their end in between are verified as a whole."""
     dice = random.Random(seed)
     tally = Tally(kind)
-    path = folder / f"{kind}.h5"
+    path = folder / kind / f"{kind}.h5"
+    path.parent.mkdir()
     flushed: set[int] = set()
+    viewers: list[int] = []
     while tally.kills < kills:
         reader, writer = os.pipe()
         flush_frames = dice.choice((1, 3, 16, 0))
         child = fork(lambda: write(kind, path, writer, flush_frames), reader)  # noqa: B023
         os.close(writer)
+        if dice.random() < VIEWED and len(viewers) < MOST_VIEWERS:
+            hold_s, number = dice.choice((0.05, 0.2, 1.0)), dice.randrange(1 << 30)
+            viewers.append(fork(lambda: view(kind, path, hold_s, number)))  # noqa: B023
+            tally.viewers += 1
         killed = kill_sometime(child, reader, dice, flushed)
         os.close(reader)
+        tally.misled += reaped(viewers, os.WNOHANG)
         if not path.exists():
             tally.kills += killed
             continue
@@ -155,9 +223,25 @@ def harass(kind: str, kills: int, seed: int, folder: Path) -> Tally:
             setattr(tally, name, getattr(tally, name) + found[name])
         if not killed:
             tally.scans += 1
+            tally.misled += reaped(viewers, 0)
+            tally.continued += len(parts(path)) - 1
             flushed.clear()
-            path.unlink()
+            for part in parts(path)[::-1]:
+                part.unlink()
+    tally.misled += reaped(viewers, 0)
+    tally.continued += max(0, len(parts(path)) - 1)
     return tally
+
+
+def reaped(viewers: list[int], how: int) -> int:
+    """Forget the viewers that have ended (with 0: wait for all); returns how many were misled."""
+    misled = 0
+    for viewer in list(viewers):
+        child, status = os.waitpid(viewer, how)
+        if child:
+            viewers.remove(viewer)
+            misled += status != 0
+    return misled
 
 
 def kill_sometime(child: int, reader: int, dice: random.Random, flushed: set[int]) -> bool:
@@ -243,7 +327,8 @@ def main() -> int:
         ]
     print(json.dumps([asdict(tally) for tally in tallies]) if options.json else table(tallies))
     sound = all(
-        tally.flushed == tally.present and not (tally.lost or tally.holes or tally.duplicates or tally.unsound)
+        tally.flushed == tally.present
+        and not (tally.lost or tally.holes or tally.duplicates or tally.unsound or tally.misled)
         for tally in tallies
     )
     return 0 if sound else 1
