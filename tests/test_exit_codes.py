@@ -67,6 +67,16 @@ def damaged(folder: Path) -> int:
     return main(["process", "--quiet", str(configuration(folder)), *given])
 
 
+@pytest.mark.parametrize("length", [8, 9, 20, 48, 100, 2000])
+@pytest.mark.parametrize("filler", [0, 2, 255])
+def test_a_damaged_file_costs_none_of_the_others(length: int, filler: int, tmp_path: Path) -> None:
+    (tmp_path / "bad.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes([filler]) * (length - 8))
+    given = [str(recorded(tmp_path)), str(tmp_path / "bad.h5"), str(recorded(tmp_path, "other.h5"))]
+    assert main(["process", "--quiet", str(configuration(tmp_path)), *given]) == 1
+    for name in ("scan.h5", "other.h5"):
+        assert states(tmp_path / "out" / name) == [FrameStatus.RECEIVED] * FRAMES
+
+
 def unwritable(folder: Path) -> int:
     (folder / "out").write_text("a file where a folder should be")
     return whole(folder)

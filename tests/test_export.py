@@ -252,11 +252,13 @@ def test_files_that_are_no_results_are_named(tmp_path: Path, capsys: pytest.Capt
     archive.write(frame(0))
     archive.finish(ScanEnd("01-first", expected=1))
     (tmp_path / "text.h5").write_text("hello")
+    (tmp_path / "damaged.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes([2]) * 992)
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["entry/data"] = 1
     for name, words in {
         "frames.h5": "has no results, only frames: process it first",
-        "text.h5": "cannot be read",
+        "text.h5": "cannot be opened as HDF5",
+        "damaged.h5": "cannot be opened as HDF5",
         "other.h5": "is it a results file of inbeam?",
         "nothere.h5": "is not there",
     }.items():

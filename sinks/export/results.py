@@ -17,6 +17,7 @@ from sinks.file.ledger_reader import read
 from sinks.file.product import FLAGS
 from stream.errors import InbeamError
 from stream.events import Array, Change, FrameStatus
+from stream.formats.hdf5.opening import open_hdf5
 from stream.pipeline.recorded import changes_in
 
 UNITS: Mapping[tuple[str, str], str] = {
@@ -111,14 +112,7 @@ def opened(path: Path, product: str | None = None) -> Iterator[Results]:
 def _file(path: Path) -> Iterator[Any]:
     if problem := absent(path):
         raise InbeamError(problem)
-    try:
-        file = h5py.File(path, "r")
-    except OSError:
-        try:
-            file = h5py.File(path, "r", swmr=True)  # it grows, or its writer was killed
-        except (OSError, ValueError) as error:
-            raise InbeamError(f"{path} cannot be read: {_words(error)}") from error
-    with file:
+    with open_hdf5(str(path)) as file:  # also where it grows, or its writer was killed
         yield file
 
 

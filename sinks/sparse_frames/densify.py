@@ -19,8 +19,9 @@ from sinks.file.swmr import new_file
 from sinks.sparse_frames.dense_layout import lima, master, master_name
 from stream.claim import replacing
 from stream.codec.native import bslz4_compress
-from stream.errors import InbeamError
+from stream.errors import BadMessage, InbeamError
 from stream.events import Array
+from stream.formats.hdf5.opening import open_hdf5
 
 FORMATS = ("lima", "eiger")
 
@@ -36,14 +37,14 @@ class SparseFile:
         if problem := absent(path):
             raise InbeamError(problem)
         try:
-            self._file = _opened(path)
+            self._file = open_hdf5(str(path))
             entry = self._file[_text(self._file.attrs["default"])]
             self._group = entry[_text(entry.attrs.get("pyFAI_sparse_frames", entry.attrs.get("default", "")))]
             mask = self._group["mask"][()]
             modelled = "radius" in self._group and "background_avg" in self._group
             radius = self._group["radius"][()] if modelled else np.zeros(1, np.float32)
             self._pointer = self._group["frame_ptr"]
-        except (OSError, KeyError, ValueError) as error:
+        except (BadMessage, OSError, KeyError, ValueError) as error:
             raise InbeamError(f"{path} is not a file of sparse frames: {error}") from error
         self.entry = entry
         self.shape: tuple[int, int] = mask.shape
@@ -194,13 +195,6 @@ def _write(
         if "peaks" in source.entry:
             relative = os.path.relpath(source.path.absolute(), target.absolute().parent)
             data.parent["peaks"] = h5py.ExternalLink(relative, source.entry["peaks"].name)
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return h5py.File(path, "r")
-    except OSError:
-        return h5py.File(path, "r", libver="v110", swmr=True)
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,8 @@ DAMAGED = (
     *(IndexError, OverflowError, MemoryError, AssertionError),
 )
 """What h5py is seen to raise on files with flipped bytes."""
+IN_USE = ("open for write", "locking flag")
+"""What HDF5 says of a file that somebody writes, or that this process writes itself."""
 
 
 def is_hdf5(path: str) -> bool:
@@ -34,8 +36,10 @@ def open_hdf5(path: str, *, swmr: bool = False) -> h5py.File:
             return h5py.File(path, "r", swmr=mode, locking=None if mode else False)
         except FileNotFoundError as error:
             raise BadMessage(f"{path} is not there") from error
-        except OSError as error:
+        except DAMAGED as error:
             problem = problem or error
+            if not mode and not any(words in str(error) for words in IN_USE):
+                break  # as an SWMR reader HDF5 would read a damaged superblock again and again, for minutes
     raise BadMessage(f"{path} cannot be opened as HDF5: {problem}")
 
 
