@@ -112,10 +112,10 @@ ROWS: dict[str, tuple[Callable[[Path], int], int]] = {
     "everything was there already": (again, 0),
     "a file is sound": (checked, 0),
     "an input cannot be read": (damaged, 1),
-    "an output cannot be written": (unwritable, 1),
     "a file is not sound": (unsound, 1),
     "the configuration is wrong": (unknown, 2),
     "an input is not there": (not_there, 2),
+    "an output cannot be written where it should be": (unwritable, 2),
     "the command line is wrong": (wrong_option, 2),
 }
 
