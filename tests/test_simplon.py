@@ -192,7 +192,7 @@ def test_an_image_that_disagrees_with_its_scan_is_a_hole_with_a_reason() -> None
         "its description says 7": v1_image(1, size=7),
         "speaks of 600 bytes instead of 700": v1_image(1, shape=[50, 7]),
         "no encoding": v1_image(1, encoding="bs16-lz4<", type=None),
-        "planes": v1_image(1, shape=[50, 6, 2]),
+        "2 thresholds, not 1": v1_image(1, shape=[50, 6, 2]),
         "2 parts": v1_image(1)[:2],
         "6 parts": [*v1_image(1), b"{}", b"{}"],
         "not": [v1_image(1)[0], b"{", *v1_image(1)[2:]],
@@ -320,3 +320,37 @@ def test_the_numbers_of_an_image_appendix_are_readings() -> None:
     assert frame.detector_time == pytest.approx(4843.21380696, abs=1e-8)
     assert frame.stop_time - frame.detector_time == pytest.approx(0.01)
     assert frame.exposure_s == pytest.approx(0.01)
+
+
+def stacked(index: int, encoding: str, thresholds: int = 3) -> tuple[list[np.ndarray], list[bytes]]:
+    """The images of several thresholds, and the message that has them as one: [x, y, thresholds]."""
+    images = [pixels(10 * index + number) for number in range(thresholds)]
+    shape = [SHAPE[1], SHAPE[0], thresholds]
+    return images, v1_image(index, encoding, image=np.concatenate(images), shape=shape)
+
+
+@pytest.mark.parametrize("encoding", ["bs16-lz4<", "lz4<", "<", ">"])
+@pytest.mark.parametrize("thresholds", [3, None])
+def test_the_thresholds_of_an_image_are_channels(encoding: str, thresholds: int | None) -> None:
+    decoder = Decoder(thresholds=thresholds)
+    start, *frames = feed(v1_header(), *(stacked(index, encoding)[1] for index in range(2)), decoder=decoder)
+    assert isinstance(start, ScanStart) and start.channels == ("threshold_1", "threshold_2", "threshold_3")
+    assert start.shape == SHAPE and len(start.header) == (1 if thresholds else 2)
+    for index, frame in enumerate(frames):
+        assert isinstance(frame, Frame) and frame.status is FrameStatus.RECEIVED
+        for payload, image in zip(frame.payloads.values(), stacked(index, encoding)[0], strict=True):
+            np.testing.assert_array_equal(decode(payload), image)
+
+
+def test_a_number_of_thresholds_that_was_not_expected_is_a_hole_that_says_what_to_set() -> None:
+    _, frame, one = feed(v1_header(), stacked(0, "<")[1], v1_image(1))
+    assert isinstance(frame, Frame) and frame.status is FrameStatus.CORRUPT and isinstance(one, Frame)
+    assert "3 thresholds, not 1: set stream.thresholds to 3" in frame.problem and one.status is FrameStatus.RECEIVED
+
+
+def test_thresholds_that_do_not_decode_are_a_hole() -> None:
+    message = stacked(1, "bs16-lz4<")[1]
+    message[2] = message[2][:-9]
+    message[1] = json.dumps({**json.loads(message[1]), "size": len(message[2])}).encode()
+    _, _, frame = feed(v1_header(), stacked(0, "bs16-lz4<")[1], message, decoder=Decoder(thresholds=3))[:3]
+    assert isinstance(frame, Frame) and frame.status is FrameStatus.CORRUPT

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -94,10 +94,8 @@ class CaptureSource:
             protocol = protocol_of(parts)
         if protocol == "unknown":
             return None
-        make = simplon.Decoder if protocol == "simplon" else stream2.Decoder
-        return make(
-            megabytes(config.max_message_mb),
-            monitor_key=config.monitor_key,
-            source=f"{protocol} {config.file}",
-            identity=f"file:{config.file.resolve()}",
-        )
+        limits, name = megabytes(config.max_message_mb), f"{protocol} {config.file}"
+        told: dict[str, Any] = {"monitor_key": config.monitor_key, "identity": f"file:{config.file.resolve()}"}
+        if protocol == "simplon":
+            return simplon.Decoder(limits, source=name, thresholds=None, **told)
+        return stream2.Decoder(limits, source=name, **told)

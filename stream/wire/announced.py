@@ -25,6 +25,8 @@ class Announced:
     expected: int | None = None
     detector: Detector = field(default_factory=Detector)
     header: tuple[Parts, ...] = ()
+    received: float | None = None
+    """Unix time at which the start message came, s."""
     has_start: bool = True
     """False if there was no start message, only images."""
 

@@ -113,7 +113,7 @@ class Series:
             ]
         if start.shape is None or start.dtype is None or not start.channels:
             events = self._end_waiting()
-            self._waiting = start
+            self._waiting = replace(start, received=received)
             return events
         return self._begin(start, start.shape, start.dtype, start.channels, received)
 
@@ -154,7 +154,8 @@ class Series:
         first = next(iter(payloads.values()))
         start = replace(begins, header=(*begins.header, parts))
         dtype = begins.dtype or first.dtype.newbyteorder("=")
-        events = self._begin(start, begins.shape or first.shape, dtype, begins.channels or tuple(payloads), received)
+        came = received if begins.received is None else begins.received
+        events = self._begin(start, begins.shape or first.shape, dtype, begins.channels or tuple(payloads), came)
         if not begins.has_start:
             events.append(
                 self.note(f"series {begins.series} has no start message: shape and type from its first image")

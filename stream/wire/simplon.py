@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import md5
 from typing import Any, TypeAlias
@@ -24,20 +25,37 @@ from stream.wire import metadata, simplon_header
 from stream.wire.announced import Announced
 from stream.wire.decoder import SeriesDecoder
 from stream.wire.exposure import Exposure
-from stream.wire.limits import Limits
+from stream.wire.limits import DEFAULT, Limits
+from stream.wire.planes import planes
+from stream.wire.series import GRACE_S
 
 Json: TypeAlias = dict[str, Any]
 
-CHANNEL = "threshold_1"
-"""v1 has one channel without a name; this is what stream2 calls the same one."""
+CHANNEL = "threshold_{}"
+"""v1 has channels without names; this is what stream2 calls the same ones."""
 TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
 GRAMMAR = re.compile(r"(?:bs(8|16|32))?-?(lz4)?([<>])?")
 
 
 class Decoder(SeriesDecoder):
-    """Messages of stream v1 in, events out."""
+    """Messages of stream v1 in, events out.
 
-    _believed: ScanStart | None = None
+    thresholds: how many each image has, which no header says; None: a scan opens with its first image, which says it.
+    """
+
+    def __init__(
+        self,
+        limits: Limits = DEFAULT,
+        *,
+        thresholds: int | None = 1,
+        monitor_key: str | None = None,
+        source: str = "detector",
+        identity: str | None = None,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        super().__init__(limits, monitor_key=monitor_key, source=source, identity=identity, grace_s=grace_s)
+        self._thresholds = thresholds
+        self._believed: ScanStart | None = None
 
     def _read(self, parts: Sequence[Buffer], received: float) -> list[Event]:
         if not 0 < len(parts) <= self._limits.parts:
@@ -59,7 +77,9 @@ class Decoder(SeriesDecoder):
 
     def _start(self, first: Json, series: int, parts: Sequence[Buffer], received: float) -> list[Event]:
         copies = tuple(bytes(part) for part in parts)  # masks must not pin the socket's buffers
-        start, problems = simplon_header.announced(first, series, copies, CHANNEL, self._limits)
+        start, problems = simplon_header.announced(first, series, copies, channels(1)[0], self._limits)
+        known = start.shape is not None and self._thresholds is not None
+        start = replace(start, channels=channels(self._thresholds or 1) if known else None)
         events = self._announce(start, received)
         return [*events, *(self._series.note(f"header of series {series}: {problem}") for problem in problems)]
 
@@ -69,12 +89,11 @@ class Decoder(SeriesDecoder):
             raise BadMessage("an image message whose frame is missing or no number")
         begins = self._series.claim(series, None, index)
         try:
-            payload = self._payload(first, begins, parts)
+            payloads = self._payloads(first, begins, parts)
         except BadMessage as error:
             if begins is not None:
                 raise
             return [self._series.corrupt(index, str(error), received)]
-        payloads = {CHANNEL: payload}
         events: list[Event] = []
         if begins is not None:
             events = self._series.start_with(begins, payloads, tuple(bytes(part) for part in parts), received)
@@ -89,8 +108,8 @@ class Decoder(SeriesDecoder):
         frame = self._series.accept(index, payloads, received, exposure)
         return [*events, frame] if events else [frame]
 
-    def _payload(self, first: Json, begins: Announced | None, parts: Sequence[Buffer]) -> Payload:
-        """The pixels, still packed. Raises BadMessage if the parts of the message contradict each other."""
+    def _payloads(self, first: Json, begins: Announced | None, parts: Sequence[Buffer]) -> dict[str, Payload]:
+        """The pixels of each threshold, packed. Raises BadMessage if the parts of the message contradict each other."""
         if not 3 <= len(parts) <= 5:
             raise BadMessage(f"an image message of {len(parts)} parts: it has four, or five with an appendix")
         checked = begins is None and self._believed is not None and self._believed is self.scan
@@ -102,9 +121,16 @@ class Decoder(SeriesDecoder):
         if size is not None and size != len(blob):
             raise CorruptPayload(f"the image has {len(blob)} bytes, its description says {str(size)[:20]}")
         encoding, dtype = packing(about.get("encoding"), about.get("type"))
-        payload = Payload(blob, encoding, shape(about.get("shape"), self._limits), dtype)
-        check_header(payload)
-        return payload
+        rows, columns, count = shape(about.get("shape"), self._limits)
+        told = self.scan if begins is None else begins
+        wanted = told.channels if told is not None else None
+        if wanted is not None and len(wanted) != count:
+            raise BadMessage(f"an image of {count} thresholds, not {len(wanted)}: set stream.thresholds to {count}")
+        whole = Payload(blob, encoding, (count * rows, columns), dtype)
+        if count > 1:
+            return dict(zip(channels(count), planes(whole, count), strict=True))
+        check_header(whole)
+        return {CHANNEL.format(1): whole}
 
     def _exposure(self, parts: Sequence[Buffer]) -> Exposure:
         """Times and readings of an image; the clock's zero is arbitrary, so that there is no absolute time."""
@@ -169,12 +195,15 @@ def _packing(encoding: str, kind: str) -> tuple[Encoding, np.dtype[Any]]:
     return (Encoding.LZ4_BLOCK if found[2] else Encoding.RAW), order
 
 
-def shape(value: Any, limits: Limits) -> tuple[int, int]:
-    """(rows, columns) of the wire's [x, y] or [x, y, 1]. Raises BadMessage."""
+def channels(count: int) -> tuple[str, ...]:
+    """What the thresholds of an image are called."""
+    return tuple(CHANNEL.format(number + 1) for number in range(count))
+
+
+def shape(value: Any, limits: Limits) -> tuple[int, int, int]:
+    """(rows, columns, thresholds) of the wire's [x, y] or [x, y, thresholds]. Raises BadMessage."""
     if type(value) is list and len(value) in (2, 3) and all(type(size) is int and size > 0 for size in value):
-        columns, rows, *depth = value
-        if depth and depth != [1]:
-            raise BadMessage(f"images of {depth[0]} planes: stream v1 is read with one; use stream2 for several")
-        if rows * columns <= limits.pixels:
-            return rows, columns
+        columns, rows, count = *value[:2], (*value, 1)[2]
+        if rows * columns * count <= limits.pixels and count <= limits.channels:
+            return rows, columns, count
     raise BadMessage(f"a shape of {str(value)[:60]}: [x, y] of 1 to {limits.pixels} pixels are allowed")
