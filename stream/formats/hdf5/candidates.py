@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import h5py
 
-from stream.formats.hdf5.nexus import default_signal, is_stack, nx_class, peek, signal_of
+from stream.formats.hdf5.nexus import default_signal, is_stack, is_strip, is_thin, nx_class, peek, signal_of, text
 from stream.formats.natural import natural
 
 SPECTRA_ROWS, SPECTRA_ASPECT = 32, 64
@@ -15,8 +15,8 @@ SPECTRA_ROWS, SPECTRA_ASPECT = 32, 64
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A dataset that holds images. path: inside `entry.file`; label: what the file calls it; detector: it is the data
-    of an NXdetector, so that its frames are a scan of their own beside those of other detectors."""
+    """A dataset that holds images, or the rows of a strip detector. path: inside `entry.file`; label: what the file
+    calls it; detector: it is the data of an NXdetector, so that its frames are a scan of their own."""
 
     path: str
     label: str
@@ -26,6 +26,7 @@ class Stack:
 def stacks(entry: h5py.Group) -> tuple[list[Stack], list[str]]:
     """The stacks of an entry, each once, the surest first; and the links that lead nowhere, one line each."""
     found: list[Stack] = []
+    strips: list[Stack] = []
     broken: list[str] = []
     for candidate in _candidates(entry):
         try:
@@ -33,6 +34,8 @@ def stacks(entry: h5py.Group) -> tuple[list[Stack], list[str]]:
         except (KeyError, OSError):
             broken.append(broken_link(entry.file, candidate.path))
             continue
+        if candidate.detector and (is_strip(dataset) or is_thin(dataset)) and not _is_mca(dataset):
+            strips.append(candidate)
         if not is_stack(dataset):
             continue
         for place, other in enumerate(found):
@@ -44,6 +47,7 @@ def stacks(entry: h5py.Group) -> tuple[list[Stack], list[str]]:
             if posixpath.basename(posixpath.dirname(candidate.path)) != "plot" or not found:
                 spectra = dataset.shape[-2] < SPECTRA_ROWS and dataset.shape[-1] >= SPECTRA_ASPECT * dataset.shape[-2]
                 found.append(replace(candidate, detector=candidate.detector and not spectra))
+    found = found or strips
     if not found and entry.name != "/":
         base = entry.name.rstrip("/")
         found = [Stack(f"{base}/{path}", posixpath.basename(posixpath.dirname(path))) for path in every_stack(entry)]
@@ -70,6 +74,12 @@ def _candidates(entry: h5py.Group) -> Iterator[Stack]:
     for name in sorted(natural(entry), key=lambda name: name != "data"):
         if isinstance(peek(entry, name), h5py.Dataset):
             yield Stack(f"{entry.name.rstrip('/')}/{name}", name)
+
+
+def _is_mca(dataset: h5py.Dataset) -> bool:
+    """True for the spectra of a fluorescence detector, as BLISS has them."""
+    kind = peek(dataset.parent, "type")
+    return isinstance(kind, h5py.Dataset) and kind.dtype.kind in "SO" and "mca" in text(kind[()]).lower()
 
 
 def every_stack(group: h5py.Group, depth: int = 6) -> Iterator[str]:

@@ -67,7 +67,7 @@ class Cursor:
             return
         try:
             self._file = open_hdf5(part.path)
-            self._stack = Stack(self._file[part.dataset], part.channel)
+            self._stack = Stack(self._file[part.dataset], part.channel, strip=part.strip)
         except (BadMessage, *DAMAGED) as error:
             self._lost = f"{part.path}::{part.dataset} cannot be read: {error}"
 

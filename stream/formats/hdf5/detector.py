@@ -237,7 +237,11 @@ def _images(
     found: dict[str, Array] = {}
     for number, channel in enumerate(channels):
         dataset = _find([*_channel_groups(group, channel), *places], names)
-        if dataset is None or dataset.dtype.kind not in "uifb" or dataset.shape[-2:] != shape:
+        if dataset is None or dataset.dtype.kind not in "uifb":
+            continue
+        if dataset.shape == shape[1:] and shape[0] == 1:
+            found[channel] = np.asarray(dataset[()], dtype)[None]
+        if dataset.shape[-2:] != shape:
             continue
         if dataset.ndim == 2:
             image = np.asarray(dataset[()], dtype)

@@ -267,7 +267,7 @@ class Growing:
             del self._stacks[channel]
         file = open_hdf5(part.path, swmr=writes_swmr(part.path))
         try:
-            stack = Stack(file[part.dataset], part.channel, live=True)
+            stack = Stack(file[part.dataset], part.channel, live=True, strip=part.strip)
         except BaseException:
             file.close()
             raise

@@ -17,7 +17,7 @@ from stream.errors import BadMessage
 from stream.events import EMPTY
 from stream.formats.hdf5.candidates import broken_link, every_stack, stacks
 from stream.formats.hdf5.chunks import MOST_FRAMES
-from stream.formats.hdf5.nexus import is_stack, nx_class, peek, signal_of, some, text
+from stream.formats.hdf5.nexus import is_stack, is_strip, is_thin, nx_class, peek, signal_of, some, text
 from stream.formats.hdf5.segments import Segment, follow, sequence
 from stream.formats.natural import natural
 
@@ -262,7 +262,8 @@ def _explicit(file: h5py.File, path: str) -> list[Located]:
 def _scan(file: h5py.File, path: str, entry: str, *, flat: bool = False) -> Located:
     """One scan from the dataset at `path`, with the other channels that its NXdata group declares."""
     dataset = file[path]
-    if not is_stack(dataset, flat=flat):
+    strip = is_strip(dataset)
+    if not (is_stack(dataset, flat=flat) or strip or is_thin(dataset)):
         raise BadMessage(f"{file.filename}::{path} is not a stack of images: shape {dataset.shape}, {dataset.dtype}")
     group = file[os.path.dirname(path) or "/"]
     axes = [text(axis) for axis in np.atleast_1d(group.attrs.get("axes", ()))]
@@ -280,11 +281,10 @@ def _scan(file: h5py.File, path: str, entry: str, *, flat: bool = False) -> Loca
     own = os.path.basename(path) if others else ONE_CHANNEL
     for name, part in [(own, dataset), *((other, group[other]) for other in others)]:
         channel = text(part.attrs.get("long_name")) if ours else ""
-        channels[channel or name], lost = follow(part)
+        channels[channel or name], lost = follow(part, strip=strip)
         notes += lost
-    return _located(
-        file, path, entry, channels, dataset, int(np.prod(dataset.shape[:-2], dtype=np.int64)), tuple(notes)
-    )
+    declared = int(np.prod(dataset.shape[: -1 if strip else -2], dtype=np.int64))
+    return _located(file, path, entry, channels, dataset, declared, tuple(notes))
 
 
 def _located(
@@ -297,7 +297,7 @@ def _located(
     lost: tuple[str, ...] = (),
 ) -> Located:
     dtype = np.dtype("u1") if like.dtype.kind == "b" else like.dtype
-    shape = (like.shape[-2], like.shape[-1])
+    shape = (1 if is_strip(like) else like.shape[-2], like.shape[-1])
     if declared > MOST_FRAMES:
         raise BadMessage(f"{file.filename}::{path} declares {declared} frames, more than {MOST_FRAMES}: it is damaged")
     return Located(file.filename, path, entry, channels, shape, dtype, declared, lost)

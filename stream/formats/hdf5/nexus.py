@@ -6,6 +6,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+STRIP_COLUMNS = 256
+"""A detector of one row has at least as many columns: MYTHEN has 640 and 1280."""
+
 
 def is_stack(thing: Any, *, flat: bool = False) -> bool:
     """True for a numeric dataset of at least three dimensions, or two where `flat`; thin ones are not images."""
@@ -16,6 +19,22 @@ def is_stack(thing: Any, *, flat: bool = False) -> bool:
         and thing.ndim >= least
         and (flat or min(thing.shape[-2:]) > 1)
     )
+
+
+def is_strip(thing: Any) -> bool:
+    """True for a dataset (frames, columns) of a detector with one row, if it says that its rows are frames: they are
+    called spectra, stored one by one, or more of them may come. Anything else of two dimensions is an image."""
+    if not isinstance(thing, h5py.Dataset) or thing.dtype.kind not in "uif" or thing.ndim != 2:
+        return False
+    told = text(thing.attrs.get("interpretation", "")) == "spectrum"
+    one_by_one = thing.chunks is not None and thing.chunks[0] == 1 < thing.shape[0]
+    return thing.shape[1] >= STRIP_COLUMNS and (told or one_by_one or thing.maxshape[0] is None)
+
+
+def is_thin(thing: Any) -> bool:
+    """True for a dataset (..., 1, columns) of such a detector."""
+    numbers = isinstance(thing, h5py.Dataset) and thing.dtype.kind in "uif" and thing.ndim > 2
+    return numbers and thing.shape[-2] == 1 and thing.shape[-1] >= STRIP_COLUMNS
 
 
 def nx_class(group: h5py.Group) -> str:

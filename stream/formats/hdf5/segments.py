@@ -1,5 +1,6 @@
 """Runs of consecutive frames, each in one dataset of one file: what links and virtual datasets come down to."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ class Segment:
     """Frames `first` ... `first + count - 1` of a scan lie in `dataset` of the file `path`, from its frame `offset`.
 
     channel: index on the second axis, where the channels share one dataset (frames, channels, rows, columns).
+    strip: the dataset is (frames, columns), of a detector with one row.
     """
 
     path: str
@@ -22,27 +24,31 @@ class Segment:
     count: int
     offset: int = 0
     channel: int | None = None
+    strip: bool = False
 
 
-def follow(dataset: h5py.Dataset, channel: int | None = None) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
+def follow(
+    dataset: h5py.Dataset, channel: int | None = None, *, strip: bool = False
+) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
     """Where the frames of an opened dataset really lie, and a note for each source file that is not there.
 
     A virtual dataset whose sources are whole frames is resolved to them; any other is read through HDF5.
     """
-    lead = dataset.shape[:1] if channel is not None else dataset.shape[:-2]
+    deep = 1 if strip else 2
+    lead = dataset.shape[:1] if channel is not None else dataset.shape[:-deep]
     count = int(np.prod(lead, dtype=np.int64))
-    whole = (Segment(dataset.file.filename, dataset.name, 0, count, channel=channel),)
+    whole = (Segment(dataset.file.filename, dataset.name, 0, count, channel=channel, strip=strip),)
     if not dataset.is_virtual:
         return whole, ()
     parts: list[Segment] = []
     lost: list[str] = []
-    simple = dataset.ndim == 3
+    simple = dataset.ndim == deep + 1
     folder = os.path.dirname(os.path.abspath(dataset.file.filename))
     for source in dataset.virtual_sources():
         path = dataset.file.filename if source.file_name == "." else os.path.join(folder, source.file_name)
         if not os.path.exists(path):
             lost.append(f"{dataset.file.filename}::{dataset.name} needs {source.file_name}, which is not in {folder}")
-        part = _source(dataset, source, path)
+        part = _source(dataset, source, path, deep)
         if part is None:
             simple = False
         elif os.path.exists(path):
@@ -50,7 +56,7 @@ def follow(dataset: h5py.Dataset, channel: int | None = None) -> tuple[tuple[Seg
     return (tuple(sorted(parts, key=lambda part: part.first)) if simple else whole), tuple(lost)
 
 
-def _source(dataset: h5py.Dataset, source: Any, path: str) -> Segment | None:
+def _source(dataset: h5py.Dataset, source: Any, path: str, deep: int) -> Segment | None:
     """The segment that one mapping of a virtual dataset stands for, None unless it maps whole, consecutive frames."""
     try:
         low, high = _bounds(source.vspace)
@@ -66,12 +72,12 @@ def _source(dataset: h5py.Dataset, source: Any, path: str) -> Segment | None:
     except (ValueError, RuntimeError):  # unlimited selections
         return None
     count = high[0] - low[0] + 1
-    frame = dataset.shape[-2] * dataset.shape[-1]
-    planes = low[1:] == source_low[1:] == (0, 0) and high[1:] == source_high[1:]
-    whole = planes and len(source_low) == 3 and chosen == (count * frame, count * frame)
+    frame = math.prod(dataset.shape[-deep:])
+    planes = low[1:] == source_low[1:] == (0,) * deep and high[1:] == source_high[1:]
+    whole = planes and len(source_low) == deep + 1 and chosen == (count * frame, count * frame)
     if not whole or source_high[0] - source_low[0] + 1 != count or "%" in source.file_name + source.dset_name:
         return None
-    return Segment(path, source.dset_name, int(low[0]), int(count), int(source_low[0]))
+    return Segment(path, source.dset_name, int(low[0]), int(count), int(source_low[0]), strip=deep == 1)
 
 
 def _bounds(space: h5py.h5s.SpaceID) -> tuple[tuple[int, ...], tuple[int, ...]]:
