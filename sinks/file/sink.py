@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from sinks.file import continued, ledger_reader, provenance, repair
 from sinks.file.advice import failing, reason
 from sinks.file.changes import ChangesTable
 from sinks.file.columns import FlushPolicy, Rows
+from sinks.file.content import Content
 from sinks.file.continued import Elsewhere
 from sinks.file.full_disk import layout_bytes
 from sinks.file.ledger import GROUP, LedgerTable, identity_of
@@ -27,83 +28,14 @@ from sinks.file.target import FileOptions as FileOptions
 from sinks.file.target import digest, earlier, new_names
 from stream.context import Context
 from stream.errors import SinkFailed
-from stream.events import Array, Change, Frame, FrameStatus, Item, ScanEnd, ScanStart, Update
-from stream.ledger import Saved, Stored
+from stream.events import Change, Frame, FrameStatus, Item, ScanEnd, ScanStart
+from stream.ledger import Stored
 from stream.pipeline.recorded import changes_in
 from stream.products import Product
 from stream.roles import Counters
 
 log = logging.getLogger("inbeam")
 HOLES = (FrameStatus.MISSING, FrameStatus.CORRUPT, FrameStatus.DROPPED)
-
-
-class Content(Protocol):
-    """What one kind of sink keeps of one scan. Everything may raise what h5py raises."""
-
-    def identity(self) -> Any:
-        """JSON-like: what must be the same for an earlier file of this scan to be gone on with."""
-        ...
-
-    def declare(self, file: SwmrFile) -> None:
-        """Lay out a new file; channels of the ledger are declared already."""
-        ...
-
-    @property
-    def settled(self) -> bool:
-        """True once the layout is complete; nothing can be declared after that, and readers may come."""
-        ...
-
-    def settle(self, frame: Frame | None) -> None:
-        """Called for each frame until `settled`: what was not known at the start; None: no frame will come."""
-        ...
-
-    def reopen(self, file: SwmrFile) -> None:
-        """Take up the datasets of a file that is there already."""
-        ...
-
-    @property
-    def length(self) -> int:
-        """How many frame numbers have a row, filled or not."""
-        ...
-
-    def present(self, indices: Array) -> Array:
-        """bool (n,): the data of these frame numbers are in the file."""
-        ...
-
-    def write(self, frame: Frame) -> str:
-        """Take one frame; holes come too. Returns why it cannot be kept, else ""."""
-        ...
-
-    def update(self, update: Update) -> None:
-        """Take a piece of a product that belongs to the scan."""
-        ...
-
-    @property
-    def saved(self) -> Mapping[str, Saved]:
-        """What a reopened file has of the products that belong to the scan."""
-        ...
-
-    def read(self, index: int) -> Mapping[str, Any] | None:
-        """What the file has of a frame: keywords of `Frame` (payloads, results, readings); None: nothing. Called from
-        other threads."""
-        ...
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What could not be kept, one line each; asked for at the end of the scan."""
-        ...
-
-    def flush(self) -> None:
-        """Make everything taken so far visible and safe."""
-        ...
-
-    def finish(self, end: ScanEnd, expected: int) -> None:
-        """Extend everything to `expected` frames, write what is known only now, and flush."""
-        ...
-
-    def closed(self, path: Path) -> None:
-        """The file is closed, its scan is over; also called for one that was complete before. May rewrite it."""
-        ...
 
 
 class FileSink:
