@@ -4,7 +4,6 @@
 that never came reads as the fill value: the largest value of an unsigned type, which detectors use for bad pixels.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -188,7 +187,7 @@ class Archive:
         self._readings.flush()
         self._readings.extend(expected)
         self.flush()
-        self._end_time.set(nexus.iso_time(time.time()).encode())
+        self._end_time.set(nexus.end_time(end))
 
     def closed(self, path: Path) -> None:
         """Nothing is left to do."""

@@ -5,7 +5,6 @@ the application definitions want them (nexusformat/definitions, contributed by M
 that never came, or whose processor failed, is NaN. Which one it was, /entry/ledger says.
 """
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -205,7 +204,7 @@ class Results:
         for product in self._per_scan.values():
             product.finish(expected)
         self.flush()
-        self._end_time.set(nexus.iso_time(time.time()).encode())
+        self._end_time.set(nexus.end_time(end))
 
     def closed(self, path: Path) -> None:
         """Nothing is left to do."""

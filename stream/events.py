@@ -146,6 +146,7 @@ class ScanStart:
     resumed: this event was made from the journal, not sent by the detector.
     files: the HDF5 files that hold the frames, as far as they are known at the start.
     fingerprint: of a recording, see `stream.fingerprint`; "" where the uid is identity enough.
+    started: when it began, as a recording says it (ISO 8601, as it is there); "" where only `received` is known.
     """
 
     uid: str
@@ -162,6 +163,7 @@ class ScanStart:
     resumed: bool = False
     files: tuple[str, ...] = ()
     fingerprint: str = ""
+    started: str = ""
 
     @property
     def raw_nbytes(self) -> int:
@@ -224,6 +226,7 @@ class ScanEnd:
     counts: status -> number of frame numbers, filled in by the pipeline before the sinks see it; sums to `expected`.
     expected: the number of frame numbers of this scan, filled in by the pipeline.
     notes: what was odd, one line each (bad messages without a frame number, no end message, ...).
+    ended: when, as a recording says it (ISO 8601, as it is there); "" where it is now.
     """
 
     scan: str
@@ -232,6 +235,7 @@ class ScanEnd:
     expected: int = 0
     counts: Mapping[FrameStatus, int] = field(default_factory=lambda: NO_COUNTS)
     notes: tuple[str, ...] = ()
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)

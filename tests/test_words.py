@@ -1,8 +1,10 @@
-"""What the user is told: the end of a scan, a failure, a file that was there already."""
+"""What the user is told, also by the files: the end of a scan, a failure, a file that was there already, times."""
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
+import h5py
 import pytest
 import yaml
 from plug_ins import install
@@ -79,3 +81,33 @@ def test_a_scan_is_not_called_complete_where_a_sink_failed(
     (told,) = (record.getMessage() for record in caplog.records if record.getMessage().startswith("scan scan "))
     assert ", but not in sinks[1] full: " in told
     assert told.endswith(f"-> {tmp_path / 'out' / 'scan.h5'}")
+
+
+@pytest.mark.parametrize(
+    ("began", "ended"),
+    [
+        ("2023-05-17T10:00:00.123456+02:00", "2023-05-17T10:05:00+02:00"),
+        ("2023-05-17T10:00:00", "2023-05-17T10:05:00Z"),
+        ("yesterday", ""),
+        (None, None),
+    ],
+)
+def test_processed_files_have_the_times_of_the_recording_not_of_the_processing(
+    began: str | None, ended: str | None, tmp_path: Path
+) -> None:
+    source = recorded(tmp_path)
+    with h5py.File(source, "r+") as file:
+        for name, text in (("start_time", began), ("end_time", ended)):
+            if text is not None:
+                file[f"entry/{name}"] = text
+    before = datetime.now(UTC)
+    config = with_sinks(configuration(tmp_path), {"type": "hdf5", "path": str(tmp_path / "{scan}_results.h5")})
+    assert process(config, source) == 0
+    for path in (tmp_path / "out" / "scan.h5", tmp_path / "scan_results.h5"):
+        with h5py.File(path) as file:
+            told = file["entry/start_time"].asstr()[()], file["entry/end_time"][0].decode()
+        for said, wanted in zip(told, (began, ended), strict=True):
+            if wanted and wanted[0] == "2":
+                assert said == wanted
+            else:
+                assert before <= datetime.fromisoformat(said) <= datetime.now(UTC)

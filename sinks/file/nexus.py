@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 
 from sinks.file.swmr import BITSHUFFLE, SwmrFile
-from stream.events import Array, Detector, ScanStart
+from stream.events import Array, Detector, ScanEnd, ScanStart
 
+END_TIME_BYTES = 40
 HC_EV_ANGSTROM = 12398.419843320026
 """h c in eV Å, from the exact SI values."""
 
@@ -68,6 +69,11 @@ def iso_time(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")
 
 
+def end_time(end: ScanEnd) -> bytes:
+    """When a scan ended: as its recording says, else now."""
+    return (end.ended or iso_time(time.time())).encode()[:END_TIME_BYTES]
+
+
 def entry(file: SwmrFile, scan: ScanStart, default: str) -> Any:
     """/entry with what identifies the scan; `default` is the group to plot. Returns the group."""
     root = file.layout
@@ -77,8 +83,8 @@ def entry(file: SwmrFile, scan: ScanStart, default: str) -> Any:
     made.attrs["default"] = default
     text(made, "title", scan.name)
     text(made, "entry_identifier", scan.uid)
-    text(made, "start_time", iso_time(scan.received))
-    file.cell("/entry/end_time", b"", "S40")
+    text(made, "start_time", scan.started or iso_time(scan.received))
+    file.cell("/entry/end_time", b"", f"S{END_TIME_BYTES}")
     text(group(made, "sample", "NXsample"), "name", scan.name)
     return made
 

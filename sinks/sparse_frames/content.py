@@ -210,7 +210,7 @@ class SparseContent:
         for rows in (self._average, self._deviation, self._picked, self._hit):
             rows.extend(expected)
         self.flush()
-        self._end_time.set(layout.now_text().encode())
+        self._end_time.set((end.ended or layout.now_text()).encode())
 
     def closed(self, path: Path) -> None:
         """Move late frames into their places: the file is written anew beside and replaced, seconds per gigabyte."""

@@ -82,7 +82,7 @@ def declare_static(
     layout["entry_0000"] = h5py.SoftLink(ENTRY)
     entry["program_name"] = text("inbeam")
     entry["title"] = text(scan.name)
-    entry["start_time"] = text(time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(scan.received)))
+    entry["start_time"] = text(scan.started or time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(scan.received)))
     _frames(layout.require_group(FRAMES), scan, product)
     _process(entry.require_group("sparsify"), product, configuration)
     _instrument(entry.require_group(beamline), product.sparse.instrument if product.sparse else {})

@@ -53,6 +53,19 @@ class Clock:
         return fields
 
 
+def moment(file: h5py.File, located: Located, name: str) -> str:
+    """`start_time` or `end_time` of the entry, as the file has it (ISO 8601); "" where it has none."""
+    found = peek(file, f"{located.entry.rstrip('/')}/{name}")
+    if not isinstance(found, h5py.Dataset) or found.size != 1:
+        return ""
+    told = text(found[()]).strip()
+    try:
+        datetime.fromisoformat(told)
+    except ValueError:
+        return ""
+    return told
+
+
 def clock(file: h5py.File, located: Located, exposure_s: float | None, *, growing: bool = False) -> Clock:
     """What a file says of its frames' times. exposure_s: of every frame, where the detector has one for all."""
     return Clock(located.file, dict(_times(file, located, growing)), exposure_s)

@@ -11,7 +11,7 @@ from stream.errors import BadMessage
 from stream.events import Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.fingerprint import of_files
 from stream.formats.hdf5.beside import Beside
-from stream.formats.hdf5.clock import clock
+from stream.formats.hdf5.clock import clock, moment
 from stream.formats.hdf5.cursor import Cursor, read_channels
 from stream.formats.hdf5.detector import announced, describe
 from stream.formats.hdf5.locate import Located, locate
@@ -82,6 +82,7 @@ class Scan:
         with open_hdf5(self.located.file) as file, intact(self.located.file):
             start = self.start(file)
             start = replace(start, fingerprint=of_files(start.files))
+            ended = moment(file, self.located, "end_time")
             found = columns(file, self.located, self._readings)
             if self._monitor is not None:
                 try:
@@ -97,7 +98,7 @@ class Scan:
         yield from self._frames(start.uid, more)
         for text in more.problems:
             yield Note(text, start.uid)
-        yield ScanEnd(start.uid, announced=self._expected, notes=())
+        yield ScanEnd(start.uid, announced=self._expected, ended=ended)
 
     def _written(self, index: int) -> bool:
         """True if the frame has been written. Reads it."""
@@ -125,6 +126,7 @@ class Scan:
             received=time.time(),
             source=f"{os.path.abspath(located.file)}::{located.path}",
             files=tuple(dict.fromkeys([self._path, located.file, *located.files])),
+            started=moment(file, located, "start_time"),
         )
 
     def _frames(self, uid: str, more: Beside) -> Iterator[Frame]:
