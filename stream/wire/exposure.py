@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from stream.events import EMPTY
 from stream.wire import metadata
 
 MOST_READINGS = 256
@@ -15,19 +13,18 @@ MOST_DEPTH = 8
 MOST_NAME = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
+class Exposure(NamedTuple):
     """Seconds, NaN where unknown. start, stop: by the detector's clock; real: of counting; absolute: Unix time of
     start.
 
     readings: name -> value.
     """
 
-    start: float = math.nan
-    stop: float = math.nan
-    real: float = math.nan
-    absolute: float = math.nan
-    readings: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+    start: float
+    stop: float
+    real: float
+    absolute: float
+    readings: Mapping[str, float]
 
 
 class Known:

@@ -20,7 +20,7 @@ import numpy as np
 
 from stream.codec.payload import check_header
 from stream.errors import BadMessage, CorruptPayload
-from stream.events import Buffer, Encoding, Event, Payload, ScanStart
+from stream.events import EMPTY, Buffer, Encoding, Event, Payload, ScanStart
 from stream.wire import metadata, simplon_header
 from stream.wire.announced import Announced
 from stream.wire.decoder import SeriesDecoder
@@ -138,9 +138,13 @@ class Decoder(SeriesDecoder):
             about = read_json(parts[3], self._limits) if len(parts) > 3 else {}
         except BadMessage:
             about = {}
-        start, stop, real = (seconds(about.get(f"{which}_time")) for which in ("start", "stop", "real"))
-        appended = text(parts[4]) if len(parts) > 4 else None
-        return Exposure(start, stop, real, readings=self._readings(appended, "image_appendix"))
+        return Exposure(
+            seconds(about.get("start_time")),
+            seconds(about.get("stop_time")),
+            seconds(about.get("real_time")),
+            math.nan,
+            self._readings(text(parts[4]), "image_appendix") if len(parts) > 4 else EMPTY,
+        )
 
 
 def seconds(nanoseconds: Any) -> float:
