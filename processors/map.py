@@ -6,101 +6,25 @@ while it is neither, and at the end; a frame that comes later rewrites its line.
 """
 
 import json
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from processors.mapping import layout
 from processors.mapping.described import described
 from processors.mapping.lines import Lines
+from processors.mapping.options import Config as Config
 from processors.mapping.pictures import Pictures
-from processors.mapping.rois import QUANTITIES, Ratio, Roi
+from processors.mapping.rois import Ratio, Roi
 from processors.mapping.source import source_of
-from processors.shared.grid import By, DirectionOptions, Grid, grid_of
+from processors.shared.grid import Grid, grid_of
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, Frame, Piece, ScanEnd, ScanStart, Update
-from stream.preflight import Known, Problem
 from stream.products import Product
-from stream.registry import CHANGES, SAME_RESULT, Options
 from stream.work import Work
-
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
-
-
-class Config(Options):
-    """Options of `map`."""
-
-    type: Literal["map"] = "map"
-    name: str = Field("map", description="Name of the result in the file; its images are NAME_images")
-    of: str | None = Field(None, description="Name of the processor whose patterns are mapped; null: the first")
-    fast: DirectionOptions = Field(
-        DirectionOptions(), description="The direction that changes from frame to frame: number of points, or a mapping"
-    )
-    slow: DirectionOptions = Field(
-        DirectionOptions(), description="The direction that changes from line to line; points: null if unknown"
-    )
-    place_by: By = Field(
-        "number",
-        description="number: of the frame; readings: of the two motors, each frame within 0.4 step of its point; "
-        "nearest: of the motors, the nearest point (spiral and free scans)",
-    )
-    offset: int = Field(0, ge=0, description="Frames before the map begins: not mapped")
-    zigzag: bool = Field(False, description="Every other line runs back (by number; with one line it is ignored)")
-    frames_per_point: int = Field(1, ge=1, description="Frames at each point, whose mean is taken")
-    normalize_by: str | None = Field(
-        None, description="Divide each frame by this reading; points without a usable one are NaN, counted and told"
-    )
-    rois: dict[str, Roi] = Field(
-        default_factory=dict, description="Named radial regions, mapped live", json_schema_extra=CHANGES
-    )
-    ratios: dict[str, Ratio] = Field(
-        default_factory=dict, description="Named ratios of two regions", json_schema_extra=CHANGES
-    )
-    spare_rois: int = Field(2, ge=0, le=100, description="Places for regions that are added during the scan")
-    line_s: float = Field(
-        30.0,
-        gt=0,
-        description="Longest time that a frame waits for its line to be complete, s",
-        json_schema_extra=SAME_RESULT,
-    )
-
-    @model_validator(mode="after")
-    def _fields(self) -> "Config":
-        for name in (*self.rois, *self.ratios):
-            if not NAME.fullmatch(name):
-                raise ValueError(f"the name {name!r}: use letters, digits and _, a letter first, 41 at most")
-        fields = [f"{roi}_{each}" for roi in self.rois for each in QUANTITIES]
-        fields += [f"{self._spare(number)}_{each}" for number in range(self.spare_rois) for each in QUANTITIES]
-        fields += [*self.ratios, *layout.RESERVED]
-        twice = sorted({name for name in fields if fields.count(name) > 1})
-        if twice:
-            raise ValueError(f"two images would be called {twice[0]!r}: give the region or the ratio another name")
-        return self
-
-    @staticmethod
-    def _spare(number: int) -> str:
-        return f"spare_{number + 1}"
-
-    def places(self) -> tuple[str, ...]:
-        """What the regions' places are called in the file."""
-        return (*self.rois, *(self._spare(number) for number in range(self.spare_rois)))
-
-    def gives(self) -> Sequence[str]:
-        """Names of the products."""
-        return (self.name, f"{self.name}_images")
-
-    def preflight(self, known: Known) -> Iterable[Problem]:
-        """Whether there is something to map, in front of this entry."""
-        entries = [str(getattr(each, "name", "")) for each in known.config.processors]
-        before = entries[: entries.index(self.name)] if self.name in entries else entries
-        if self.of is not None and self.of not in before:
-            have = ", ".join(filter(None, before)) or "none"
-            yield "of", f"no processor before this one is called {self.of!r} (there is: {have}): correct it"
 
 
 def create(config: Config, context: Context = ALONE) -> "Map":
@@ -140,7 +64,12 @@ class Map:
         self._errors = f"{source.signal}_errors" if f"{source.signal}_errors" in fields else ""
         grid = self._grid = grid_of(config, scan, described(scan))
         bins = tuple(int(size or 0) for size in fields[source.signal].shape)
-        self._lines = Lines(grid.columns, bins, errors=bool(self._errors))
+        most = config.memory_gb * 1e9
+        self._lines = Lines(grid.columns, bins, errors=bool(self._errors), most_bytes=most)
+        needed = self._lines.line_bytes * (grid.slow.points or 1)
+        if needed > most:
+            text = f"the map needs {needed / 1e9:.3g} GB of memory: set memory_gb higher, or fewer bins or points"
+            raise ConfigError([(f"{config.name}.memory_gb", text)])
         radial = source.axes[-1].values if source.axes else np.arange(bins[-1], dtype=np.float64)
         self._pictures = Pictures(config.places(), tuple(config.ratios), radial, grid.columns)
         self._rois = (config.rois, config.ratios)

@@ -123,18 +123,33 @@ def test_motors_that_jitter_are_never_compared_for_equality() -> None:
         (moved(0, 5, 0.41), "lies beside the grid"),
         (moved(0, 6, 0.1), "lies beside the grid"),
         (moved(0, -5e6, 0.1), "check `fast` and `slow`"),
+        (moved(0, -20, 0.1), "`memory_gb` has no room"),
         (examples.frame(0, readings={"x": 0.1}), "has no reading 'y'"),
         (moved(0, float("nan"), 0.1), "has no reading 'y'"),
     ],
 )
 def test_a_frame_without_a_certain_place_is_refused(frame: Any, words: str) -> None:
     found = Gathered(
-        mapping.create(mapping.Config(place_by="readings", **GRID)), [Patterns()], examples.scan(examples.UID)
+        mapping.create(mapping.Config(place_by="readings", memory_gb=4 * 4 * 48 / 1e9, **GRID)),
+        [Patterns()],
+        examples.scan(examples.UID),
     )
+    if "memory" in words:
+        found.take(moved(1, 5, 0.1))
     with pytest.raises(ValueError, match=words):
         found.take(frame)
     found.finish(1)
-    assert not found.covered["map"]
+    assert 0 not in found.covered["map"]
+
+
+def test_an_encoder_that_tells_nonsense_makes_no_giant_map() -> None:
+    config = mapping.Config(place_by="readings", fast=GRID["fast"], slow={**GRID["slow"], "points": 3})
+    found = Gathered(mapping.create(config), [Patterns()], examples.scan(examples.UID))
+    found.take(moved(0, 1, 0.1))  # one line more than there should be
+    with pytest.raises(ValueError, match="lies beside the grid"):
+        found.take(moved(1, -20_000, 0.1))
+    found.finish(2)
+    assert found.fields("map")["I"].shape[0] == 5
 
 
 def test_a_spiral_fills_the_nearest_points_with_means() -> None:
@@ -192,6 +207,7 @@ def test_commands_of_bliss_scans_are_understood() -> None:
     ("options", "words"),
     [
         ({}, "how many points a line has"),
+        ({"fast": 4, "slow": 100, "memory_gb": 1e-6}, "the map needs 7.68e-05 GB of memory: set memory_gb higher"),
         ({"fast": 4, "place_by": "readings"}, "the motor, its first position"),
         ({"fast": 4, "rois": {"far": {"range": (1e6, 2e6)}}}, "has no bin of the radial axis"),
         ({"fast": 4, "of": "other"}, "one called 'other' must stand before the map .there is: patterns"),

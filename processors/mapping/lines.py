@@ -3,6 +3,7 @@
 float32 values are summed in float64: exact, and so independent of the order, while those of a bin differ by < 2^29.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -35,8 +36,11 @@ class Line:
 class Lines:
     """All lines that have a frame. One thread."""
 
-    def __init__(self, columns: int, bins: tuple[int, ...], *, errors: bool) -> None:
+    def __init__(self, columns: int, bins: tuple[int, ...], *, errors: bool, most_bytes: float = float("inf")) -> None:
         self._columns, self._bins, self._errors = columns, bins, errors
+        self.line_bytes = 4 * columns * math.prod(bins) * (2 if errors else 1)
+        """Of one line in memory."""
+        self._most = most_bytes
         self._lines: dict[int, Line] = {}
 
     def __iter__(self) -> Iterator[tuple[int, Line]]:
@@ -55,6 +59,10 @@ class Lines:
         but its mean does not have it."""
         line = self._lines.get(row)
         if line is None:
+            if (len(self._lines) + 1) * self.line_bytes > self._most:
+                raise ValueError(
+                    f"frame {index} would begin line {row}, for which `memory_gb` has no room: set it higher"
+                )
             line = self._lines[row] = self._empty()
         if values is not None:
             self._mean(line, column, values, errors)

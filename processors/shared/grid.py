@@ -16,7 +16,7 @@ from stream.errors import ConfigError
 from stream.events import Array, ScanStart
 from stream.registry import Options
 
-MOST_LINES = 1_000_000
+MOST_LINES = 100_000
 UNSURE = 0.4
 """Of a step: a frame further from its point than this may as well belong to the next one, and is refused."""
 By: TypeAlias = Literal["number", "readings", "nearest"]
@@ -138,7 +138,8 @@ class Grid:
                 )
             points.append(point)
         row, column = points
-        if row < 0 or not 0 <= column < self.columns:
+        too_far = self.slow.points is not None and row >= 2 * self.slow.points + 10  # an encoder's nonsense, no surplus
+        if row < 0 or too_far or not 0 <= column < self.columns:
             raise ValueError(f"frame {index} lies beside the grid ({where}): check first, last and step")
         return Place(row, column)
 
