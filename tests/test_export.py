@@ -11,6 +11,7 @@ import numpy as np
 import pyFAI
 import pytest
 import silx.io
+import sparse_examples
 import yaml
 from pyFAI.io.nexus import load_nexus
 from sink_examples import BINS, PRODUCT, frame, hole, make, pattern, scan
@@ -402,3 +403,19 @@ def test_pyfai_is_told_the_factor_that_each_frame_was_divided_by(tmp_path: Path)
         )
         there = expected.count > 0
         np.testing.assert_allclose(each.intensity[there], expected.intensity[there], rtol=1e-5)
+
+
+def test_the_backgrounds_of_a_sparse_file_are_patterns_too(tmp_path: Path) -> None:
+    told = replace(sparse_examples.PRODUCT.sparse, radius_unit="r_m", radius_name="Radius $r$ ($m$)")
+    sink = sparse_examples.make(tmp_path / "sparse.h5")
+    sink.start(scan(), (replace(sparse_examples.PRODUCT, sparse=told),))
+    for index in range(2):
+        sink.write(sparse_examples.frame(index))
+    sink.finish(ScanEnd("01-first", expected=2))
+    assert export(tmp_path / "sparse.h5", "-o", tmp_path) == 0
+    lines = (tmp_path / "scan42_00001.xy").read_text().splitlines()
+    assert "#L r_m  I  sigma" in lines
+    radius, background, deviation = np.loadtxt(tmp_path / "scan42_00001.xy").T
+    np.testing.assert_array_equal(radius.astype("f4"), sparse_examples.PRODUCT.constants["radius"])
+    np.testing.assert_array_equal(background.astype("f4"), pattern(1))
+    np.testing.assert_array_equal(deviation.astype("f4"), np.abs(pattern(1)) + 1)

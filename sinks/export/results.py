@@ -193,6 +193,8 @@ def _unit(parameters: Mapping[str, Any], long_name: str, unit: str) -> str:
     """pyFAI's name, which an integration was configured with, or one made of what the axis says."""
     configuration = parameters.get("configuration")
     given = configuration.get("unit") if isinstance(configuration, dict) else None
+    if "_" in unit:  # as in files of sparse frames
+        return unit
     return given or UNITS.get((long_name, unit), f"{long_name}_{unit}".replace(" ", "_").rstrip("_"))
 
 
