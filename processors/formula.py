@@ -41,6 +41,10 @@ class Config(Options):
             raise ValueError(f"{text[:80]!r} {error}") from error
         return text
 
+    def gives(self) -> Sequence[str]:
+        """Name of the product, if there is one."""
+        return (self.name,) if self.keep else ()
+
 
 def create(config: Config, context: Context = ALONE) -> "Formula":
     """The processor for a validated configuration."""

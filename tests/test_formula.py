@@ -69,6 +69,18 @@ def test_a_formula_of_channels_is_integrated_as_pyfai_integrates_the_same_image(
     assert_agrees(work.results["first"], by_pyfai(poni, low, options, mask=only))
 
 
+def test_channels_whose_masks_leave_no_pixel_together_are_refused(poni: Path) -> None:
+    upper = np.zeros(SHAPE, np.uint32)
+    upper[:70] = 1
+    chain = [
+        formula.create(formula.Config(formula=DIFFERENCE, name="difference")),
+        integrate.create(integrate.Config(poni=poni, channel="difference", npt=20)),
+    ]
+    masks = {"threshold_1": upper, "threshold_2": 1 - upper}
+    with pytest.raises(ConfigError, match=r"integrate\.channel: every pixel .* mask of threshold_1: header, mask"):
+        run(chain, rings(), rings(), pixel_mask=masks)
+
+
 def test_dark_and_flat_are_applied_to_each_channel_before(tmp_path: Path) -> None:
     dark, flat = tmp_path / "dark.npy", tmp_path / "flat.npy"
     np.save(dark, np.full(SHAPE, 2.0, np.float32))

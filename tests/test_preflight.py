@@ -130,6 +130,13 @@ def test_a_wavelength_that_only_the_header_can_say_is_told(
     assert main(["validate", str(path), str(tmp_path / "scan.h5")]) == 0
 
 
+@pytest.mark.parametrize(("keep", "valid"), [(True, 0), (False, 2)])
+def test_a_formula_gives_a_product_unless_it_is_not_kept(tmp_path: Path, keep: bool, valid: int) -> None:
+    sinks = [{"type": "hdf5", "path": str(tmp_path / "out/{scan}.h5"), "products": ["formula"]}]
+    path = pipeline(tmp_path, {"type": "formula", "formula": "a - b", "keep": keep}, sinks=sinks)
+    assert main(["validate", str(path)]) == valid
+
+
 @pytest.mark.parametrize(
     ("processors", "text"),
     [
@@ -158,6 +165,7 @@ def test_a_sparse_file_without_sparsify_is_refused(
         ([{"type": "integrate"}, {"type": "correct"}], 1, "stands behind integrate, which would not be corrected"),
         ([{"type": "integrate", "channel": "a"}, {"type": "correct", "channel": "a"}], 1, "stands behind integrate"),
         ([{"type": "sparsify"}, {"type": "correct"}], 1, "stands behind sparsify"),
+        ([{"type": "formula", "formula": "a - b"}, {"type": "correct"}], 1, "stands behind formula"),
     ],
 )
 def test_a_correct_that_would_not_be_used_is_refused(

@@ -13,6 +13,9 @@ def why_empty(request: Request, correction: Correction) -> list[Problem]:
     """(option, what it leaves out and where pixels would be)."""
     integrator = load("integrate.poni", "geometry", request.geometry.poni, request.shape)
     good = ~correction.mask
+    if not good.any():
+        ruled_out = ", ".join(f"{kind}: {name}" for kind, name in correction.origin.items()) or "corrections"
+        return [("integrate.channel", f"every pixel of it is ruled out together by {ruled_out}")]
     own = integrator.detector.mask
     if own is not None and own.shape == request.shape:
         good &= np.asarray(own) == 0
