@@ -56,6 +56,9 @@ class Config(Options):
         description="Readings to take from HDF5 files, by name or pattern, also those with one value for the scan; "
         "null: all that have a value per frame",
     )
+    max_frame_mb: float = Field(
+        1000.0, gt=0, description="Refuse HDF5 frames that are larger than this when they are decoded, MB (10^6 bytes)"
+    )
     number: Literal["position", "name"] = Field(
         "position", description="Frame number of an image file: its place in natural order, or the number in its name"
     )
@@ -153,7 +156,8 @@ class Files:
     def _hdf5(self, path: str) -> Iterator[Event]:
         config = self._config
         try:
-            scans = hdf5_scans(path, config.dataset, self._in_hdf5, config.name, config.readings)
+            most = int(config.max_frame_mb * 1e6)
+            scans = hdf5_scans(path, config.dataset, self._in_hdf5, config.name, config.readings, most)
         except BadMessage as error:
             yield Note(str(error))
             return

@@ -29,7 +29,7 @@ from stream.formats.folder.changes import NET_S, Change, Folder
 from stream.formats.folder.incoming import Incoming
 from stream.formats.folder.names import is_hdf5_name, is_master, may_match
 from stream.formats.folder.pictures import Naming, Pictures
-from stream.formats.folder.recordings import Pace, Recordings
+from stream.formats.folder.recordings import Pace, Recordings, Wanted
 from stream.formats.folder.scans import GrowingScan, ImageSeries
 from stream.formats.folder.taken import state_of
 from stream.formats.images.file import is_image
@@ -81,6 +81,9 @@ class Config(Options):
         None,
         description="Readings to take from HDF5 files, by name or pattern, also those with one value for the scan; "
         "null: all that have a value per frame",
+    )
+    max_frame_mb: float = Field(
+        1000.0, gt=0, description="Refuse HDF5 frames that are larger than this when they are decoded, MB (10^6 bytes)"
     )
 
     _pattern = field_validator("pattern")(check_pattern)
@@ -135,7 +138,8 @@ class Watch:
             self.incoming,
         )
         pace = Pace(config.poll_s, config.settle_s, config.give_up_s, config.scan_idle_s, native=self.folder.native)
-        self.recordings = Recordings(pace, config.dataset, config.readings, self.incoming)
+        wanted = Wanted(config.dataset, config.readings, int(config.max_frame_mb * 1e6))
+        self.recordings = Recordings(pace, wanted, self.incoming)
         self._looked_at_pictures = float("-inf")
 
     def events(self) -> Iterator[Event]:

@@ -14,6 +14,7 @@ from stream.formats.hdf5.growing import Growing
 from stream.formats.hdf5.live import UNREADY, look, writes_swmr
 from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.nexus import some
+from stream.formats.hdf5.safe import MOST_FRAME_BYTES
 
 MODULES_S = 2.0
 """Between the files of two modules of one detector no more time passes, s."""
@@ -55,8 +56,10 @@ class _File:
 class Library:
     """What is known of each file that could be read. Times are of the watcher's clock, s."""
 
-    def __init__(self, dataset: str | None, give_up_s: float) -> None:
+    def __init__(self, dataset: str | None, give_up_s: float, frame_bytes: int = MOST_FRAME_BYTES) -> None:
+        """frame_bytes: no frame may be larger, decoded."""
         self._dataset = dataset
+        self._frame_bytes = frame_bytes
         self._give_up_s = give_up_s
         self._files: dict[str, _File] = {}
         self._claims: dict[str, set[tuple[str, int, int, str]]] = {}
@@ -123,7 +126,7 @@ class Library:
         result: list[Waiting | Note] = list(self._more_of_ended(file))
         if file.entries and writes_swmr(file.path):
             return result  # no scan can be added while its writer is at work
-        found = look(file.path, self._dataset, skip=frozenset(file.entries[:-1]))
+        found = look(file.path, self._dataset, frozenset(file.entries[:-1]), self._frame_bytes)
         lacking = list(found.lost)
         for located in found.scans:
             if located.identity in file.identities:

@@ -26,16 +26,25 @@ class Pace:
     native: bool
 
 
-class Recordings:
-    """The HDF5 files of one folder. Times are of the watcher's clock, s. readings: names or patterns, None for all."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is taken of an HDF5 file: options of the source `watch`."""
 
-    def __init__(self, pace: Pace, dataset: str | None, readings: Sequence[str] | None, incoming: Incoming) -> None:
+    dataset: str | None
+    readings: Sequence[str] | None
+    frame_bytes: int
+
+
+class Recordings:
+    """The HDF5 files of one folder. Times are of the watcher's clock, s."""
+
+    def __init__(self, pace: Pace, wanted: Wanted, incoming: Incoming) -> None:
         self.scan: GrowingScan | None = None
         self.queue: list[Waiting] = []
         """Scans that await their turn."""
-        self._pace, self._readings = pace, readings
+        self._pace, self._wanted = pace, wanted
         self._incoming = incoming
-        self._library = Library(dataset, pace.give_up_s)
+        self._library = Library(wanted.dataset, pace.give_up_s, wanted.frame_bytes)
         self._looked = float("-inf")
 
     @property
@@ -93,7 +102,7 @@ class Recordings:
         """The scan whose turn it is; if its file cannot be read it keeps its turn until it is given up."""
         waiting = self.queue[0]
         try:
-            growing = Growing(waiting.path, waiting.located, waiting.first, self._readings)
+            growing = Growing(waiting.path, waiting.located, waiting.first, self._wanted.readings)
         except UNREADY as error:
             waiting.failing_since = now if waiting.failing_since is None else waiting.failing_since
             if now - waiting.failing_since >= self._pace.give_up_s:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import h5py
 
 from stream.formats.hdf5.nexus import default_signal, is_stack, is_strip, is_thin, nx_class, peek, signal_of, text
+from stream.formats.hdf5.safe import first_value
 from stream.formats.natural import natural
 
 SPECTRA_ROWS, SPECTRA_ASPECT = 32, 64
@@ -79,7 +80,7 @@ def _candidates(entry: h5py.Group) -> Iterator[Stack]:
 def _is_mca(dataset: h5py.Dataset) -> bool:
     """True for the spectra of a fluorescence detector, as BLISS has them."""
     kind = peek(dataset.parent, "type")
-    return isinstance(kind, h5py.Dataset) and kind.dtype.kind in "SO" and "mca" in text(kind[()]).lower()
+    return isinstance(kind, h5py.Dataset) and kind.dtype.kind in "SO" and "mca" in text(first_value(kind)).lower()
 
 
 def every_stack(group: h5py.Group, depth: int = 6) -> Iterator[str]:

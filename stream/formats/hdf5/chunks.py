@@ -18,9 +18,16 @@ from numpy.typing import NDArray
 from stream.errors import CorruptPayload
 from stream.events import Encoding, Payload
 from stream.formats.hdf5.filters import Packing
+from stream.formats.hdf5.safe import refuse
+from stream.formats.hdf5.virtual import Mapping, Written, mappings, opened, written
 
 MOST_FRAMES = 50_000_000
 """A flipped bit in a header can declare any number; a scan of this length takes half an hour at 25 kHz."""
+
+
+MOST_CHUNK_BYTES = 2 * 10**9
+MOST_OVERHEAD = 65_536
+"""Bytes that a packed frame may be longer than twice its pixels."""
 
 
 class Stack:
@@ -50,8 +57,13 @@ class Stack:
         self._origin: int | None = None
         self._allocated: set[tuple[int, ...]] | None = None
         self._block: tuple[tuple[int, ...], NDArray[Any]] | None = None
+        refuse(dataset)
         self._packing = Packing(dataset)
         self._single = self._one_frame_per_chunk()
+        if not self._single and dataset.chunks and math.prod(dataset.chunks) * self.dtype.itemsize > MOST_CHUNK_BYTES:
+            raise ValueError(f"{self.where} has chunks of {dataset.chunks}: too large to be decoded as a whole")
+        self._written_of: dict[int, Written] = {}
+        self._sources = mappings(dataset, len(self._plane)) if dataset.is_virtual else []
         if not live:
             self._prepare()
 
@@ -157,6 +169,8 @@ class Stack:
 
     def _raw(self, offset: int, size: int, encoding: Encoding, index: int) -> Payload:
         assert self._fd is not None, f"{self.where} is closed"
+        if size > 2 * self._frame_nbytes + MOST_OVERHEAD:
+            raise CorruptPayload(f"{self.where}: frame {index} has {size} bytes, its index is damaged", index=index)
         data = os.pread(self._fd, size, offset)
         if len(data) != size:
             raise CorruptPayload(
@@ -178,7 +192,7 @@ class Stack:
     def _decoded(self, index: int) -> Payload | None:
         """Through HDF5's own filters, all frames of a chunk at a time so that none is decoded twice."""
         place = self._place(index)
-        if not self._written(place):
+        if not (self._complete(index) if self._sources else self._written(place)):
             return None
         deep = self._dataset.chunks[len(self._lead) - 1] if self._dataset.chunks is not None and place else 1
         if deep == 1 or self._live:
@@ -190,6 +204,23 @@ class Stack:
                 self._block = ((*place[:-1], first), block)
             image = self._block[1][place[-1] - first]
         return Payload(image.reshape(-1).view(np.uint8).data, Encoding.RAW, self.shape, self.dtype)
+
+    def _complete(self, index: int) -> bool:
+        """False if no source of a virtual dataset has the frame. Raises CorruptPayload if some have and some do not."""
+        there: dict[bool, Mapping] = {}
+        for place, source in enumerate(self._sources):
+            number = source.source_of(index) if source.count else -1
+            if number is not None:
+                if self._live or place not in self._written_of:
+                    with opened(source.path, source.dataset) as dataset:
+                        self._written_of[place] = written(dataset)
+                there[self._written_of[place].has(number)] = source
+        if len(there) == 2:
+            lost = there[False]
+            raise CorruptPayload(
+                f"{self.where}: frame {index} is not whole, {lost.path}::{lost.dataset} does not have it", index=index
+            )
+        return True in there
 
     def _image(self, place: tuple[Any, ...], index: int) -> NDArray[Any]:
         try:

@@ -15,6 +15,7 @@ from stream.formats.hdf5.detector import detector_group
 from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.nexus import peek, text
 from stream.formats.hdf5.readings import Column
+from stream.formats.hdf5.safe import may_read
 from stream.formats.hdf5.table import Table
 from stream.formats.hdf5.units import factor
 
@@ -80,7 +81,7 @@ def _times(file: h5py.File, located: Located, growing: bool) -> Iterator[tuple[s
         return
     for path, by_point in _places(file, located):
         found = peek(file, path)
-        if not isinstance(found, h5py.Dataset) or found.ndim != 1 or found.dtype.kind not in "iuf":
+        if not may_read(found) or found.ndim != 1 or found.dtype.kind not in "iuf":
             continue
         grows = growing and found.maxshape[0] is None
         if not (grows or len(found) == located.declared or (by_point and len(found) > 1)):

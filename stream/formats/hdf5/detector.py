@@ -11,6 +11,7 @@ import numpy as np
 from stream.events import EMPTY, Array, Detector
 from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.nexus import nx_class, text
+from stream.formats.hdf5.safe import first_value, may_read
 from stream.formats.hdf5.units import factor
 from stream.wire.limits import NUMBER_MAX
 
@@ -87,9 +88,9 @@ def describe(file: h5py.File, located: Located) -> Detector:
         saturation_value=int(saturation) if saturation is not None else None,
         threshold_energy_ev=thresholds or EMPTY,
         pixel_mask=_images(group, places, ("pixel_mask",), shape, channels, "u4"),
-        pixel_mask_applied=bool(np.ravel(flagged[()])[0]) if flagged is not None else None,
+        pixel_mask_applied=bool(first_value(flagged)) if flagged is not None else None,
         flatfield=_images(group, places, ("flatfield",), shape, channels, "f4"),
-        flatfield_applied=bool(np.ravel(applied[()])[0]) if applied is not None else True,
+        flatfield_applied=bool(first_value(applied)) if applied is not None else True,
         metadata=_metadata(group),
     )
 
@@ -123,7 +124,12 @@ def told_while_growing(file: h5py.File, located: Located) -> int:
 def entry_has_ended(file: h5py.File, located: Located) -> bool:
     """True if the entry has an `end_time`: NeXus writers and BLISS add it when the scan is over."""
     end = _get(file[located.entry], "end_time")
-    return isinstance(end, h5py.Dataset) and end.dtype.kind in "SO" and bool(text(end[()]).strip())
+    return (
+        isinstance(end, h5py.Dataset)
+        and end.dtype.kind in "SO"
+        and may_read(end)
+        and bool(text(first_value(end)).strip())
+    )
 
 
 def _series(group: h5py.Group | None) -> int:
@@ -170,7 +176,7 @@ def _find(places: list[h5py.Group], names: tuple[str, ...]) -> h5py.Dataset | No
     for place in places:
         for name in names:
             found = _get(place, name)
-            if isinstance(found, h5py.Dataset) and found.size:
+            if isinstance(found, h5py.Dataset) and found.size and may_read(found):
                 return found
     return None
 
@@ -185,7 +191,7 @@ def _number(places: list[h5py.Group], names: tuple[str, ...], unit: str, *, posi
                 continue
             scale = factor(text(found.attrs.get("units", "")), unit) if unit else 1.0
             try:
-                value = float(np.ravel(found[()])[0]) * (scale if scale is not None else math.nan)
+                value = float(first_value(found)) * (scale if scale is not None else math.nan)
             except (ValueError, TypeError, OSError):
                 continue
             if np.isfinite(value) and (value > 0 or not positive):
@@ -195,7 +201,7 @@ def _number(places: list[h5py.Group], names: tuple[str, ...], unit: str, *, posi
 
 def _string(places: list[h5py.Group], names: tuple[str, ...]) -> str | None:
     found = _find(places, names)
-    return text(found[()]).strip() or None if found is not None else None
+    return text(first_value(found)).strip() or None if found is not None else None
 
 
 def _beams(entry: h5py.Group) -> list[h5py.Group]:
@@ -259,7 +265,7 @@ def _metadata(group: h5py.Group) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
 
     def take(name: str, thing: Any) -> bool | None:
-        if isinstance(thing, h5py.Dataset) and thing.size is not None and thing.size <= LONGEST:
+        if isinstance(thing, h5py.Dataset) and thing.size is not None and thing.size <= LONGEST and may_read(thing):
             try:
                 value = thing[()]
             except (OSError, TypeError):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from stream.errors import BadMessage
 from stream.formats.hdf5.locate import Found, Located, locate
 from stream.formats.hdf5.opening import DAMAGED, MAGIC, open_hdf5
+from stream.formats.hdf5.safe import MOST_FRAME_BYTES
 from stream.formats.hdf5.series import growing
 
 OPEN_FOR_SWMR = 4
@@ -27,12 +28,14 @@ def writes_swmr(path: str) -> bool:
     return bool(writer_flags(path) & OPEN_FOR_SWMR)
 
 
-def look(path: str, dataset: str | None = None, skip: Collection[str] = ()) -> Found:
+def look(
+    path: str, dataset: str | None = None, skip: Collection[str] = (), frame_bytes: int = MOST_FRAME_BYTES
+) -> Found:
     """The scans that the file has so far, but for the entries named in `skip`. Raises one of `UNREADY`."""
     with open_hdf5(path, swmr=writes_swmr(path)) as file:
         found = locate(file, dataset, skip)
         scans = [growing(file, located) for located in found.scans]
-    return replace(found, scans=tuple(located for located in scans if located is not None))
+    return replace(found, scans=tuple(located for located in scans if located is not None)).bounded(frame_bytes)
 
 
 def sources(path: str, located: Located) -> set[str]:

@@ -4,6 +4,7 @@ Links and virtual datasets are followed to the datasets that really hold the chu
 were written; a source file that is not there leaves its frames missing at their own numbers, and is named.
 """
 
+import math
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -18,6 +19,7 @@ from stream.events import EMPTY
 from stream.formats.hdf5.candidates import broken_link, every_stack, stacks
 from stream.formats.hdf5.chunks import MOST_FRAMES
 from stream.formats.hdf5.nexus import is_stack, is_strip, is_thin, nx_class, peek, signal_of, some, text
+from stream.formats.hdf5.safe import all_values, refuse
 from stream.formats.hdf5.segments import Segment, follow, sequence
 from stream.formats.natural import natural
 
@@ -97,6 +99,22 @@ class Found:
 
     scans: tuple[Located, ...]
     lost: tuple[str, ...] = ()
+
+    def bounded(self, frame_bytes: int) -> "Found":
+        """Without the scans whose frames are larger than that, decoded. Raises BadMessage if none is left."""
+        kept: list[Located] = []
+        lost = list(self.lost)
+        for located in self.scans:
+            size = math.prod(located.shape) * located.dtype.itemsize * len(located.names)
+            if size <= frame_bytes:
+                kept.append(located)
+            else:
+                what = f"{located.shape[0]} x {located.shape[1]} {located.dtype}, {size / 1e6:.0f} MB"
+                allowed = f"more than `max_frame_mb` {frame_bytes / 1e6:g} of the stream allows"
+                lost.append(f"{located.file}::{located.path} has frames of {what}: {allowed}")
+        if self.scans and not kept:
+            raise BadMessage(some(lost))
+        return Found(tuple(kept), tuple(lost))
 
 
 def locate(file: h5py.File, dataset: str | None = None, skip: Collection[str] = ()) -> Found:
@@ -265,12 +283,13 @@ def _scan(file: h5py.File, path: str, entry: str, *, flat: bool = False) -> Loca
     strip = is_strip(dataset)
     if not (is_stack(dataset, flat=flat) or strip or is_thin(dataset)):
         raise BadMessage(f"{file.filename}::{path} is not a stack of images: shape {dataset.shape}, {dataset.dtype}")
+    refuse(dataset)
     group = file[os.path.dirname(path) or "/"]
     axes = [text(axis) for axis in np.atleast_1d(group.attrs.get("axes", ()))]
     notes: list[str] = []
     channels: dict[str, tuple[Segment, ...]] = {}
     if dataset.ndim == 4 and len(axes) > 1 and axes[1] == "channel":
-        names = [text(name) for name in np.atleast_1d(group["channel"][()])] if "channel" in group else []
+        names = [text(name) for name in np.atleast_1d(all_values(group["channel"]))] if "channel" in group else []
         for number in range(dataset.shape[1]):
             name = names[number] if number < len(names) else f"channel_{number}"
             channels[name], _ = follow(dataset, channel=number)
@@ -280,6 +299,7 @@ def _scan(file: h5py.File, path: str, entry: str, *, flat: bool = False) -> Loca
     ours = text(file.attrs.get("creator")) == "inbeam"
     own = os.path.basename(path) if others else ONE_CHANNEL
     for name, part in [(own, dataset), *((other, group[other]) for other in others)]:
+        refuse(part)
         channel = text(part.attrs.get("long_name")) if ours else ""
         channels[channel or name], lost = follow(part, strip=strip)
         notes += lost

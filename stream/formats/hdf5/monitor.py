@@ -13,6 +13,7 @@ from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.nexus import peek, text
 from stream.formats.hdf5.opening import DAMAGED, open_hdf5
 from stream.formats.hdf5.readings import Column
+from stream.formats.hdf5.safe import all_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,9 @@ def _read(file: h5py.File, inside: str) -> Beam:
         found = file[inside]
         if isinstance(found, h5py.Group) and "data" in found:
             found = found["data"]
-        values = np.asarray(found[()], np.float64).reshape(-1)
+        values = np.asarray(all_values(found), np.float64).reshape(-1)
         unit = text(found.attrs.get("units", "")).strip()
-    except DAMAGED as error:
+    except (BadMessage, *DAMAGED) as error:
         raise BadMessage(f"{file.filename} has no numbers at {inside}: correct `monitor` ({error})") from error
     if not len(values):
         raise BadMessage(f"{where} is empty: correct `monitor`")

@@ -17,6 +17,7 @@ import numpy as np
 from stream.events import MONITOR
 from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.nexus import nx_class, peek, text
+from stream.formats.hdf5.safe import may_read
 
 MOST = 1000
 """Readings of one scan."""
@@ -146,7 +147,8 @@ def _numbers(file: h5py.File, place: str) -> Iterator[tuple[str, str]]:
     for name in _members(file, place):
         path = f"{place.rstrip('/')}/{name}"
         thing = peek(file, path)
-        if isinstance(thing, h5py.Dataset) and thing.dtype.kind in "iufb" and thing.ndim < 4 and thing.size is not None:
+        numbers = isinstance(thing, h5py.Dataset) and thing.dtype.kind in "iufb" and thing.ndim < 4
+        if numbers and thing.size is not None and may_read(thing):
             yield name, path
 
 

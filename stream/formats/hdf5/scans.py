@@ -18,6 +18,7 @@ from stream.formats.hdf5.locate import Located, locate
 from stream.formats.hdf5.monitor import Beam, check_length, of_scan
 from stream.formats.hdf5.opening import intact, open_hdf5, split
 from stream.formats.hdf5.readings import columns
+from stream.formats.hdf5.safe import MOST_FRAME_BYTES
 from stream.formats.hdf5.series import joined, one_frame
 from stream.formats.hdf5.xspectrum import with_images
 from stream.formats.natural import stem
@@ -29,16 +30,18 @@ def scans(
     monitor: str | None = None,
     scan: str | None = None,
     readings: Sequence[str] | None = None,
+    frame_bytes: int = MOST_FRAME_BYTES,
 ) -> "Scans":
     """Every scan in a file. `name` may carry `::path`, which goes before `dataset`; `scan` is what to call them.
 
     monitor: a path or the name of a reading (see `monitor.of_scan`); readings: see `readings.columns`. Raises
-    BadMessage.
+    BadMessage. frame_bytes: no frame may be larger, decoded.
     """
     path, inside = split(name)
     with open_hdf5(path) as file, intact(path):
         found = locate(file, inside or dataset)
-        whole = [joined(file, located) for located in found.scans]
+        found = replace(found, scans=tuple(joined(file, one) for one in found.scans)).bounded(frame_bytes)
+    whole = found.scans
     entries = frozenset(located.entry for located in whole)
     return Scans(tuple(Scan(path, located, monitor, scan, entries, readings) for located in whole), found.lost)
 

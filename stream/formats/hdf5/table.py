@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stream.errors import BadMessage
 from stream.formats.hdf5.opening import DAMAGED, open_hdf5
 from stream.formats.hdf5.readings import Column
+from stream.formats.hdf5.safe import first_value
 
 BLOCK_VALUES = 1_000_000
 """Values read at a time, all columns together: 8 MB."""
@@ -90,7 +91,7 @@ def _values(file: h5py.File, column: Column, first: int, after: int) -> tuple[ND
     """The values of the frames from `first` on, as many as there are, and how many there are in all."""
     dataset = file[column.path]
     if column.constant:
-        return np.full(after - first, float(np.ravel(dataset[()])[0])), after
+        return np.full(after - first, float(first_value(dataset))), after
     if column.axes:
         frames = int(np.prod(column.shape, dtype=np.int64))
         places = np.unravel_index(np.arange(first, min(after, frames)), column.shape)

@@ -19,6 +19,7 @@ from stream.formats.hdf5.detector import detector_group
 from stream.formats.hdf5.locate import ONE_CHANNEL, Located, Tile
 from stream.formats.hdf5.nexus import peek, text
 from stream.formats.hdf5.opening import DAMAGED, open_hdf5
+from stream.formats.hdf5.safe import all_values, first_value
 from stream.formats.hdf5.segments import Segment
 
 NAME = re.compile(r"(?P<before>.+_m)(?P<module>\d+)(?:_part(?P<part>\d+))?\.nxs$")
@@ -30,7 +31,7 @@ def is_lambda(file: h5py.File, located: Located) -> bool:
     """True for a file of one module of such a detector."""
     group = detector_group(file, located) if NAME.match(located.file) else None
     told = peek(group, "description") if group is not None else None
-    return isinstance(told, h5py.Dataset) and "lambda" in text(told[()]).lower()
+    return isinstance(told, h5py.Dataset) and "lambda" in text(first_value(told)).lower()
 
 
 def leads(path: str) -> bool:
@@ -66,7 +67,7 @@ def assembled(file: h5py.File, located: Located) -> Located:
         called=os.path.basename(NAME.sub(lambda found: found["before"][:-2], located.file)),
         shape=shape,
         declared=declared,
-        told=int(np.ravel(told[()])[0]) if isinstance(told, h5py.Dataset) else 0,
+        told=int(first_value(told)) if isinstance(told, h5py.Dataset) else 0,
     )
 
 
@@ -77,7 +78,9 @@ def whole_images(located: Located, name: str, gap: float) -> Array | None:
         path = located.channels[channel][0].path if located.channels[channel] else ""
         try:
             with open_hdf5(path) as file:
-                image = np.asarray(file[f"{tile.group}/{name}"][()], np.float64).reshape(-1, tile.rows, tile.columns)[0]
+                image = np.asarray(all_values(file[f"{tile.group}/{name}"]), np.float64).reshape(
+                    -1, tile.rows, tile.columns
+                )[0]
         except (BadMessage, *DAMAGED):
             return None
         if not np.isfinite(image).any():
@@ -121,7 +124,7 @@ def _module(paths: list[str], located: Located, group: str) -> tuple[tuple[Segme
                 if data.dtype != located.dtype or data.ndim != 3:
                     raise BadMessage(f"{path} has {data.dtype} {data.shape}, its first module {located.dtype}")
                 if tile is None:
-                    x, y = (int(part) for part in np.ravel(file[f"{group}/translation/distance"][()])[:2])
+                    x, y = (int(part) for part in np.ravel(all_values(file[f"{group}/translation/distance"]))[:2])
                     tile = Tile(y, x, data.shape[-2], data.shape[-1], group)
                 numbers = peek(file[group], "sequence_number")
                 parts += _runs(path, data, numbers, parts)
