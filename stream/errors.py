@@ -5,7 +5,7 @@ InbeamError
 ├── SourceLost      the runner: close the scan as aborted, wait, open the source again
 ├── BadMessage      the source: count it, note it in the ledger, go on
 │   └── CorruptPayload   the worker: mark the frame as corrupt, go on
-└── SinkFailed      the runner: stop if the sink is required, else go on without it
+└── SinkFailed      the runner: try the sink again with the next scan, stop, or go on without it
 """
 
 from collections.abc import Sequence

@@ -39,7 +39,12 @@ class FileOptions(Options):
     )
     flush_frames: int = Field(0, ge=0, description="Flush after this many frames; 0: by time alone")
     flush_ms: float = Field(800.0, ge=0, description="Flush once the oldest frame at risk is this old, ms")
-    required: bool = Field(True, description="The run stops if this file cannot be written; false: it goes on without")
+    required: bool = Field(True, description="The frames wait for this file; false: they do not, and it may lack some")
+    on_failure: Literal["next_scan", "stop"] | None = Field(
+        None,
+        description="If the file cannot be written (disk full, folder gone): try again with the next scan; or stop the "
+        "run (if it is not required: leave it out from then on). null: next_scan in `run`, stop in `process`",
+    )
 
     def preflight(self, known: Known) -> Iterable[Problem]:
         """A place where nothing may be written."""

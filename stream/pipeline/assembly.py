@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from stream import registry
 from stream.config import Config
@@ -15,6 +15,13 @@ from stream.registry import Options, Section
 from stream.roles import Gatherer, Processor, Sink
 
 Required = bool
+
+
+@runtime_checkable
+class CanFail(Protocol):
+    """Options of a sink that say what happens when it has failed."""
+
+    on_failure: Literal["next_scan", "stop"] | None
 
 
 class Assembly:
@@ -59,6 +66,16 @@ class Assembly:
             sink: Sink = registry.create("sinks", options, self._context("sinks", place, options))
             found[f"sinks[{place}] {name_of(options)}"] = (sink, bool(getattr(options, "required", True)))
         return found
+
+    def retried(self, *, live: bool) -> frozenset[str]:
+        """The sinks that are tried again with the next scan when they have failed. live: the frames come only once, so
+        that the next scan is worth more than an early end."""
+        usual = "next_scan" if live else "stop"
+        return frozenset(
+            f"sinks[{place}] {name_of(options)}"
+            for place, options in enumerate(self._config.sinks)
+            if isinstance(options, CanFail) and (options.on_failure or usual) == "next_scan"
+        )
 
     def _processors(self) -> list[tuple[int, Options, Processor]]:
         return [(place, options, role) for place, options, role in self._first if isinstance(role, Processor)]

@@ -43,6 +43,8 @@ class Closing:
     answered: threading.Event = field(default_factory=threading.Event)
     kept: str = ""
     """Where the sink has the scan, in words; "" where it has no file of its own, or has failed."""
+    failed: bool = False
+    """True if the sink could not take all of the scan."""
 
 
 Entry: TypeAlias = Opening | Item | Closing
@@ -59,12 +61,14 @@ class Lane:
         policy: Policy,
         capacity_bytes: int,
         required: bool,
+        retry: bool = False,
         counters: Callable[[], Counters],
         failed: Callable[["Lane", Exception], None],
     ) -> None:
-        """`failed`: the sink takes nothing more."""
+        """`retry`: a sink that has failed is tried again with the next scan. `failed`: it takes nothing till then."""
         self.name = name
         self.required = required
+        self.retry = retry
         self.policy = policy
         self.error: Exception | None = None
         self.given_up = 0
@@ -181,6 +185,8 @@ class Lane:
             while entries:
                 entry = entries.popleft()
                 try:
+                    if self.retry and isinstance(entry, Opening):
+                        self.error = None
                     if self.error is None:
                         self._handle(entry)
                 except BaseException as error:  # SystemExit of a plug-in too: it must not end the thread in silence
@@ -224,6 +230,8 @@ class Lane:
                 self._nbytes -= entry.nbytes
                 self._emptied.notify()
         elif isinstance(entry, Opening | Closing):
+            if isinstance(entry, Closing):
+                entry.failed = self.error is not None
             entry.answered.set()
 
     def _give_up(self, error: BaseException) -> None:

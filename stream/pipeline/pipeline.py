@@ -8,7 +8,7 @@ their files when the gatherers have given the last of theirs.
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from stream.config import RunOptions
@@ -40,6 +40,7 @@ class Pipeline:
         sinks: Mapping[str, tuple[Sink, bool]],
         options: RunOptions,
         *,
+        retried: Collection[str] = (),
         gatherings: Callable[["Pipeline"], Sequence[Gathering]] = lambda pipeline: (),
         control: RunControl | None = None,
         spare: Callable[[], Chain] = lambda: Chain([]),
@@ -47,9 +48,10 @@ class Pipeline:
         ended: Callable[[ScanEnd], None] = lambda end: None,
         expired: Callable[[], object] = lambda: None,
     ) -> None:
-        """`gatherings`: made with `emit` and `report` of this pipeline. `sinks`: name -> (sink, required). `spare`:
-        makes one more chain like the others. Called from any thread: `failed` when the run cannot go on, `ended` when
-        every sink has completed a scan, `expired` when a silent scan has been ended."""
+        """`gatherings`: made with `emit` and `report` of this pipeline. `sinks`: name -> (sink, required). `retried`:
+        those that are tried again with the next scan when they have failed. `spare`: makes one more chain like the
+        others. Called from any thread: `failed` when the run cannot go on, `ended` when every sink has completed a
+        scan, `expired` when a silent scan has been ended."""
         self.report = Report()
         self.control = control or RunControl(OptionSet())
         self._chains, self._options, self._spare = chains, options, spare
@@ -58,6 +60,8 @@ class Pipeline:
         self._meter = Meter()
         self._ordering = threading.Condition(threading.Lock())
         self._broken = False
+        self._halted = False
+        """True once a sink has failed without which the run is not worth while: no further scan is taken."""
         self._ledger = Ledger(None)
         self._order: Order | None = None
         self._scan: ScanStart | None = None
@@ -71,7 +75,13 @@ class Pipeline:
         self._lacking = Lacking()
         self._lanes: list[Lane] = []  # the first lane asks for the counters while the second is still being made
         self._lanes = [
-            self._lane(name, sink, "latest" if sink.lane == "latest" else "block" if required else "give up", required)
+            self._lane(
+                name,
+                sink,
+                "latest" if sink.lane == "latest" else "block" if required else "give up",
+                required,
+                name in retried,
+            )
             for name, (sink, required) in sinks.items()
         ]
         self._gatherings = [
@@ -86,13 +96,14 @@ class Pipeline:
         for thread in (*self._workers, self._clock):
             thread.start()
 
-    def _lane(self, name: str, sink: Sink, policy: Policy, required: bool) -> Lane:
+    def _lane(self, name: str, sink: Sink, policy: Policy, required: bool, retry: bool = False) -> Lane:
         return Lane(
             name,
             sink,
             policy=policy,
             capacity_bytes=int(self._options.sink_mb * 1e6),
             required=required,
+            retry=retry,
             counters=self.counters,
             failed=self._sink_failed,
         )
@@ -188,6 +199,8 @@ class Pipeline:
                 self._inbox.done(tickets)
 
     def _process(self, chain: Chain, tickets: Sequence[Ticket]) -> None:
+        if self._order is None:  # the scan was not taken
+            return
         finished: list[tuple[int, Frame | None, bool]] = []
         for ticket in tickets:
             assert isinstance(ticket.item, Frame)
@@ -205,6 +218,14 @@ class Pipeline:
                     self._ordering.wait()
 
     def _open(self, scan: ScanStart, sequence: int) -> None:
+        with self._ordering:
+            pending = list(zip(self._lanes, self._closings, strict=False))
+        for lane, closing in pending:
+            if lane.required and not lane.retry:  # it may still fail at the end of the scan before
+                closing.answered.wait()
+        if self._halted:
+            self.report.trouble(f"scan {scan.name} was not taken: a sink that is required had failed before")
+            return
         options = self.control.start_options(scan.uid)
         made = recipes(options.processors, self.control.repeated)
         products, *_ = [chain.start(scan, options, made) for chain in self._chains]
@@ -314,7 +335,7 @@ class Pipeline:
         closings, ending = self._closings, self._ending
         if closings and ending is not None and all(closing.answered.is_set() for closing in closings):
             self._closings = []
-            failed = [lane.name for lane in self._lanes if lane.error is not None]
+            failed = [lane.name for lane, closing in zip(self._lanes, closings, strict=True) if closing.failed]
             self.report.tell(ending, [closing.kept for closing in closings if closing.kept], failed)
             self._ended(closings[0].end)
 
@@ -344,8 +365,12 @@ class Pipeline:
             self._notes.append(text)
 
     def _sink_failed(self, lane: Lane, error: Exception) -> None:
-        self.report.sink_failed(lane.name, error, required=lane.required)
+        if lane.retry:
+            self.report.sink_failed(lane.name, error, "next scan")
+            return
+        self.report.sink_failed(lane.name, error, "stop" if lane.required else "left out")
         if lane.required:
+            self._halted = True
             self._failed()
 
     def _run_failed(self, error: BaseException) -> None:

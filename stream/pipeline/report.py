@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from stream.events import EndStatus, Frame, FrameStatus, ScanEnd, ScanStart
 from stream.roles import Counters
@@ -156,10 +157,16 @@ class Report:
         if new:
             log.warning("frame %d %s: %s", frame.index, frame.status.name.lower(), frame.problem)
 
-    def sink_failed(self, name: str, error: BaseException, *, required: bool) -> None:
+    def sink_failed(
+        self, name: str, error: BaseException, consequence: Literal["stop", "left out", "next scan"]
+    ) -> None:
         """A sink cannot go on."""
-        consequence = "the run stops" if required else "the run goes on without it"
-        self._error(f"{error} ({name}: {consequence})")
+        words = {
+            "stop": "the run stops",
+            "left out": "the run goes on without it",
+            "next scan": "the rest of the scan is not in it, the next one is tried again",
+        }
+        self._error(f"{error} ({name}: {words[consequence]})")
 
     def stopped_early(self, done: int, wanted: int) -> None:
         """A run over recordings was stopped when it had read so many of them to the end."""

@@ -85,6 +85,7 @@ class Run:
                 assembly.chains(worker_count(config)),
                 assembly.sinks(),
                 config.run,
+                retried=assembly.retried(live=self._reopen),
                 gatherings=lambda made: assembly.gatherings(made.emit),
                 control=control,
                 spare=assembly.chain,
@@ -182,6 +183,8 @@ class Run:
                 for event in source.events():
                     pause, entry = 0.5, None
                     if isinstance(event, ScanStart):
+                        if self._stop.is_set():
+                            break
                         self._note_start(event)
                     elif isinstance(event, ScanEnd):
                         event = self._stopped(event)
