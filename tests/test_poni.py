@@ -53,7 +53,8 @@ def test_every_orientation_counts_with_and_without_a_shape(
         "polarization": 0.95,
         "error_model": "poisson",
         "radial_range": (1.0, 12.0),
-        "azimuth_range": (-170.0, 170.0) if npt_azimuthal else None,
+        # without splitting pyFAI takes pixels from up to one bin below a sector too, which we do not
+        "azimuth_range": (-170.0, 170.0) if npt_azimuthal and splitting != "no" else None,
     }
     image = uneven()
     _, result = run(image, {**options, "poni": asked})
