@@ -13,6 +13,13 @@ pytest.register_assert_rewrite("stream.testing")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for the recorded data carries the marker that says so."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "shared" in item.fixturenames:
+            item.add_marker("shared")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of recorded detector data; the test is skipped where it is not there."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import h5py
 import pytest
-from test_pipeline import Kept, frame, scan
+from pipelines import Kept, frame, scan
 
 from sinks.check import check
 from stream import EndStatus, FrameStatus, ScanEnd, ScanStart, registry

@@ -18,8 +18,7 @@ import total
 import yaml
 import zmq
 import zmq.auth
-from test_gathering import environment
-from test_pipeline import SHAPE, Kept, frame, scan
+from pipelines import SHAPE, Kept, frame, scan
 
 from sinks.check import check
 from stream import Change, Frame, ScanEnd, Stored
@@ -356,10 +355,10 @@ def test_a_live_run_with_changes_is_repeated_bit_for_bit(plugin: Path, tmp_path:
     document["stream"]["endpoint"] = f"tcp://127.0.0.1:{port}"
     (tmp_path / "live.yaml").write_text(yaml.safe_dump(document))
     python = [sys.executable, "-m", "stream.commands.main"]
-    live = subprocess.Popen([*python, "run", "--quiet", str(tmp_path / "live.yaml")], env=environment(plugin))
+    live = subprocess.Popen([*python, "run", "--quiet", str(tmp_path / "live.yaml")], env=total.environment(plugin))
     sender = subprocess.Popen(
         [*python, "replay", str(recorded), "--as", "stream2", "--rate", "200", "--bind", f"tcp://127.0.0.1:{port}"],
-        env=environment(plugin),
+        env=total.environment(plugin),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -388,7 +387,7 @@ def test_a_live_run_with_changes_is_repeated_bit_for_bit(plugin: Path, tmp_path:
     document["run"] = {}
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(document))
     again = [*python, "process", "--quiet", str(tmp_path / "again.yaml"), str(tmp_path / "raw.h5")]
-    subprocess.run([*again, "--changes", str(changed)], env=environment(plugin), check=True)
+    subprocess.run([*again, "--changes", str(changed)], env=total.environment(plugin), check=True)
     with h5py.File(changed, "r") as one, h5py.File(tmp_path / "again.h5", "r") as two:
         for name in ("total/sum", "total/mean", "total/weight", "ledger/revision", "changes/frame", "changes/value"):
             np.testing.assert_array_equal(one[f"entry/{name}"][()], two[f"entry/{name}"][()], err_msg=name)

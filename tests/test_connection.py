@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import zmq
+from commands import wait_for
 from dectris_messages import stream2_end, stream2_image, stream2_start, v1_header, v1_image
-from test_run import wait_for
-from test_runner import configuration
+from runs import configuration
 
 from stream.commands.progress import Lines, describe
 from stream.events import Event, Note

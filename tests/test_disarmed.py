@@ -8,7 +8,7 @@ import h5py
 import pytest
 import yaml
 from dectris_messages import stream2_end, stream2_image, stream2_start, v1_end, v1_header, v1_image
-from test_pipeline import Kept, frame, play, scan
+from pipelines import Kept, frame, play, scan
 
 from sinks.check import check
 from sinks.file.ledger_reader import read

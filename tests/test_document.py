@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import configuration, recorded
 from plug_ins import install, processor
-from test_exit_codes import configuration, recorded
 
 from stream.commands.main import main
 from stream.document import parse

@@ -11,14 +11,12 @@ import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import h5py
-import numpy as np
 import pytest
 import yaml
+from commands import FRAMES, committed, configuration, detector, inbeam, recorded, wait_for
 from plug_ins import install, processor
-from test_run import committed, detector, inbeam, wait_for
 
 from sinks.check import check
 from stream.commands.demo import free_port
@@ -27,25 +25,6 @@ from stream.events import FrameStatus
 
 ROOT = Path(__file__).parents[1]
 TABLE = (ROOT / "docs" / "exit-codes.md").read_text(encoding="utf-8")
-FRAMES = 40
-
-
-def recorded(folder: Path, name: str = "scan.h5", frames: int = FRAMES) -> Path:
-    with h5py.File(folder / name, "w") as file:
-        file["entry/data/data"] = np.arange(frames * 32, dtype="u2").reshape(frames, 4, 8)
-    return folder / name
-
-
-def configuration(folder: Path, *processors: str, **run: Any) -> Path:
-    document = {
-        "stream": {"type": "files", "files": ["given on the command line"]},
-        "processors": [{"type": name} for name in processors],
-        "sinks": [{"type": "archive", "path": str(folder / "out" / "{scan}.h5")}],
-        "run": {"workers": 2, **run},
-    }
-    path = folder / "pipeline.yaml"
-    path.write_text(yaml.safe_dump(document))
-    return path
 
 
 def states(path: Path) -> list[int]:

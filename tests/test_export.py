@@ -13,9 +13,9 @@ import pytest
 import silx.io
 import sparse_examples
 import yaml
+from product_examples import CAKE, REGIONS
 from pyFAI.io.nexus import load_nexus
 from sink_examples import BINS, PRODUCT, frame, hole, make, pattern, scan
-from test_hdf5 import CAKE, REGIONS
 
 from sinks.export import write
 from sinks.export.units import converted

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import total
-from test_pipeline import SHAPE, Kept, frame, scan
+from pipelines import SHAPE, Kept, frame, scan
 
 from sinks.check import check
 from stream import Frame, FrameStatus, ScanEnd, Update
@@ -218,7 +218,7 @@ def test_a_killed_and_resumed_process_gives_the_product_of_one_that_was_never_ki
     path = tmp_path / "hdf5.h5"
     for _ in range(40):
         command = [sys.executable, "-m", "stream.commands.main", "process", "--quiet", str(tmp_path / "pipeline.yaml")]
-        child = subprocess.Popen([*command, str(recorded)], env=environment(plugin), stderr=subprocess.PIPE)
+        child = subprocess.Popen([*command, str(recorded)], env=total.environment(plugin), stderr=subprocess.PIPE)
         try:
             child.wait(timeout=float(dice.uniform(0.9, 2.2)) if kills < 4 else 60)
         except subprocess.TimeoutExpired:
@@ -234,14 +234,6 @@ def test_a_killed_and_resumed_process_gives_the_product_of_one_that_was_never_ki
     np.testing.assert_array_equal(found["sum"], images.astype("i8").sum(axis=0))
     np.testing.assert_array_equal(found["mean"], images.mean(axis=(1, 2)))
     assert found["covered_frames"].all() and kills > 0
-
-
-def environment(plugin: Path) -> dict[str, str]:
-    import os
-
-    helpers = str(Path(__file__).parent / "helpers")
-    root = str(Path(__file__).parent.parent)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, str(plugin), helpers])}
 
 
 def test_updates_of_an_array_that_grows_may_come_in_any_order(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import silx.io
 import yaml
+from product_examples import CAKE, REGIONS, SPARSE
 from silx.io.nxdata import get_default
 from sink_conformance import FileSinkConformance
 from sink_examples import BINS, PRODUCT, frame, image, make, pattern, scan
@@ -20,27 +21,8 @@ from sinks.hdf5 import Config
 from stream.context import Context
 from stream.errors import SinkFailed
 from stream.events import Frame, FrameStatus, ScanEnd
-from stream.products import Axis, Field, Product, Reduction
+from stream.products import Product, Reduction
 from stream.registry import create
-
-ETA, RADIAL = np.linspace(-175, 175, 8), np.linspace(0.5, 4, 90)
-
-CAKE = Product(
-    name="cake",
-    fields=(Field("I", (8, 90), np.dtype("f4"), "arbitrary units"), Field("I_errors", (8, 90), np.dtype("f4"))),
-    signal="I",
-    axes=(
-        Axis("azimuthal_axis", ETA, "degrees", "eta", np.linspace(-180, 180, 9)),
-        Axis("radial_axis", RADIAL, "degrees", "2theta"),
-    ),
-    reduction=Reduction("NXazint2d"),
-)
-REGIONS = Product(
-    name="roi/1", fields=(Field("sum", (), np.dtype("u8"), "counts"), Field("box", (4, 5), np.dtype("i4")))
-)
-SPARSE = Product(
-    name="peaks", fields=(Field("index", (None,), np.dtype("u4")), Field("count", (), np.dtype("u4"))), signal="count"
-)
 
 
 class TestHdf5Conforms(FileSinkConformance):

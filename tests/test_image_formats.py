@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fabio.marccdimage import HEADER_FORMAT, HEADER_NAMES, interpret_header
 from image_writers import WRITERS, mar345
-from test_watch import Driven
+from watched import Driven
 
 from stream.errors import BadMessage
 from stream.events import Frame, ScanStart

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from test_watch import running, until
+from watched import running, until
 
 from stream.events import Event, Frame, Note, ScanStart
 from stream.sources import files, watch

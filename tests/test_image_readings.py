@@ -7,7 +7,7 @@ import fabio
 import h5py
 import numpy as np
 import pytest
-from test_watch import Driven
+from watched import Driven
 
 from sinks import archive
 from stream.events import Event, Frame, FrameStatus, ScanEnd, ScanStart

@@ -8,7 +8,7 @@ import fabio
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from test_watch import Driven
+from watched import Driven
 
 from stream.codec.payload import decode
 from stream.errors import BadMessage

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from integration_frames import PONI, SHAPE, by_pyfai, rings
 from patterns import Patterns
-from test_pipeline import Kept
+from pipelines import Kept
 
 from processors import map as mapping
 from sinks.check import check

@@ -10,9 +10,9 @@ import nexusformat
 import numpy as np
 import pytest
 from nexusformat.nexus.validate import validate_application
+from product_examples import CAKE, REGIONS, SPARSE
 from silx.io.nxdata import get_default
 from sink_examples import PRODUCT, frame, make, scan
-from test_hdf5 import CAKE, REGIONS, SPARSE
 
 from sinks.check import check
 from sinks.file.product import TAKEN, group_names

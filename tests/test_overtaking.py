@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import zmq
+from commands import wait_for
 from dectris_messages import stream2_end, stream2_image, stream2_start, v1_end, v1_header, v1_image
-from test_run import wait_for
-from test_runner import configuration, finished
+from runs import configuration, finished
 
 from sinks.check import check
 from stream.events import EndStatus, Event, Frame, Note, ScanEnd, ScanStart

@@ -12,7 +12,7 @@ import fabio
 import h5py
 import numpy as np
 import pytest
-from test_watch import Driven, indices, kinds
+from watched import Driven, indices, kinds
 
 from stream.errors import ConfigError
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanStart

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from commands import configuration, recorded
 from screen import Screen
-from test_exit_codes import configuration, recorded
 
 from stream.commands.progress import Pace, describe
 from stream.commands.terminal import StatusLine, cells, fitting

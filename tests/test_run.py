@@ -5,20 +5,19 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fabio
 import h5py
-import hdf5plugin
 import numpy as np
 import pyFAI
 import pytest
 import silx.io
 import yaml
+from commands import committed, detector, inbeam, pipeline, simulated_file, small_pipeline, wait_for
 from karabo_bridge import Client
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
@@ -32,39 +31,11 @@ from stream.events import Array, ScanStart
 from stream.pipeline.journal import Journal
 from stream.pipeline.report import Report
 from stream.pipeline.runner import Run
-from stream.simulate.eiger import frames, poni, small
 
 LIVE = {"type": "stream2", "endpoint": "tcp://127.0.0.1:31001"}
 RECORDED = "streams/streaming-receiver"
 GEOMETRY = {"distance_m": 0.1, "beam_center_px": (500.0, 520.0), "pixel_size_m": (75e-6, 75e-6)}
 INTEGRATE = {"type": "integrate", "npt": 300, "unit": "r_mm", "error_model": "poisson", "device": "cpu"}
-
-
-def pipeline(folder: Path, stream: Mapping[str, Any], *processors: Mapping[str, Any], **run: Any) -> dict[str, Any]:
-    return {
-        "stream": dict(stream),
-        "processors": [dict(processor) for processor in processors],
-        "sinks": [
-            {"type": "archive", "path": str(folder / "{scan}_frames.h5")},
-            {"type": "hdf5", "path": str(folder / "{scan}.h5"), "link": str(folder / "{scan}_frames.h5")},
-        ],
-        "run": {"scans": 1, "workers": 2, **run},
-    }
-
-
-def inbeam(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "stream.commands.main", *arguments]
-
-
-@contextmanager
-def detector(*arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A detector in its own process; ended, by its id, when the test is over."""
-    process = subprocess.Popen(inbeam(*arguments), stdout=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 @contextmanager
@@ -80,16 +51,6 @@ def background(running: Run) -> Iterator[list[Report]]:
         running.stop()
         thread.join(30)
         assert not thread.is_alive()
-
-
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """Look until the condition holds; a bounded wait for another process."""
-    limit = time.monotonic() + seconds
-    pause = threading.Event()
-    while not (found := condition()):
-        assert time.monotonic() < limit, f"waited {seconds} s for {what}"
-        pause.wait(0.02)
-    return found
 
 
 def images_of(config: Mapping[str, Any]) -> list[Array]:
@@ -210,42 +171,6 @@ def test_process_takes_a_powder_image_with_its_poni(shared: Path, tmp_path: Path
     with h5py.File(results) as file:
         data = file["entry/integrate"]
         assert_close(data["I"][0], data["I_errors"][0], expected)
-
-
-def simulated_file(tmp_path: Path, count: int) -> Path:
-    """A recorded scan of a small detector, and its geometry beside it."""
-    simulated = small()
-    path = tmp_path / "recorded.h5"
-    path.with_suffix(".poni").write_text(poni(simulated))
-    pool = [next(iter(each.values())) for each in frames(simulated, 4)]
-    with h5py.File(path, "w") as file:
-        data = file.create_dataset(
-            "entry/data/data", (count, *simulated.shape), "u2", chunks=(1, *simulated.shape), **hdf5plugin.Bitshuffle()
-        )
-        for index in range(count):
-            data[index] = pool[index % 4]
-    return path
-
-
-def small_pipeline(tmp_path: Path, recorded: Path, **run: Any) -> Path:
-    integrate = {"type": "integrate", "poni": str(recorded.with_suffix(".poni")), "npt": 100, "device": "cpu"}
-    config = tmp_path / "small.yaml"
-    document = pipeline(tmp_path / "out", {"type": "files", "files": [str(recorded)]}, integrate, **run)
-    for sink in document["sinks"]:
-        sink.update(flush_ms=20, flush_frames=20)
-    config.write_text(yaml.safe_dump(document))
-    return config
-
-
-def committed(path: Path) -> int:
-    """Frames that a file says it holds safely, as any reader sees it; 0 while it cannot be opened."""
-    for swmr in (True, False):
-        try:
-            with h5py.File(path, "r", swmr=swmr) as file:
-                return int(np.isin(file["entry/ledger/status"][()], (1, 2, 3)).sum())
-        except (OSError, KeyError):
-            continue
-    return 0
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """A run whose source is lost, and the journal that it leaves: on sources made of lists and on real sockets."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,18 @@ import numpy as np
 import pytest
 import zmq
 from dectris_messages import stream2_end, stream2_image, stream2_start
+from runs import LIMIT_S, configuration, finished
 
 from sinks.check import check
 from stream import Counters, Detector, EndStatus, Event, FrameStatus, ScanEnd, ScanStart, SourceLost, registry
-from stream.config import Config, validate
+from stream.config import validate
 from stream.pipeline.journal import Journal
 from stream.pipeline.report import Report, ScanReport
 from stream.pipeline.runner import Run
 
-LIMIT_S = 60.0
-
 
 def scan(uid: str, header: tuple[tuple[bytes, ...], ...] = ()) -> ScanStart:
     return ScanStart(uid, uid, (4, 8), np.dtype("u2"), ("data",), None, Detector(), 0.0, header=header)
-
-
-def configuration(folder: Path, stream: dict[str, Any], **run: Any) -> Config:
-    sinks = [{"type": "archive", "path": str(folder / "{scan}.h5")}]
-    return validate({"stream": stream, "sinks": sinks, "run": {"workers": 1, "journal": str(folder), **run}})
 
 
 def closed_port() -> "tuple[zmq.Socket[bytes], int]":
@@ -62,21 +56,6 @@ class Patient(Losing):
         yield scan("patient")
         assert self.end.wait(LIMIT_S)
         yield ScanEnd("patient")
-
-
-def finished(running: Run, meanwhile: Callable[[], object] = lambda: None) -> Any:
-    """The report of a run that has to end by itself."""
-    reports: list[Any] = []
-    thread = threading.Thread(target=lambda: reports.append(running.execute()), name="inbeam-test-run")
-    thread.start()
-    try:
-        meanwhile()
-        thread.join(LIMIT_S)
-        assert reports, f"the run has not ended within {LIMIT_S} s"
-    finally:
-        running.stop()
-        thread.join(LIMIT_S)
-    return reports[0]
 
 
 def test_a_scan_that_was_lost_counts_towards_the_scans_asked_for(

@@ -13,8 +13,8 @@ import h5py
 import kill_harness
 import numpy as np
 import pytest
+from commands import committed, inbeam, simulated_file, small_pipeline, wait_for
 from sink_examples import scan
-from test_run import committed, inbeam, simulated_file, small_pipeline, wait_for
 
 from sinks.check import check
 from sinks.file import locks

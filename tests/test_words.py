@@ -7,8 +7,8 @@ from pathlib import Path
 import h5py
 import pytest
 import yaml
+from commands import FRAMES, configuration, recorded
 from plug_ins import install
-from test_exit_codes import FRAMES, configuration, recorded
 
 from stream.commands.main import main
 

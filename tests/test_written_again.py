@@ -9,7 +9,7 @@ from pathlib import Path
 import fabio
 import numpy as np
 import pytest
-from test_watch import Driven, images, indices, kinds, running, until
+from watched import Driven, images, indices, kinds, running, until
 
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 

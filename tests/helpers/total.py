@@ -3,6 +3,7 @@
 Integers, so that any order of frames gives the same bits. `gate` and `bad` make it slow, or fail on a frame.
 """
 
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,6 +26,12 @@ def install(folder: Path) -> None:
     info.mkdir(parents=True)
     for name, text in DISTRIBUTION.items():
         (info / name).write_text(text)
+
+
+def environment(plugin: Path) -> dict[str, str]:
+    """Of a process that finds this checkout, these helpers, and the plug-in installed in a folder."""
+    helpers = Path(__file__).parent
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (helpers.parents[1], plugin, helpers)))}
 
 
 class Config(Options):
