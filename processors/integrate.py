@@ -26,7 +26,7 @@ from processors.shared.derived import Derived, pixel_type
 from processors.shared.engine import start as start_engine
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
-from stream.events import Frame, ScanEnd, ScanStart
+from stream.events import Array, Frame, ScanEnd, ScanStart
 from stream.products import Axis, Field, Product, Reduction
 from stream.work import Work
 
@@ -46,6 +46,7 @@ class Integrate:
         self._engine: IntegrationEngine | None = None
         self._channel = ""
         self._scan: ScanStart | None = None
+        self._correction: Correction
         self._dtype = np.dtype(np.uint32)
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
@@ -57,7 +58,7 @@ class Integrate:
         if config.error_model == "poisson" and self._channel in derived.dtypes:
             text = f"{self._channel} is a formula of counts, not counts: choose azimuthal, or none"
             raise ConfigError([(f"{config.name}.error_model", text)])
-        correction = correction_for(work, scan, self._channel)
+        correction = self._correction = correction_for(work, scan, self._channel)
         request = self._request(scan)
         bad = correction.mask if correction.geometry_mask is None else correction.geometry_mask
         matrix = matrix_for(request, bad)
@@ -83,6 +84,7 @@ class Integrate:
                 f"{scan.shape}: check the detector's settings"
             )
         intensity, errors = self._engine.run(image, self._factor(work.frame, work.options(self.config)))
+        self._refuse_nothing(intensity, image, work.frame)
         shape = (self.config.npt_azimuthal, self.config.npt) if self.config.npt_azimuthal else (self.config.npt,)
         result = {"I": intensity.reshape(shape)}
         if errors is not None:
@@ -92,6 +94,16 @@ class Integrate:
     def finish(self, end: ScanEnd) -> None:
         """Free the tables of this scan."""
         self._engine = None
+
+    def _refuse_nothing(self, intensity: Array, image: Array, frame: Frame) -> None:
+        """A frame without any valid pixel has no pattern: it is not one of NaN, or of zeros. Raises ValueError."""
+        empty = self.config.empty
+        suspicious = np.isnan(intensity) if np.isnan(empty) else intensity == empty
+        if suspicious.all() and (np.isnan(empty) or self._correction.bad(image).all()):
+            raise ValueError(
+                f"frame {frame.index} has no valid pixel in the range: all are masked, or flagged, saturated or dummy "
+                "in this frame; look at the detector, or at the options of `correct`"
+            )
 
     def _request(self, scan: ScanStart) -> Request:
         config = self.config

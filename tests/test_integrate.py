@@ -283,10 +283,13 @@ def test_bins_without_a_valid_pixel_hold_the_value_for_empty_ones(poni: Path) ->
     options = {"poni": poni, "npt": 40, "error_model": "poisson"}
     product, _ = run(image, options)
     whole = np.full(SHAPE, 65535, np.uint16)
+    whole[:2, :2] = 7
     for empty in (float("nan"), 0.0, -1.0):
         _, result = run(whole, {**options, "empty": empty})
-        np.testing.assert_array_equal(result["I"], np.float32(empty))
-        np.testing.assert_array_equal(result["I_errors"], np.float32(empty))
+        filled = result["I"] > 6
+        assert 0 < filled.sum() < 5
+        np.testing.assert_array_equal(result["I"][~filled], np.float32(empty))
+        np.testing.assert_array_equal(result["I_errors"][~filled], np.float32(empty))
     assert product.constants["count"].sum() == image.size
 
 
@@ -692,3 +695,14 @@ def test_the_cache_makes_room_by_dropping_the_oldest(own_cache: Path, monkeypatc
     assert sorted(path.name for path in own_cache.iterdir()) == ["2.arrays", "3.arrays", "4.arrays"]
     kept_arrays = cache.load(own_cache / "4.arrays")
     assert kept_arrays is not None and kept_arrays["a"][-1] == 1003
+
+
+@pytest.mark.parametrize("empty", [float("nan"), 0.0])
+def test_a_frame_without_a_valid_pixel_fails_and_says_so(poni: Path, empty: float) -> None:
+    """It gave a pattern of NaN, and exit code 0."""
+    flagged = np.full(SHAPE, np.iinfo(np.uint16).max, np.uint16)
+    with pytest.raises(ValueError, match="frame 0 has no valid pixel in the range: all are masked, or flagged"):
+        run(flagged, {"poni": poni, "npt": 30, "empty": empty})
+    dark = np.zeros(SHAPE, np.uint16)  # nothing counted is a pattern
+    _, result = run(dark, {"poni": poni, "npt": 30, "empty": empty})
+    assert (result["I"][np.isfinite(result["I"])] == 0).all()
