@@ -22,7 +22,7 @@ from sinks.file.readings import Readings
 from sinks.file.scan_product import ScanProduct, scan_fields
 from sinks.file.sink import FileSink
 from sinks.file.swmr import SwmrFile
-from sinks.file.target import FileOptions
+from sinks.file.target import FileOptions, look
 from stream.context import ALONE, Context
 from stream.errors import SinkFailed
 from stream.events import Array, Frame, ScanEnd, ScanStart, Update
@@ -78,6 +78,7 @@ class Results:
         self._scan = scan
         self._products = results.main_first(_chosen(config, products), scan.detector)
         self._configuration = context.document
+        self._placed = context.placed
         self._readings = Readings(scan, config.readings)
         self._per_scan: dict[str, ScanProduct] = {}
         self._file: SwmrFile
@@ -113,7 +114,8 @@ class Results:
         self._end_time = Cell(made["end_time"])
         provenance.write(file.layout, self._scan, self._configuration, self._products)
         if self._config.link is not None:
-            results.link_archive(made, self._config.link, self._scan, file.path, self._configuration, self._frames())
+            archived = (self._placed or {}).get(self._config.link) or self._foretold(self._config.link)
+            results.link_archive(made, archived, file.path, self._frames())
         self._file = file
         if self._readings.known_at_start:
             self.settle(None)
@@ -121,6 +123,13 @@ class Results:
     def _frames(self) -> tuple[str, ...]:
         """The archive's datasets: every channel, the first one first, and the frame numbers."""
         return (*dataset_paths(self._scan.channels).values(), f"{DATA}/frame_number")
+
+    def _foretold(self, pattern: str) -> Path:
+        """The archive's file outside a run, where nobody tells: the one that has this scan, or that it will make."""
+        path = look(pattern, self._scan)
+        sinks = (self._configuration or {}).get("sinks") or ()
+        replaced = any(sink.get("path") == pattern and sink.get("if_exists") == "overwrite" for sink in sinks)
+        return naming.file_name(pattern, self._scan) if replaced and not path.exists() else path
 
     def settle(self, frame: Frame | None) -> None:
         """The readings that the first frame has (a hole says nothing of them)."""

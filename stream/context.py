@@ -1,7 +1,7 @@
 """What a role may know of the run that it works in: handed to `create`."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -66,6 +66,7 @@ class Context:
     scratch: a folder for temporary things; made by who needs it.
     control: to ask for changes.
     again: scans that are there already are to be processed once more, into other files.
+    placed: shared by the sinks of a run: `path` of a file sink -> the file that it has the running scan in.
     trouble: tell, in words, that something of a scan could not be taken: the run goes on, its exit code is not 0.
     """
 
@@ -74,6 +75,7 @@ class Context:
     scratch: Path | None = None
     control: Control = UNCONTROLLED
     again: bool = False
+    placed: MutableMapping[str, Path] | None = None
     trouble: Callable[[str], None] = _warn
 
 

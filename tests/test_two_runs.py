@@ -13,11 +13,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import yaml
 from sink_examples import PRODUCT, frame, image, make, pattern, scan
 
 from sinks.check import check
 from sinks.file.swmr import NameTaken, SwmrFile
 from stream.claim import Claim, Taken
+from stream.commands.main import main
 from stream.errors import SinkFailed
 from stream.events import ScanEnd
 
@@ -212,3 +214,32 @@ def test_a_file_system_with_one_kind_of_locks_only_can_be_written_to(
     sink.write(frame(0))
     sink.finish(ScanEnd("01-first", expected=1))
     assert check(tmp_path / "scan.h5").sound
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["another run has the name", "it is processed again"])
+def test_results_link_to_the_frames_of_their_own_run(again: bool, tmp_path: Path) -> None:
+    """Which file that is, is known when the archive has been opened, though it is the later one in the YAML."""
+    recorded = tmp_path / "scan.h5"
+    with h5py.File(recorded, "w") as file:
+        file["entry/data/data"] = np.arange(3 * 600, dtype="u2").reshape(3, 20, 30)
+    frames = str(tmp_path / "out" / "frames.h5")
+    sinks = [
+        {"type": "hdf5", "path": str(tmp_path / "out" / "results.h5"), "link": frames},
+        {"type": "archive", "path": frames},
+    ]
+    config = tmp_path / "pipeline.yaml"
+    config.write_text(yaml.safe_dump({"stream": {"type": "files", "files": ["x"]}, "sinks": sinks}))
+    command = ["process", "--quiet", str(config), str(recorded)]
+    other = make("archive", frames)
+    if again:
+        assert main(command) == 0
+        command.insert(1, "--force")
+    else:
+        other.start(scan("another detector"), ())
+    assert main(command) == 0
+    other.close()
+    (results,) = [path for path in (tmp_path / "out").glob("results*") if path.stem.endswith("_2") == again]
+    with h5py.File(results) as file:
+        assert file["entry/frames"].get("data", getlink=True).filename == "frames_2.h5"
+        np.testing.assert_array_equal(file["entry/frames/data"][2], np.arange(1200, 1800).reshape(20, 30))
+    assert check(results).sound

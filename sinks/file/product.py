@@ -11,11 +11,10 @@ from typing import Any
 import h5py
 import xxhash
 
-from sinks.file import naming, nexus, provenance
+from sinks.file import nexus, provenance
 from sinks.file.columns import Rows
 from sinks.file.swmr import SwmrFile
-from sinks.file.target import look
-from stream.events import Detector, ScanStart
+from stream.events import Detector
 from stream.products import Axis, Product
 
 OURS = ("instrument", "sample", "ledger", "provenance", "monitor", "readings", "changes", "frames", "data")
@@ -151,27 +150,12 @@ def describe_entry(entry: Any, product: Product, definition: str) -> None:
             entry.create_dataset(flag, data=bool(asdict(product.reduction)[flag]))
 
 
-def link_archive(
-    entry: Any,
-    pattern: str,
-    scan: ScanStart,
-    here: Path,
-    configuration: Mapping[str, Any] | None,
-    datasets: Collection[str],
-) -> None:
+def link_archive(entry: Any, archived: Path, here: Path, datasets: Collection[str]) -> None:
     """Link the archive's `datasets`: all in /entry/frames, the first as /entry/instrument/detector/data too.
 
     /entry/frames is a collection: a second NXdata in an entry would have to fit the entry's definition.
-    Its file is the one that has this scan already, or the one that it will make: an archive begins with the first
-    frame, after all sinks have started, and numbers its files.
     """
-    path = look(pattern, scan)
-    sinks = (configuration or {}).get("sinks") or ()
-    if not path.exists() and any(
-        sink.get("path") == pattern and sink.get("if_exists") == "overwrite" for sink in sinks
-    ):
-        path = naming.file_name(pattern, scan)
-    target = os.path.relpath(path, here.parent)
+    target = os.path.relpath(archived, here.parent)
     frames = nexus.group(entry, "frames", "NXcollection")
     for dataset in datasets:
         frames[dataset.rsplit("/", 1)[1]] = h5py.ExternalLink(target, dataset)

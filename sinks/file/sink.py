@@ -79,6 +79,14 @@ class FileSink:
 
     def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored:
         """Open the scan's file, or go on with the one that an earlier run left unfinished. Raises SinkFailed."""
+        placed = self._context.placed if self._context.placed is not None else {}
+        placed.pop(self.options.path, None)
+        stored = self._open(scan, products)
+        if self.path is not None:
+            placed[self.options.path] = self.path
+        return stored
+
+    def _open(self, scan: ScanStart, products: Sequence[Product]) -> Stored:
         self._policy.done()
         self._complete = None
         content = self._content = self._make(scan, products)

@@ -18,6 +18,13 @@ Required = bool
 
 
 @runtime_checkable
+class Links(Protocol):
+    """Options of a sink that name another one by its `path`."""
+
+    link: str | None
+
+
+@runtime_checkable
 class CanFail(Protocol):
     """Options of a sink that say what happens when it has failed."""
 
@@ -29,6 +36,7 @@ class Assembly:
 
     def __init__(self, config: Config, control: Control, trouble: Callable[[str], None], scratch: Path) -> None:
         self._config, self._control, self._trouble, self._scratch = config, control, trouble, scratch
+        self._placed: dict[str, Path] = {}
         self._first: list[tuple[int, Options, Processor | Gatherer]] = [
             (place, options, self._role(place, options)) for place, options in enumerate(config.processors)
         ]
@@ -77,6 +85,16 @@ class Assembly:
             if isinstance(options, CanFail) and (options.on_failure or usual) == "next_scan"
         )
 
+    @property
+    def linked(self) -> frozenset[str]:
+        """The sinks whose files others link to: these have to know the file's name."""
+        links = {options.link for options in self._config.sinks if isinstance(options, Links)}
+        return frozenset(
+            f"sinks[{place}] {name_of(options)}"
+            for place, options in enumerate(self._config.sinks)
+            if getattr(options, "path", None) in links - {None}
+        )
+
     def _processors(self) -> list[tuple[int, Options, Processor]]:
         return [(place, options, role) for place, options, role in self._first if isinstance(role, Processor)]
 
@@ -98,6 +116,7 @@ class Assembly:
             scratch=self._scratch / name,
             control=self._control,
             again=self._config.run.again,
+            placed=self._placed,
             trouble=self._trouble,
         )
 

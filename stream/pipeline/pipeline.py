@@ -19,7 +19,7 @@ from stream.pipeline.chain import Chain
 from stream.pipeline.control import RunControl
 from stream.pipeline.gathering import Gathering
 from stream.pipeline.inbox import Inbox, Ticket
-from stream.pipeline.lane import Closing, Lane, Policy
+from stream.pipeline.lane import Closing, Lane, Opening, Policy
 from stream.pipeline.order import Order
 from stream.pipeline.reading_back import Lacking, ReadingBack
 from stream.pipeline.recipe import recipes
@@ -41,6 +41,7 @@ class Pipeline:
         options: RunOptions,
         *,
         retried: Collection[str] = (),
+        linked: Collection[str] = (),
         gatherings: Callable[["Pipeline"], Sequence[Gathering]] = lambda pipeline: (),
         control: RunControl | None = None,
         spare: Callable[[], Chain] = lambda: Chain([]),
@@ -49,9 +50,10 @@ class Pipeline:
         expired: Callable[[], object] = lambda: None,
     ) -> None:
         """`gatherings`: made with `emit` and `report` of this pipeline. `sinks`: name -> (sink, required). `retried`:
-        those that are tried again with the next scan when they have failed. `spare`: makes one more chain like the
-        others. Called from any thread: `failed` when the run cannot go on, `ended` when every sink has completed a
-        scan, `expired` when a silent scan has been ended."""
+        those that are tried again with the next scan when they have failed. `linked`: those that are opened before the
+        others, which link to them. `spare`: makes one more chain like the others. Called from any thread: `failed` when
+        the run cannot go on, `ended` when every sink has completed a scan, `expired` when a silent scan has been ended.
+        """
         self.report = Report()
         self.control = control or RunControl(OptionSet())
         self._chains, self._options, self._spare = chains, options, spare
@@ -59,6 +61,7 @@ class Pipeline:
         self._inbox = Inbox(int(options.inbox_mb * 1e6), options.when_full, len(chains))
         self._meter = Meter()
         self._ordering = threading.Condition(threading.Lock())
+        self._linked = linked
         self._broken = False
         self._halted = False
         """True once a sink has failed without which the run is not worth while: no further scan is taken."""
@@ -234,9 +237,12 @@ class Pipeline:
         for refusal in filter(None, refusals):
             kept = "the frames are kept, marked as failed" if refusal is refusals[0] else "the frames are kept"
             self._processor_failed(f"{refusal} ({kept})")
-        openings = [lane.open(scan, products) for lane in self._lanes]
-        for opening in openings:
-            opening.answered.wait()
+        openings: list[Opening] = []
+        for first in (True, False):
+            now = [lane.open(scan, products) for lane in self._lanes if (lane.name in self._linked) is first]
+            for opening in now:
+                opening.answered.wait()
+            openings += now
         found = [opening.stored for opening in openings if opening.stored is not None]
         self._stored = Stored.in_all(found) if found else None
         self._restart_gatherers(scan, options, products)

@@ -86,6 +86,7 @@ class Run:
                 assembly.sinks(),
                 config.run,
                 retried=assembly.retried(live=self._reopen),
+                linked=assembly.linked,
                 gatherings=lambda made: assembly.gatherings(made.emit),
                 control=control,
                 spare=assembly.chain,
