@@ -16,6 +16,7 @@ from stream.codec.payload import decode
 from stream.errors import ConfigError
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.sources import files
+from stream.sources.captures import is_capture
 
 IMAGES = np.random.default_rng(11).integers(0, 90, (9, 12, 16)).astype("u2")
 
@@ -208,8 +209,8 @@ def test_a_capture_without_an_extension_is_known_by_its_first_byte(tmp_path: Pat
         shared / "streams/dectris_h5-testfiles/eiger1_testmode10_2datafiles_4images_lz4_data_000001.h5", tmp_path
     )
     (tmp_path / "recorded").write_bytes(b"\x81\x41\x00")
-    assert files.is_capture(str(tmp_path / "recorded"))
-    assert not any(files.is_capture(str(path)) for path in tmp_path.glob("*.h5"))
+    assert is_capture(str(tmp_path / "recorded"))
+    assert not any(is_capture(str(path)) for path in tmp_path.glob("*.h5"))
 
 
 def test_closing_ends_the_scan_in_hand_as_stopped_and_reads_no_further(tmp_path: Path) -> None:

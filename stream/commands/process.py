@@ -12,7 +12,7 @@ READ_AHEAD_MB = 64
 """A disk waits for us, unlike a detector: reading further ahead only fills memory."""
 
 
-SHARED = ("series", "pattern", "dataset", "monitor", "monitor_per_second")
+SHARED = ("series", "pattern", "dataset", "monitor", "monitor_per_second", "readings", "max_frame_mb")
 """Options that the sources `watch` and `files` have in common."""
 
 

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             raise InbeamError(f"{args.file} is not there: correct the path")
         if args.report and same(args.report, [args.file.partition("::")[0]]):
             raise InbeamError(f"{args.report} is what is to be played: give the report another name")
-        from stream.sources.files import is_capture
+        from stream.sources.captures import is_capture
 
         if is_capture(args.file):
             protocol = protocol_of(args.file)

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 DIGITS = re.compile(r"(\d+)")
 LAST_NUMBER = r"(\d+)(?!.*\d)"
@@ -48,3 +49,15 @@ def check_pattern(pattern: str | None) -> str | None:
         if not groups:
             raise ValueError(f"{pattern!r} has no group: put the digits into parentheses, such as scan_(\\d+)")
     return pattern
+
+
+def series_of(path: str, root: str, series: Literal["prefix", "folder"], pattern: str) -> tuple[str, int | None]:
+    """The series that an image belongs to (its path below the root without the number), and its number in it."""
+    folder = os.path.relpath(os.path.dirname(path), root)
+    name = stem(path)
+    found = re.search(pattern, name)
+    number = whole_number(found.group(1)) if found else None
+    if series == "folder":
+        return folder, number
+    rest = name[: found.start(1)] + name[found.end(1) :] if found and number is not None else ""
+    return os.path.normpath(os.path.join(folder, rest.rstrip("_-. ") or ".")), number

@@ -7,32 +7,22 @@ source. They are read one after the other, in the source thread.
 
 import glob
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stream.context import ALONE, Context
-from stream.errors import BadMessage, ConfigError, SourceLost
+from stream.errors import ConfigError
 from stream.events import EndStatus, Event, Note, ScanEnd, ScanStart
 from stream.fingerprint import of_files
-from stream.formats.folder.scans import series_of
-from stream.formats.hdf5.monitor import Beam, beside_images
-from stream.formats.hdf5.opening import MAGIC, is_hdf5, split
-from stream.formats.hdf5.scans import scans as hdf5_scans
-from stream.formats.images.file import frame_number, is_image
-from stream.formats.images.series import events as image_events
-from stream.formats.monitor import Monitor, number_of
-from stream.formats.natural import LAST_NUMBER, check_pattern, natural, stem
+from stream.formats.hdf5.opening import split
+from stream.formats.natural import check_pattern, natural
+from stream.formats.reader import Choice, Reader, Recording
 from stream.registry import Options
 from stream.roles import Source
-from stream.sources import capture
-from stream.wire.limits import NUMBER_AHEAD, NUMBER_MAX
-
-CAPTURES = (".cbor", ".cbors", ".cborseq", ".zip", ".capture")
+from stream.sources.readers import reader_of, readers
 
 
 class Config(Options):
@@ -81,6 +71,21 @@ class Config(Options):
             raise ValueError("monitor_per_second without a monitor: say which it is with `monitor`")
         return self
 
+    def choice(self) -> Choice:
+        """What is wanted of the files."""
+        return Choice(
+            dataset=self.dataset,
+            monitor=self.monitor,
+            monitor_per_second=self.monitor_per_second,
+            readings=self.readings,
+            frame_bytes=int(self.max_frame_mb * 1e6),
+            number=self.number,
+            pattern=self.pattern,
+            series=self.series,
+            first_number=self.first_number,
+            name=self.name,
+        )
+
     def reads(self) -> list[str]:
         """The files themselves, not those that they link to."""
         return [split(path)[0] for path in found(self.files)]
@@ -97,24 +102,21 @@ class Files:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._closed = False
-        self._delegate: Source | None = None
-        self._of_images = Monitor(config.monitor, per_second=config.monitor_per_second)
-        number = number_of(config.monitor)
-        self._in_hdf5 = str(config.monitor) if number is None and config.monitor is not None else None
-        self._of_hdf5 = Monitor(number, per_second=config.monitor_per_second, on_frames=self._in_hdf5 is not None)
-        self._groups = list(_groups(expand(config.files), config))
+        self._readers = readers()
+        self._choice = config.choice()
+        self._recordings = list(_recordings(expand(config.files), self._readers, self._choice))
         self._done = 0
 
     @property
     def done(self) -> tuple[int, int]:
         """How many recordings have been read to their end, of how many; the images of one series are one."""
-        return self._done, len(self._groups)
+        return self._done, len(self._recordings)
 
     def events(self) -> Iterator[Event]:
         """All scans of all files; a file that cannot be read is a Note, a frame that cannot be read a CORRUPT one."""
-        for group, key in self._groups:
+        for reader, recording in self._recordings:
             open_scan: str | None = None
-            for event in self._group(group, key):
+            for event in self._read(reader, recording):
                 if self._closed and open_scan is not None:
                     yield ScanEnd(open_scan, EndStatus.STOPPED)
                 if self._closed:
@@ -126,14 +128,26 @@ class Files:
                     open_scan = None
                 yield event
             if open_scan is not None:
-                yield ScanEnd(open_scan, EndStatus.ABORTED, notes=(f"{group[0]} could not be read to its end",))
+                note = f"{recording.paths[0]} could not be read to its end"
+                yield ScanEnd(open_scan, EndStatus.ABORTED, notes=(note,))
             self._done += 1
 
     def close(self) -> None:
         """Stop after the frame in hand."""
         self._closed = True
-        if self._delegate is not None:
-            self._delegate.close()
+        for reader in self._readers:
+            reader.close()
+
+    def _read(self, reader: Reader | None, recording: Recording) -> Iterator[Event]:
+        """The events of a recording, whatever its reader raises."""
+        path = recording.paths[0]
+        if reader is None:
+            yield Note(f"{path} is neither an image, an HDF5 file nor a capture that can be read")
+            return
+        try:
+            yield from reader.events(recording, self._choice)
+        except Exception as error:
+            yield Note(f"{path} cannot be read: {str(error) or type(error).__name__}")
 
     def _with_options(self, start: ScanStart) -> ScanStart:
         """The options decide on the frames and their readings as the files do."""
@@ -144,74 +158,19 @@ class Files:
         files = [os.path.join(folder, monitor)] if inside is not None else []
         return replace(start, fingerprint=f"{start.fingerprint} {of_files(files, told)}")
 
-    def _group(self, paths: Sequence[str], key: str) -> Iterator[Event]:
-        first = paths[0]
-        if len(paths) > 1 or is_image(first):
-            yield from self._of_images.applied(self._images(paths, key))
-        elif is_capture(first):
-            yield from self._capture(first)
-        else:
-            yield from self._of_hdf5.applied(self._hdf5(first))
 
-    def _hdf5(self, path: str) -> Iterator[Event]:
-        config = self._config
-        try:
-            most = int(config.max_frame_mb * 1e6)
-            scans = hdf5_scans(path, config.dataset, self._in_hdf5, config.name, config.readings, most)
-        except BadMessage as error:
-            yield Note(str(error))
-            return
-        for scan in scans:
-            try:
-                yield from scan.events()
-            except BadMessage as error:
-                yield Note(str(error))
-        for problem in scans.lost:
-            yield Note(f"left out: {problem}")
-
-    def _images(self, paths: Sequence[str], key: str) -> Iterator[Event]:
-        config = self._config
-        folder = os.path.dirname(os.path.abspath(paths[0]))
-        placed = list(enumerate(paths))
-        if config.number == "name":
-            numbers: dict[int, str] = {}
-            for path in paths:
-                try:
-                    number = frame_number(path, config.pattern)
-                except BadMessage as error:
-                    yield Note(str(error))
-                    continue
-                if number in numbers:
-                    yield Note(f"{path} has the same number {number} as {numbers[number]}: left out, correct `pattern`")
-                else:
-                    numbers[number] = path
-            first = min(numbers, default=0) if config.first_number is None else config.first_number
-            placed = []
-            for number in sorted(number for number in numbers if number >= first):
-                place = number - first
-                if place >= NUMBER_MAX or (placed and place > placed[-1][0] + NUMBER_AHEAD):
-                    yield Note(f"{numbers[number]} has a number far beyond its scan: left out, correct `pattern`")
-                else:
-                    placed.append((place, numbers[number]))
-        monitor: Beam | None = None
-        if self._of_images.path:
-            try:
-                monitor = beside_images(folder, self._of_images.path)
-            except BadMessage as error:
-                yield Note(str(error))
-        uid = f"file:{os.path.normpath(os.path.join(folder, key))}"
-        name = config.name or os.path.basename(uid)
-        if len(paths) == 1:
-            uid, name = f"file:{os.path.abspath(paths[0])}", config.name or stem(paths[0])
-        yield from image_events(uid, name, folder, placed, monitor, by_name=config.number == "name")
-
-    def _capture(self, path: str) -> Iterator[Event]:
-        try:
-            self._delegate = capture.create(capture.Config(type="capture", file=Path(path)))
-            yield from self._delegate.events()
-        except (ValidationError, SourceLost) as error:  # it has vanished meanwhile, or is no capture after all
-            yield Note(str(error))
-        self._delegate = None
+def _recordings(
+    paths: Sequence[str], among: Sequence[Reader], choice: Choice
+) -> Iterator[tuple[Reader | None, Recording]]:
+    """What is read together, in the order of the first file of each."""
+    kinds: dict[Reader | None, list[str]] = {}
+    for path in paths:
+        kinds.setdefault(reader_of(path, among), []).append(path)
+    found: list[tuple[Reader | None, Recording]] = []
+    for reader, files in kinds.items():
+        together = reader.together(files, choice) if reader is not None else (Recording((file,)) for file in files)
+        found += [(reader, recording) for recording in together]
+    yield from sorted(found, key=lambda each: paths.index(each[1].paths[0]))
 
 
 def expand(names: Sequence[str]) -> list[str]:
@@ -225,6 +184,7 @@ def expand(names: Sequence[str]) -> list[str]:
 def found(names: Sequence[str]) -> list[str]:
     """As `expand`, without a look into the files."""
     matched: list[str] = []
+    known = readers()
     problems: list[tuple[str, str]] = []
     for place, name in enumerate(names):
         path, inside = split(name)
@@ -236,7 +196,7 @@ def found(names: Sequence[str]) -> list[str]:
                 problems.append((f"stream.files[{place}]", f"{path} may not be read: {error.strerror}"))
                 continue
             matches = [match for match in natural(matches) if not os.path.basename(match).startswith(".")]
-            matches = [match for match in matches if is_image(match) or is_capture(match) or is_hdf5(match)]
+            matches = [match for match in matches if reader_of(match, known) is not None]
         elif os.path.exists(path):
             matches = [path]
         else:
@@ -252,53 +212,12 @@ def found(names: Sequence[str]) -> list[str]:
 
 def _without_parts(paths: list[str]) -> list[str]:
     """Leave out the data files that a master among the paths links to: their frames come with the master."""
-    plain = [path for path in paths if "::" not in path and not is_image(path) and not is_capture(path)]
-    if len(plain) < 2:
+    if len(paths) < 2:
         return paths
+    known = readers()
     parts: set[str] = set()
-    for path in plain:
-        try:
-            for scan in hdf5_scans(path):
-                sources = {part.path for segments in scan.located.channels.values() for part in segments}
-                parts |= {os.path.realpath(source) for source in (*sources, scan.located.file)} - {
-                    os.path.realpath(path)
-                }
-        except BadMessage:
-            continue
-    return [path for path in paths if os.path.realpath(path) not in parts]
-
-
-def _groups(paths: Sequence[str], config: Config) -> Iterator[tuple[list[str], str]]:
-    """The files of each scan (or file of scans): a series of images together, all others alone.
-
-    With each group of images what they share in their names, or "" if there is only one series in their folder.
-    """
-    series: dict[tuple[str, str], list[str]] = {}
-    groups: list[tuple[list[str], str, str]] = []
     for path in paths:
-        if not is_image(path):
-            groups.append(([path], "", path))
-            continue
-        folder = os.path.dirname(os.path.abspath(path))
-        key, _ = series_of(os.path.abspath(path), folder, config.series, config.pattern or LAST_NUMBER)
-        if (folder, key) not in series:
-            groups.append((series.setdefault((folder, key), []), key, folder))
-        series[folder, key].append(path)
-    several = Counter(folder for folder, _ in series)
-    for files, key, folder in groups:
-        yield files, key if several[folder] > 1 else ""
-
-
-def is_capture(path: str) -> bool:
-    """True for a recording of messages: by its extension, or by a first byte that begins a CBOR array, map or tag."""
-    base = os.path.basename(path).lower().removesuffix(".gz")
-    if base.endswith(CAPTURES):
-        return True
-    if is_image(path) or "::" in path:
-        return False
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-    except OSError:
-        return False
-    return bool(head) and head != MAGIC and 0x80 <= head[0] <= 0xDB and not is_hdf5(path)
+        reader = reader_of(path, known)
+        if reader is not None:
+            parts.update(reader.parts(path))
+    return [path for path in paths if os.path.realpath(path) not in parts]

@@ -27,15 +27,15 @@ from stream.errors import ConfigError, SourceLost
 from stream.events import EndStatus, Event, Frame, Note
 from stream.formats.folder.changes import NET_S, Change, Folder
 from stream.formats.folder.incoming import Incoming
-from stream.formats.folder.names import is_hdf5_name, is_master, may_match
+from stream.formats.folder.names import may_match
 from stream.formats.folder.pictures import Naming, Pictures
 from stream.formats.folder.recordings import Pace, Recordings, Wanted
 from stream.formats.folder.scans import GrowingScan, ImageSeries
 from stream.formats.folder.taken import state_of
-from stream.formats.images.file import is_image
 from stream.formats.monitor import Monitor, is_path
 from stream.formats.natural import LAST_NUMBER, check_pattern, natural_key
 from stream.registry import Options
+from stream.sources.readers import is_input, readers
 
 
 class Config(Options):
@@ -102,7 +102,7 @@ class Config(Options):
         folder = os.path.dirname(path.partition("\0")[0])
         place = os.path.join(os.path.realpath(folder), path[len(folder) :].lstrip(os.sep))
         name = os.path.basename(place)
-        if not place.startswith(os.path.join(root, "")) or not _is_input(name):
+        if not place.startswith(os.path.join(root, "")) or not is_input(name, readers()):
             return False
         inside = place[len(os.path.join(root, "")) :]
         return any(may_match(text, item) for text in (name, inside) for item in self.include)
@@ -130,7 +130,8 @@ class Watch:
         self._closed = False
         self.folder = Folder(self._root, config.events, config.poll_s)
         settle_s = config.settle_s * (4 if self.folder.native else 1)  # closing is seen natively: only a fallback there
-        self.incoming = Incoming(settle_s, config.give_up_s, config.poll_s, is_hdf5_name)
+        self._readers = readers()
+        self.incoming = Incoming(settle_s, config.give_up_s, config.poll_s, self._grows)
         # Without the files that are there already a series begins at another number after every start.
         session = "" if config.existing or config.first_number is not None else f"@{uuid.uuid4()}"
         self.pictures = Pictures(
@@ -213,21 +214,19 @@ class Watch:
         ready = self.incoming.ready(now)
         yield from self.recordings.look(now, ready)
         for path in sorted(
-            ready, key=lambda path: (self.pictures.key(path) != current, not is_master(path), natural_key(path))
+            ready, key=lambda path: (self.pictures.key(path) != current, not self._leads(path), natural_key(path))
         ):
             if self._closed:
                 return
-            if is_hdf5_name(path):
-                yield from self.recordings.take(path, now)
+            if self._grows(path):
+                yield from self._safely(path, self.recordings.take(path, now))
                 yield from self._follow(now)
             elif not self.recordings.busy:  # else its turn comes when the HDF5 scan has ended
-                yield from self.pictures.take(path, now)
+                yield from self._safely(path, self.pictures.take(path, now))
         yield from self._follow(now)
         for path, problem in self.incoming.given_up(now):
-            if is_image(path):
-                yield from self.pictures.set_aside(path, problem or path)
-            else:
-                yield Note(f"set aside: {problem or path}", self._scan.uid if self._scan is not None else None)
+            files = self.recordings if self._grows(path) else self.pictures
+            yield from files.set_aside(path, problem or path)
         idle_s, scan = self._config.scan_idle_s, self._scan
         if scan is not None and idle_s is not None and now - scan.active >= idle_s:
             yield from self._end(EndStatus.COMPLETE, now)
@@ -258,9 +257,25 @@ class Watch:
         elif self.recordings.scan is not None:
             yield from self.recordings.end(status)
 
+    def _grows(self, path: str) -> bool:
+        return any(reader.grows and reader.named(path) for reader in self._readers)
+
+    def _leads(self, path: str) -> bool:
+        return any(reader.leads(path) for reader in self._readers)
+
+    def _safely(self, path: str, events: Iterator[Event]) -> Iterator[Event]:
+        """Whatever a reader raises costs the file that it read, not the run."""
+        try:
+            yield from events
+        except Exception as error:
+            if not os.path.isdir(self._root):
+                raise
+            self.incoming.done(path)
+            yield Note(f"set aside: {path} cannot be read: {str(error) or type(error).__name__}")
+
     def _wanted(self, path: str) -> bool:
         name = os.path.basename(path)
-        if not _is_input(name):
+        if not is_input(name, self._readers):
             return False
         inside = os.path.relpath(path, self._root)
         return any(fnmatch.fnmatch(name, item) or fnmatch.fnmatch(inside, item) for item in self._config.include)
@@ -269,7 +284,3 @@ class Watch:
         """How long to wait for a change before looking by ourselves, s."""
         busy = len(self.incoming) or self.recordings.busy
         return min(self._config.settle_s, self._config.poll_s) / 2 if busy else 1.0
-
-
-def _is_input(name: str) -> bool:
-    return not name.startswith(".") and (is_image(name) or is_hdf5_name(name))

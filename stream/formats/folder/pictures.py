@@ -16,11 +16,11 @@ from stream.errors import BadMessage
 from stream.events import EndStatus, Event, Note
 from stream.formats.folder.changes import Change
 from stream.formats.folder.incoming import Incoming
-from stream.formats.folder.scans import ImageSeries, series_of
+from stream.formats.folder.scans import ImageSeries
 from stream.formats.folder.taken import GONE, Taken, state_of
 from stream.formats.hdf5.nexus import some
 from stream.formats.images.file import Content, ImageFile
-from stream.formats.natural import natural
+from stream.formats.natural import natural, series_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from stream.events import EndStatus, Event, Note
 from stream.formats.folder.changes import Change
 from stream.formats.folder.incoming import Incoming
 from stream.formats.folder.library import Library, Waiting
-from stream.formats.folder.names import is_hdf5_name, master_of
 from stream.formats.folder.scans import GrowingScan
 from stream.formats.hdf5.growing import Growing
 from stream.formats.hdf5.live import UNREADY
+from stream.formats.hdf5.names import is_hdf5_name, master_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,13 @@ class Recordings:
         """The new frames of the open scan, and its end."""
         if self.scan is None:
             return
-        yield from self.scan.advance(now, self._pace.poll_s)
+        try:
+            yield from self.scan.advance(now, self._pace.poll_s)
+        except Exception as error:  # whatever HDF5 or a file raises costs this scan, not the run
+            scan, self.scan = self.scan, None
+            yield Note(f"{scan.growing.path} cannot be read any further: {error}", scan.uid)
+            yield from scan.end(EndStatus.ABORTED)
+            return
         self._library.claim(self.scan.growing.path, self.scan.growing.located)
         if self.scan.over(bool(self.queue), now, self._pace.settle_s):
             yield from self.end(EndStatus.COMPLETE)
@@ -120,6 +126,10 @@ class Recordings:
         scan, self.scan = self.scan, None
         yield from scan.end(status)
         self._library.ended(scan.growing)
+
+    def set_aside(self, path: str, problem: str) -> Iterator[Event]:
+        """A file that cannot be read and never will be."""
+        yield Note(f"set aside: {problem}", self.scan.uid if self.scan is not None else None)
 
     def release(self) -> None:
         """Close the file of a scan that was not ended."""

@@ -1,10 +1,8 @@
 """The two kinds of scan that a watched folder gives: a series of image files, and an HDF5 file that grows."""
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
 
 from stream.events import EndStatus, Event, Note, ScanEnd
 from stream.formats.folder.changes import Change
@@ -12,20 +10,7 @@ from stream.formats.folder.rhythm import Rhythm
 from stream.formats.hdf5.growing import Growing
 from stream.formats.images.file import ImageFile
 from stream.formats.images.series import ImageScan
-from stream.formats.natural import stem, whole_number
 from stream.wire.limits import NUMBER_AHEAD
-
-
-def series_of(path: str, root: str, series: Literal["prefix", "folder"], pattern: str) -> tuple[str, int | None]:
-    """The series that an image belongs to (its path below the root without the number), and its number in it."""
-    folder = os.path.relpath(os.path.dirname(path), root)
-    name = stem(path)
-    found = re.search(pattern, name)
-    number = whole_number(found.group(1)) if found else None
-    if series == "folder":
-        return folder, number
-    rest = name[: found.start(1)] + name[found.end(1) :] if found and number is not None else ""
-    return os.path.normpath(os.path.join(folder, rest.rstrip("_-. ") or ".")), number
 
 
 class ImageSeries:

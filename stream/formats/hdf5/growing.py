@@ -84,7 +84,10 @@ class Growing:
     def state(self) -> tuple[int, float]:
         """Size and modification time of what is being written: the file itself and the last one with frames."""
         paths = {self.path, *(parts[-1].path for parts in self._parts.values() if parts)}
-        found = [os.stat(path) for path in paths if os.path.exists(path)]
+        found: list[os.stat_result] = []
+        for path in paths:
+            with suppress(OSError):
+                found.append(os.stat(path))
         return sum(status.st_size for status in found), max((status.st_mtime for status in found), default=0.0)
 
     @property

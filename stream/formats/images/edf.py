@@ -37,6 +37,11 @@ class _Frame:
     problem: str = ""
 
 
+def begins(head: bytes) -> bool:
+    """True for the first bytes of such a file; with HEADER_BYTES it is an ADSC or d*TREK image."""
+    return re.match(rb"[\r\n]*\{(?!\s*HEADER_BYTES)", head) is not None
+
+
 class Edf:
     """One EDF file."""
 

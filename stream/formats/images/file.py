@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple, Protocol
 
@@ -12,7 +12,7 @@ import xxhash
 
 from stream.errors import BadMessage
 from stream.events import Array, Encoding, Payload
-from stream.formats.images import cbf, tiff_tags
+from stream.formats.images import cbf, edf, tiff_tags
 from stream.formats.images.cbf import Cbf
 from stream.formats.images.edf import Edf
 from stream.formats.images.header import time_of
@@ -20,9 +20,6 @@ from stream.formats.images.other import Other
 from stream.formats.images.tiff import Tiff
 from stream.formats.images.unpack import COMPRESSED, opened
 from stream.formats.natural import number_in
-
-SUFFIXES = frozenset((".edf", ".cor", ".cbf", ".tif", ".tiff", ".mccd", ".img", ".sfrm", ".spe", ".pnm", ".pgm"))
-MAR345 = re.compile(r"\.mar\d{4}")
 
 
 class Reader(Protocol):
@@ -38,6 +35,28 @@ class Reader(Protocol):
     def close(self) -> None:
         """Close the file."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format of image files. suffixes: of their names; begins: whether a file is one, by its first 32 bytes and its
+    name in lower case; open: its reader, which may raise whatever it pleases (file, path, whether it was packed)."""
+
+    suffixes: tuple[str, ...]
+    begins: Callable[[bytes, str], bool]
+    open: Callable[[IO[bytes], str, bool], Reader]
+
+
+FORMATS = (
+    Format((".cbf",), lambda head, name: head.startswith(cbf.MAGIC) or ".cbf" in name, lambda f, path, packed: Cbf(f)),
+    Format((".tif", ".tiff"), lambda head, name: head.startswith(tiff_tags.MAGIC), lambda f, path, packed: Tiff(f)),
+    Format(
+        (".edf", ".cor"), lambda head, name: edf.begins(head), lambda f, path, packed: Edf(f, os.path.dirname(path))
+    ),
+)
+"""The first that a file begins as reads it; fabio has the rest."""
+SUFFIXES = frozenset((".mccd", ".img", ".sfrm", ".spe", ".pnm", ".pgm"))
+MAR345 = re.compile(r"\.mar\d{4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +100,8 @@ def is_image(name: str) -> bool:
     for suffix in COMPRESSED:
         base = base.removesuffix(suffix)
     suffix = os.path.splitext(base)[1]
-    return (suffix in SUFFIXES or MAR345.fullmatch(suffix) is not None) and not base.startswith(".")
+    known = suffix in SUFFIXES or any(suffix in kind.suffixes for kind in FORMATS)
+    return (known or MAR345.fullmatch(suffix) is not None) and not base.startswith(".")
 
 
 class ImageFile:
@@ -164,13 +184,8 @@ def _chosen(file: IO[bytes], path: str, *, packed: bool) -> Reader:
     head = file.read(32)
     file.seek(0)
     name = os.path.basename(path).lower()
-    if head.startswith(cbf.MAGIC) or ".cbf" in name:
-        return Cbf(file)
-    if head.startswith(tiff_tags.MAGIC):
-        return Tiff(file)
-    if re.match(rb"[\r\n]*\{(?!\s*HEADER_BYTES)", head):  # with HEADER_BYTES it is an ADSC or d*TREK image
-        return Edf(file, os.path.dirname(path))
-    return Other(file, path, packed=packed)
+    found = next((kind for kind in FORMATS if kind.begins(head, name)), None)
+    return found.open(file, path, packed) if found is not None else Other(file, path, packed=packed)
 
 
 def _problem(path: str, error: Exception) -> str:
