@@ -193,7 +193,7 @@ def test_each_channel_may_have_a_correct_of_its_own(tmp_path: Path) -> None:
         (rings(shape=(20, 30)), [{"type": "integrate"}], "is for a detector (Detector) of (131, 149) pixels"),
         (rings(), [{"type": "integrate", "radial_range": [900, 990]}], "there is no pixel between 900 and 990 q_nm^-1"),
         (rings(), [{"type": "correct", "channel": "b"}], "has no channel 'b'"),
-        (np.full(SHAPE, 65535, np.uint16), [{"type": "integrate"}], "integrate gives only NaN for frame 0 of scan"),
+        (np.full(SHAPE, 65535, np.uint16), [{"type": "integrate"}], "frame 0 has no valid pixel in the range"),
     ],
 )
 def test_the_first_frame_of_files_shows_what_else_is_wrong(
