@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# One process per core; bytecode is kept, for the processes that tests start. A single test: .venv/bin/pytest -k its_name
+PYTEST := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache $(BIN)/pytest -n auto --maxprocesses 8
 
 .PHONY: demo quick test bench lint fuzz soak clean
 
@@ -15,10 +17,10 @@ demo: $(VENV)/ready
 	$(BIN)/inbeam demo
 
 quick: $(VENV)/ready
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow" --durations=5 --durations-min=2
 
 test: $(VENV)/ready
-	$(BIN)/pytest
+	$(PYTEST)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -36,6 +36,7 @@ def along_ring(poni: Path, image: np.ndarray, npt: int, mask: np.ndarray | None 
         return pyFAI.load(str(poni)).integrate_radial(image, npt, 1, **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["chi_deg", "chi_rad"])
 @pytest.mark.parametrize("error_model", ["none", "poisson"])
 def test_without_splitting_it_is_integrate1d_over_chi(poni: Path, unit: str, error_model: str) -> None:
@@ -50,6 +51,7 @@ def test_without_splitting_it_is_integrate1d_over_chi(poni: Path, unit: str, err
         np.testing.assert_allclose(result["I_errors"], reference.sigma, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 def test_with_splitting_it_is_integrate_radial(poni: Path, tmp_path: Path, splitting: str) -> None:
     """pyFAI's integrate1d over chi splits pixels beyond 180 degrees: its axis reaches to 276 here."""
@@ -65,6 +67,7 @@ def test_with_splitting_it_is_integrate_radial(poni: Path, tmp_path: Path, split
     np.testing.assert_allclose(result["I"], reference.intensity, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sector", [None, (-40.0, 100.0), (320.0, 430.0)])
 @pytest.mark.parametrize("splitting", ["no", "bbox"])
 def test_only_the_ring_that_is_asked_for_counts(poni: Path, splitting: str, sector: tuple[float, float] | None) -> None:

@@ -56,6 +56,7 @@ def comparable(value: Any) -> Any:
     return value
 
 
+@pytest.mark.slow
 @given(DOCUMENTS, st.booleans())
 @settings(PATIENT, max_examples=300)
 def test_whatever_cbor2_writes_is_read_back(document: Any, canonical: bool) -> None:

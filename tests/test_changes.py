@@ -335,6 +335,7 @@ def test_with_keys_only_clients_that_are_known_change_anything(tmp_path: Path) -
         remote.close()
 
 
+@pytest.mark.slow
 def test_a_live_run_with_changes_is_repeated_bit_for_bit(plugin: Path, tmp_path: Path) -> None:
     """The file of the live run has the table of changes; `process --changes` takes them at the same frame numbers."""
     recorded = tmp_path / "scan.h5"

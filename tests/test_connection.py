@@ -112,6 +112,7 @@ def test_a_source_that_is_connected_has_no_trouble_to_tell() -> None:
     assert isinstance(source, Connected) and source.connection == ""
 
 
+@pytest.mark.slow
 def test_progress_in_a_log_comes_ever_less_often_and_not_at_all_while_nothing_happens(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -33,6 +33,7 @@ def damaged(whole: bytes, seed: int) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_damaged_image_of_any_format_is_refused_or_read_and_raises_nothing_else(tmp_path: Path, kind: str) -> None:
     whole = written(tmp_path, kind).read_bytes()

@@ -41,6 +41,7 @@ def test_keys_that_only_look_alike_and_merged_ones_are_not_twice() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["[" * 5000, "a:\n" + "".join(f"{' ' * n}-\n" for n in range(1, 3000)), "{a: " * 3000])
 def test_yaml_that_is_nested_without_end_is_an_error_in_words(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -117,6 +118,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 10, 60, 200, 500, 1000])
 def test_ctrl_c_in_the_first_second_leaves_no_traceback(number: int, tmp_path: Path) -> None:
     """In the middle of an import of this number; a start has more than a thousand."""

@@ -34,6 +34,7 @@ def run(command: list[str], folder: Path, target: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_an_example_runs_in_a_pipeline_by_its_name(example: tuple[Path, Path], tmp_path: Path) -> None:
     project, target = example
     with h5py.File(tmp_path / "frames.h5", "w") as file:

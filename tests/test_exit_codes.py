@@ -46,6 +46,7 @@ def damaged(folder: Path) -> int:
     return main(["process", "--quiet", str(configuration(folder)), *given])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [8, 9, 20, 48, 100, 2000])
 @pytest.mark.parametrize("filler", [0, 2, 255])
 def test_a_damaged_file_costs_none_of_the_others(length: int, filler: int, tmp_path: Path) -> None:
@@ -183,6 +184,7 @@ def test_a_stop_when_all_is_done_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     assert main(["process", "--quiet", str(config), str(recorded(tmp_path))]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ignored", "code"), [(False, 1), (True, 0)], ids=["terminal", "nohup"])
 def test_sighup_ends_a_run_in_order_unless_it_is_ignored(ignored: bool, code: int, tmp_path: Path) -> None:
     script = (
@@ -208,6 +210,7 @@ def test_the_second_signal_ends_with_the_code_of_the_table() -> None:
     assert ended.returncode == 130 and signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_a_run_whose_terminal_goes_away_ends_in_order(tmp_path: Path) -> None:
     """Every word that it still says goes nowhere; the file is closed, and the exit code is that of the run."""
     endpoint = f"tcp://127.0.0.1:{free_port()}"
@@ -241,6 +244,7 @@ def test_a_run_whose_terminal_goes_away_ends_in_order(tmp_path: Path) -> None:
     assert check(archive).sound
 
 
+@pytest.mark.slow
 def test_a_reader_of_the_output_that_goes_away_changes_neither_the_exit_code_nor_the_words(tmp_path: Path) -> None:
     (tmp_path / "bad.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     reader, writer = os.pipe()

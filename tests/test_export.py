@@ -368,6 +368,7 @@ def test_pyfai_gets_no_cake_and_nothing_without_geometry(tmp_path: Path, capsys:
     assert not list(tmp_path.glob("*.nxs"))
 
 
+@pytest.mark.slow
 def test_pyfai_is_told_the_factor_that_each_frame_was_divided_by(tmp_path: Path) -> None:
     """Also where the reference was changed while the scan ran."""
     simulated = small()

@@ -289,6 +289,7 @@ def expected_states(scan: ScanDeeds, protocol: str) -> dict[int, set[FrameStatus
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_ledger_of_the_file_says_of_every_frame_what_the_report_of_the_faults_says(
     tmp_path: Path, protocol: str

@@ -477,6 +477,7 @@ def test_a_file_without_frames_and_a_file_that_is_none_are_explained(tmp_path: P
         hdf5.scans(str(tmp_path / "text.h5"))
 
 
+@pytest.mark.slow
 def test_images_of_every_recorded_format_have_the_pixels_of_fabio(shared: Path) -> None:
     names = [
         "saxs/AgB_5s_hi_2m.edf.gz",
@@ -492,6 +493,7 @@ def test_images_of_every_recorded_format_have_the_pixels_of_fabio(shared: Path) 
             np.testing.assert_array_equal(decode(image.payload()), opened.data)
 
 
+@pytest.mark.slow
 def test_headers_of_images_tell_geometry_and_time(shared: Path) -> None:
     (cbf,) = read(shared / "single_crystal/thaumatin_grid/thau_3_2_0019.cbf.bz2")
     found = describe(cbf.header)
@@ -513,6 +515,7 @@ def test_headers_of_images_tell_geometry_and_time(shared: Path) -> None:
     assert (found.distance_m, found.beam_center_x_px, found.beam_center_y_px) == (0.21143, 498.18, 515.77)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

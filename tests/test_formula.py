@@ -44,6 +44,7 @@ def run(chain: list[Any], *images: np.ndarray, **header: Any) -> Work:
     return work
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["none", "azimuthal"])
 def test_a_formula_of_channels_is_integrated_as_pyfai_integrates_the_same_image(poni: Path, model: str) -> None:
     low, high = rings(seed=1), rings(seed=2) // 2

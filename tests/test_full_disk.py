@@ -70,6 +70,7 @@ def goes_on_after(kind: str, path: Path, count: int) -> None:
     assert verdict.with_data == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_full_disk_is_told_and_the_scan_goes_on_once_there_is_room(kind: str, small_disk: Path) -> None:
     path, ballast = small_disk / "scan.h5", small_disk / "ballast"

@@ -189,6 +189,7 @@ def test_the_bench_of_a_gatherer_has_the_corrections_that_the_user_asked_for(
     assert [each.masked for each in made] == [3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [("hdf5",), ("archive", "hdf5")])
 def test_a_stopped_and_resumed_scan_gives_the_product_of_one_that_was_never_stopped(
     kinds: tuple[str, ...], plugin: Path, recorded: Path, tmp_path: Path

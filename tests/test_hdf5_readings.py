@@ -80,6 +80,7 @@ def test_recorded_dark_field_scans_have_both_of_their_motors(shared: Path, tmp_p
         np.testing.assert_array_equal(column(found, "diffrz")[:2666], file["1.1/instrument/diffrz/data"])
 
 
+@pytest.mark.slow
 def test_positioners_beside_the_frames_of_a_file_without_entries_are_readings(shared: Path) -> None:
     path = shared / "dfxm/darfix_NiTi_1PD_002_g411_420MPa_mosalayers_2x.h5"
     found = events(path)

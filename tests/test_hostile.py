@@ -131,6 +131,7 @@ def test_the_capture_reader_survives_the_corpus(tmp_path: Path) -> None:
         assert {frame.status for frame in found} == {FrameStatus.RECEIVED}
 
 
+@pytest.mark.slow
 def test_a_capture_of_garbage_is_noted_or_ends(tmp_path: Path) -> None:
     path = tmp_path / "garbage.cbors"
     for case in garbage():
@@ -145,6 +146,7 @@ def recorded(shared: Path, name: str) -> list[list[memoryview]]:
     return [item.parts for item in reader if isinstance(item, Recorded)]
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize(
     ("make", "name"),
@@ -176,6 +178,7 @@ def test_recorded_messages_damaged_at_random_places_hurt_nobody(make: Any, name:
     np.testing.assert_array_equal(decode(frame.payloads["threshold_1"]), reference)
 
 
+@pytest.mark.slow
 def test_a_short_fuzz_run_finds_nothing() -> None:
     with limited_memory():
         counts = Fuzzer(seed=20261120, chunk=0).run(3000)
@@ -183,6 +186,7 @@ def test_a_short_fuzz_run_finds_nothing() -> None:
     assert min(counts["stream2"], counts["simplon"], counts["captures"], counts["payloads corrupt"]) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["raises", "deaf", "internal"])
 def test_the_fuzz_run_finds_a_decoder_that_is_broken(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: stream2.Decoder, parts: Sequence[memoryview], received: float) -> list[Event]:

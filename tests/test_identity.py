@@ -152,6 +152,7 @@ def test_a_rerun_with_force_does_it_again(if_exists: str, names: list[str], give
     assert sums(given, names[-1]) == expected(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record", [hdf5_scan, linked_scan, image_scan])
 @pytest.mark.parametrize("if_exists", ["number", "overwrite"])
 def test_what_was_recorded_anew_under_the_same_name_is_processed(
@@ -191,6 +192,7 @@ def test_a_copy_with_its_time_is_the_same_recording(given: Path) -> None:
     assert made(given) == ["results.h5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["archive", "hdf5", "sparse"])
 def test_a_stopped_scan_is_not_gone_on_with_from_another_recording(kind: str, tmp_path: Path) -> None:
     examples = kill_harness.examples(kind)
@@ -237,6 +239,7 @@ def test_another_option_of_somebody_elses_processor_makes_another_file(given: Pa
     assert [sums(given, name) for name in made(given)] == [expected(1), expected(1, 2.0)]
 
 
+@pytest.mark.slow
 def test_options_that_change_no_value_make_no_file(given: Path) -> None:
     integrate = {"type": "integrate", "poni": str(given / "x.poni"), "npt": 10, "unit": "r_mm"}
     assert process(given, processors=({"type": "scaled"}, integrate)) == 0
@@ -249,6 +252,7 @@ def test_options_that_change_no_value_make_no_file(given: Path) -> None:
     assert {path: path.read_bytes() for path in (given.parent / "out").iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -327,6 +331,7 @@ def test_fingerprints_of_different_kinds_say_nothing(tmp_path: Path) -> None:
         assert not differ(of_beginning(0, b"two"), other) or other == of_beginning(0, b"one")
 
 
+@pytest.mark.slow
 def test_a_fingerprint_is_cheap_however_large_the_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [str(tmp_path / f"{number}.h5") for number in range(3000)]
     for path in paths:

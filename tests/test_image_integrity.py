@@ -33,6 +33,7 @@ def cbf(shared: Path, name: str) -> bytes:
     return bz2.decompress(data) if name.endswith(".bz2") else data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [VAREX, PILATUS])
 def test_a_cbf_whose_pixels_do_not_fit_its_md5_sum_is_refused(shared: Path, tmp_path: Path, name: str) -> None:
     whole = cbf(shared, name)

@@ -56,6 +56,7 @@ def poni(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("npt_azimuthal", [None, 9])
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 @pytest.mark.parametrize("error_model", MODELS)
@@ -167,6 +168,7 @@ def test_every_pixel_type_and_its_flags_are_understood(
     assert_agrees(result, by_pyfai(poni, clean, options, mask=flagged))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", ["no", "bbox"])
 @pytest.mark.parametrize(
     ("dtype", "dummy", "delta"), [("uint16", 7, 0), ("uint16", 0, 0), ("int32", 30, 4), ("float32", 0.1, 0)]
@@ -201,6 +203,7 @@ def test_a_frame_without_monitor_reading_fails_and_says_so(poni: Path) -> None:
         run(rings(), {"poni": poni, "npt": 30, "normalize_by_monitor": True})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", ["no", "bbox", "full"])
 def test_the_exact_azimuthal_error_is_the_spread_around_the_mean(poni: Path, splitting: str) -> None:
     """sqrt(sum c^2 (signal - norm*mean)^2) / sum c*norm, in float64 over pyFAI's own matrix; see CSR_engine.py."""
@@ -233,6 +236,7 @@ def test_the_exact_azimuthal_error_is_the_spread_around_the_mean(poni: Path, spl
         assert_agrees(result, by_pyfai(poni, image, options, implementation="python"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("splitting", "error_model", "packed"),
     [
@@ -267,6 +271,7 @@ def test_frames_in_pieces_give_the_same_as_in_one(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("npt", [1, 2, 40])
 def test_sums_that_do_not_fit_into_one_word_are_made_otherwise(poni: Path, npt: int) -> None:
     image = np.full(SHAPE, 2**32 - 2, np.uint32)
@@ -293,6 +298,7 @@ def test_bins_without_a_valid_pixel_hold_the_value_for_empty_ones(poni: Path) ->
     assert product.constants["count"].sum() == image.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "text"),
     [
@@ -335,6 +341,7 @@ def test_a_detector_that_masks_what_correct_leaves_is_refused(tmp_path: Path) ->
         run(rings(shape=gaps.shape), {"poni": path, "npt": 20}, detector=only_gaps)
 
 
+@pytest.mark.slow
 def test_the_geometry_can_come_from_the_header_alone(tmp_path: Path) -> None:
     image = rings()
     header = Detector(
@@ -405,6 +412,7 @@ def test_a_frame_of_another_type_than_its_scan_fails_with_both_named(poni: Path)
         processor.process(work)
 
 
+@pytest.mark.slow
 def test_the_channel_picks_one_threshold(poni: Path) -> None:
     low, high = rings(seed=1), rings(seed=2)
     masks = {"threshold_1": np.zeros(SHAPE, np.uint32), "threshold_2": bad_pixels().astype(np.uint32)}
@@ -471,6 +479,7 @@ def test_options_that_cannot_be_are_refused_before_the_start(options: dict[str, 
 # real frames
 
 
+@pytest.mark.slow
 def test_ceo2_on_a_pilatus_is_the_published_pattern(shared: Path) -> None:
     """The .xy beside the frame was made by Dioptas, with pyFAI: bbox, polarization 0.99, rows flipped, no mask."""
     folder = shared / "powder" / "dioptas_ceo2_pilatus1m"
@@ -510,6 +519,7 @@ def test_ceo2_agrees_with_pyfai(shared: Path, splitting: str, error_model: str, 
     assert_agrees(result, reference, but=uncertain_in_pyfai(image, mask, options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error_model", MODELS)
 def test_an_eiger2_frame_with_mask_flat_field_and_flags_agrees_with_pyfai(
     shared: Path, tmp_path: Path, error_model: str

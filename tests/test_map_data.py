@@ -146,6 +146,7 @@ def recorded(name: str, shared: Path) -> tuple[np.ndarray, str]:
     return np.array(parts, np.float32), poni.replace("[2083, 4150]", "[1040, 2075]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dioptas", "spotty"])
 @pytest.mark.parametrize("splitting", ["no", "full"])
 def test_the_cube_of_a_recorded_map_is_that_of_pyfai(name: str, splitting: str, shared: Path, tmp_path: Path) -> None:

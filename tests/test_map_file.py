@@ -74,6 +74,7 @@ def points(frames: int = FAST * SLOW, columns: int = FAST) -> list[tuple[int, in
     ][:frames]
 
 
+@pytest.mark.slow
 def test_the_cube_is_that_of_pyfai_frame_by_frame_and_laid_out_for_viewers(poni: Path, tmp_path: Path) -> None:
     from silx.io import nxdata
 
@@ -112,6 +113,7 @@ def test_the_cube_is_that_of_pyfai_frame_by_frame_and_laid_out_for_viewers(poni:
         np.testing.assert_array_equal(pictures["phase"], pictures["first_sum"][()] / pictures["second_sum"][()])
 
 
+@pytest.mark.slow
 def test_a_cake_keeps_its_azimuth_before_the_radius(poni: Path, tmp_path: Path) -> None:
     images = record(tmp_path / "scan.h5", gaps=())
     config = document(poni, tmp_path / "scan.h5", tmp_path, "hdf5", integrate={"npt_azimuthal": 6})
@@ -128,6 +130,7 @@ def test_a_cake_keeps_its_azimuth_before_the_radius(poni: Path, tmp_path: Path) 
         assert file["/entry/map_images/total"][0, 0] == pytest.approx(np.nansum(pattern), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_surplus_frames_make_another_line_in_the_file_too(poni: Path, tmp_path: Path) -> None:
     record(tmp_path / "scan.h5", 22, gaps=())
     config = document(poni, tmp_path / "scan.h5", tmp_path, "hdf5")

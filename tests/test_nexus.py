@@ -93,6 +93,7 @@ def assert_words(rule: ElementTree.Element, item: h5py.Group | h5py.Dataset) -> 
             assert found in words, f"{item.name}@{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", [False, True], ids=["alone", "linked"])
 @pytest.mark.parametrize("product", [PATTERN, CAKES], ids=lambda product: definition(product))
 def test_an_integration_is_valid_with_and_without_a_link_to_its_frames(
@@ -112,6 +113,7 @@ def test_the_frames_of_every_channel_are_linked_and_the_file_is_valid(tmp_path: 
     assert check(path).sound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
 def test_an_integration_beside_other_results_is_valid_and_all_of_them_can_be_plotted(
     order: int, tmp_path: Path
@@ -163,6 +165,7 @@ def test_the_names_that_nxentry_gives_a_meaning_are_taken() -> None:
     } <= TAKEN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1], ids=["behind", "before"])
 def test_a_product_may_be_called_as_anything_in_the_entry(order: int, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()

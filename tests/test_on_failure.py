@@ -96,6 +96,7 @@ def received(path: Path) -> int:
         return int((file["entry/ledger/status"][:] == 1).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("breaks", ["before", "within"])
 @pytest.mark.parametrize("options", [{}, {"on_failure": "next_scan"}, {"required": False}], ids=str)
 def test_a_file_that_failed_is_tried_again_with_the_next_scan(
@@ -112,6 +113,7 @@ def test_a_file_that_failed_is_tried_again_with_the_next_scan(
         assert received(night / "other" / f"{scan}.h5") == 4, "the other file misses nothing"
 
 
+@pytest.mark.slow
 def test_each_scan_says_which_files_have_it(night: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "inbeam"):
         assert run(night, "before") == 1
@@ -132,6 +134,7 @@ def test_with_on_failure_stop_no_further_scan_is_taken(
     assert not list((night / "frames").glob("*.h5")) if (night / "frames").is_dir() else True
 
 
+@pytest.mark.slow
 def test_with_on_failure_stop_a_file_that_is_not_required_is_left_out(
     night: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -103,6 +103,7 @@ def assert_same(plan: Any, image: np.ndarray, device: Device, factor: float = 1.
 class TestOnADevice:
     pytestmark = needs_device
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("splitting", "npt_azimuthal"), [("no", None), ("bbox", None), ("full", 7)])
     @pytest.mark.parametrize("model", ["none", "poisson", "azimuthal_exact", "azimuthal"])
     def test_every_model_and_splitting_is_as_on_the_cpu(
@@ -121,6 +122,7 @@ class TestOnADevice:
         plan = make_plan(table, Correction(SHAPE, mask, low=low, high=high), model, -1.0)
         assert_same(plan, frame(dtype), device)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dark_variance", [False, True])
     @pytest.mark.parametrize("model", ["poisson", "azimuthal_exact"])
     def test_dark_flat_and_dummies_are_as_on_the_cpu(
@@ -149,6 +151,7 @@ class TestOnADevice:
         found, _ = OpenClEngine(plan, image.dtype, device).run(image, 1.0)
         assert np.isnan(found).all()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", ["uint64", "int64"])
     def test_the_flag_of_a_64_bit_type_is_left_out_although_it_comes_as_a_float(
         self, device: Device, dtype: str

@@ -62,6 +62,7 @@ def test_every_orientation_counts_with_and_without_a_shape(
     assert_agrees(result, by_pyfai(reference, image, options), but=uncertain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orientation", [1, 2, 4])
 def test_orientations_are_told_apart(tmp_path: Path, orientation: int) -> None:
     """The comparison above would mean nothing if mirror images gave the same."""
@@ -149,6 +150,7 @@ def test_what_cannot_be_a_geometry_is_refused_with_the_line(tmp_path: Path, line
     assert "sparsify.poni" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -187,6 +187,7 @@ def test_each_channel_may_have_a_correct_of_its_own(tmp_path: Path) -> None:
     assert main(["validate", str(pipeline(tmp_path, *chain))]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "processors", "text"),
     [

@@ -99,6 +99,7 @@ def test_recorded_files_show_which_one_it_is_and_how_long_it_still_takes() -> No
     assert "file" not in describe(replace(half, file=1, files=1))
 
 
+@pytest.mark.slow
 def test_a_log_has_times_and_no_progress_of_a_run_that_is_soon_over(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stream.commands.main", "process", str(configuration(tmp_path))]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}

@@ -87,6 +87,7 @@ def started(line: str, folder: Path, environment: dict[str, str]) -> Iterator["s
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in commands(PAGE) if re.match("inbeam (validate|process)", line)])
 def test_a_command_of_the_readme_does_what_it_says(line: str, beamline: Path) -> None:
     done = follow(line, beamline, shell(beamline / "bin"))
@@ -97,6 +98,7 @@ def test_a_command_of_the_readme_does_what_it_says(line: str, beamline: Path) ->
             assert check(beamline / "data" / f"{name}_frames.h5").sound
 
 
+@pytest.mark.slow
 def test_the_live_run_of_the_readme_goes_on_until_ctrl_c(beamline: Path) -> None:
     (line,) = (line for line in commands(PAGE) if line.startswith("inbeam run"))
     with started(line.partition("#")[0], beamline, shell(beamline / "bin")) as process:
@@ -106,6 +108,7 @@ def test_the_live_run_of_the_readme_goes_on_until_ctrl_c(beamline: Path) -> None
         assert process.wait(60) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in commands(PAGE) if re.match("inbeam (simulate|replay)", line)])
 def test_a_detector_of_the_readme_sends_to_who_connects(line: str, beamline: Path, tmp_path: Path) -> None:
     environment, endpoint = shell(beamline / "bin"), f"tcp://127.0.0.1:{free_port()}"

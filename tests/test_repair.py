@@ -56,6 +56,7 @@ def test_killed_writers_lose_nothing_that_was_flushed() -> None:
     assert all(sum(tally[name] for tally in tallies) > 0 for name in ("viewers", "continued"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["archive", "hdf5"])
 def test_a_killed_file_is_gone_on_with_by_itself(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
@@ -77,6 +78,7 @@ def test_a_killed_file_is_gone_on_with_by_itself(kind: str, tmp_path: Path) -> N
             np.testing.assert_array_equal(row, image(index) if kind == "archive" else pattern(index))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["archive", "hdf5"])
 def test_recover_repairs_reports_and_keeps_what_it_changed(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -117,6 +119,7 @@ def test_recover_refuses_what_it_did_not_write(tmp_path: Path, capsys: pytest.Ca
     assert crashed.read_bytes() == bytes(killed)
 
 
+@pytest.mark.slow
 def test_a_file_killed_while_it_was_reopened_is_recognised(tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
     kill_after_twelve("archive", path)
@@ -175,6 +178,7 @@ def test_a_row_without_its_data_is_taken_again(tmp_path: Path) -> None:
     assert check(path).sound, check(path).line()
 
 
+@pytest.mark.slow
 def test_a_file_beyond_repair_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
     kill_after_twelve("hdf5", path)

@@ -312,6 +312,7 @@ def test_with_a_curve_key_only_readers_that_know_it_get_anything(tmp_path: Path)
             assert [receive() for _ in messages] == [list(message.parts) for message in messages]
 
 
+@pytest.mark.slow
 def test_thousands_of_4m_messages_per_second_are_made(endpoint: str) -> None:
     detector = eiger.eiger2_4m()
     packed = eiger.pool(detector, 2)

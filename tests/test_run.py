@@ -145,6 +145,7 @@ def test_process_integrates_recorded_eiger2_frames_as_pyfai_does(shared: Path, t
         assert file["entry/ledger/expected"][0] == 20
 
 
+@pytest.mark.slow
 def test_process_takes_a_powder_image_with_its_poni(shared: Path, tmp_path: Path) -> None:
     folder = shared / "powder/dioptas_ceo2_pilatus1m"
     config = tmp_path / "ceo2.yaml"
@@ -368,6 +369,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_lost_start_message_is_said_and_costs_no_frame(tmp_path: Path) -> None:
     endpoint = f"tcp://127.0.0.1:{free_port()}"
     document = pipeline(tmp_path / "out", {"type": "stream2", "endpoint": endpoint})

@@ -87,6 +87,7 @@ def touching(integrator: Any, splitting: str, sector: tuple[float, float]) -> np
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("npt_azimuthal", [None, 5])
 @pytest.mark.parametrize("splitting", SPLITTINGS)
 @pytest.mark.parametrize("orientation", [pytest.param(each, marks=pytest.mark.slow) for each in (1, 2, 4)] + [3])
@@ -124,6 +125,7 @@ def test_a_sector_holds_exactly_the_pixels_that_reach_into_it(
     np.testing.assert_allclose(result["I"], expected, rtol=3e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitting", SPLITTINGS)
 @pytest.mark.parametrize("circle", CIRCLES)
 def test_a_whole_circle_is_the_same_wherever_it_begins(
@@ -142,6 +144,7 @@ def test_a_whole_circle_is_the_same_wherever_it_begins(
     np.testing.assert_allclose((edges[0], edges[-1]), circle, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sector", SECTORS)
 def test_a_cake_without_splitting_counts_every_pixel_where_it_lies(tmp_path: Path, sector: tuple[float, float]) -> None:
     path = geometry(tmp_path)

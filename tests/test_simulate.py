@@ -66,6 +66,7 @@ def test_an_eiger2_4m_frame_has_gaps_and_dead_pixels_at_the_largest_value_and_pa
     assert 1.3e6 < len(bslz4_compress(image)) < 1.55e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "pixel"),
     [
@@ -126,6 +127,7 @@ def test_spots_stand_out_of_the_rings() -> None:
     assert spotted.max() > 3 * plain.max()
 
 
+@pytest.mark.slow
 def test_the_rings_lie_where_lab6_has_them_in_the_geometry_of_the_poni(tmp_path: Path) -> None:
     import pyFAI
 

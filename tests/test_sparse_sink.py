@@ -289,6 +289,7 @@ def _garble(file):
     dataset.id.write_direct_chunk((0,), b"\xff" * 100, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -377,6 +378,7 @@ def test_silx_plots_the_background_by_default(real):
         assert data.axes_dataset_names[-1] == "radius"
 
 
+@pytest.mark.slow
 def test_densify_bragg_restores_the_file_unchanged(real, tmp_path):
     path, images, _, frames = real
     tool = os.path.join(os.path.dirname(sys.executable), "densify_Bragg")

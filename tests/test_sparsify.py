@@ -102,6 +102,7 @@ def test_the_golden_stack_gives_the_same_pixels_backgrounds_and_peaks_as_pyfai(s
         assert [int(frame.results["sparsify"]["peaks"]) for frame in frames] == N_PEAKS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("cutoff", [0.0, 4.0])
 def test_background_and_pixels_follow_the_two_pass_formulas(tmp_path, model, cutoff):
@@ -182,6 +183,7 @@ def test_histograms_and_gathered_pixels_give_the_same_answer(tmp_path, model, dt
         assert not np.isin(one.results["sparsify"]["index"], np.arange(120 * 220, 121 * 220)).any()
 
 
+@pytest.mark.slow
 def test_float_frames_are_taken_with_nan_as_invalid(tmp_path):
     images = [image.astype(np.float32) for image in crystal()]
     _, frames = sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=90)
@@ -428,6 +430,7 @@ def test_a_geometry_that_does_not_fit_is_told_before_the_first_frame(tmp_path):
             sparsified(images, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"unit": "r_mm", "radial_range": (2.0, 9.0)}, {"unit": "q_nm^-1", "bins": 17}])
 def test_the_quick_rejection_of_pixels_rejects_no_picked_one(tmp_path, monkeypatch, options):
     """Steep backgrounds: rings in one or two bins. With and without the bound below which nothing can be picked."""
@@ -467,6 +470,7 @@ def test_one_frame_does_not_leak_into_the_next(tmp_path):
     assert not np.array_equal(kept[0]["index"], kept[1]["index"])
 
 
+@pytest.mark.slow
 def test_frames_of_a_binned_detector_are_taken(tmp_path, caplog):
     """A CCD's geometry knows the unbinned shape too, which is not that of its frames."""
     images = [np.kron(image, np.ones((8, 8), np.uint16)) for image in crystal((120, 120))]
@@ -505,6 +509,7 @@ def test_another_detector_file_of_the_same_name_is_another_geometry(tmp_path):
     assert radii[1].max() > 1.2 * radii[0].max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formula", ["I/(I-3)", "I**40"])
 def test_pixels_whose_variance_is_no_number_take_no_part_in_the_background(tmp_path, formula):
     """As in pyFAI, which leaves them out one by one; counts and corrected intensities in the same way."""
@@ -550,6 +555,7 @@ def test_a_radial_range_that_leaves_no_pixel_is_refused(tmp_path):
             sparsified(crystal(), poni=poni(tmp_path, SHAPE), bins=60, radial_range=(10.0, 20.0))
 
 
+@pytest.mark.slow
 def test_files_that_leave_no_pixel_are_refused_with_their_name(tmp_path):
     nothing = np.full(SHAPE, np.nan, np.float32)
     for option, image in (("mask", np.ones(SHAPE, np.uint8)), ("dark", nothing), ("flat", nothing)):

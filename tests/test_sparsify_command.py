@@ -77,6 +77,7 @@ def test_the_golden_command_line_gives_the_golden_pixels(shared, tmp_path, monke
         assert "ID99/Detector/distance" in file["entry_0000"]
 
 
+@pytest.mark.slow
 def test_every_option_of_the_original_is_taken_and_written_down(folder):
     words = (
         "-v --debug --profile -o {basename}_kept.nxs --save-source -b ID11 -p 120x130.poni --dummy 3 --delta-dummy 0.5 "
@@ -175,6 +176,7 @@ def test_a_file_that_cannot_be_written_is_an_error_before_the_start(folder, caps
     assert "closed is not a folder: choose another" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_wrong_geometry_is_an_error_with_exit_code_1(folder, caplog):
     poni(folder, (50, 60))
     assert main(["sparsify-bragg", "-p", "50x60.poni", "one.h5"]) == 1
@@ -208,6 +210,7 @@ def test_the_cbf_frames_of_a_beamline_are_taken_one_by_one(shared, tmp_path, mon
         assert abs(difference).max() < 20 and abs(difference.mean()) < 1 and difference.std() < 3  # pyFAI's own bounds
 
 
+@pytest.mark.slow
 def test_densify_restores_what_was_sparsified(folder):
     images = crystal(SHAPE, count=4, seed=1)
     assert main(["sparsify-bragg", "-p", "120x130.poni", "--cutoff-peak", "4", "one.h5"]) == 0
@@ -230,6 +233,7 @@ def test_densify_restores_what_was_sparsified(folder):
         assert file["entry_0000/instrument/peaks/nPeaks"].shape == (4,)
 
 
+@pytest.mark.slow
 def test_densify_puts_the_noise_of_the_background_back(folder):
     """Also below the cutoff of picking, which fabio forgets: no invented Bragg peaks."""
     images = crystal(SHAPE, count=4, seed=1)
@@ -254,6 +258,7 @@ def test_densify_puts_the_noise_of_the_background_back(folder):
     assert (added[deviation > 2] > 2.5 * deviation[deviation > 2]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "more"), [("one_sparse.h5", []), ("one_master.h5", ["-O", "eiger"])])
 def test_densify_never_replaces_what_it_reads(folder, capsys, source, more):
     assert main(["sparsify-bragg", "-p", "120x130.poni", "-o", source, "one.h5"]) == 0
@@ -330,6 +335,7 @@ def test_the_help_says_what_the_options_do(capsys):
     assert "each gives its own output file" in told
 
 
+@pytest.mark.slow
 def test_densify_lists_tries_and_refuses(folder, capsys):
     assert main(["densify", "-l"]) == 0
     assert "lima, eiger" in capsys.readouterr().out
@@ -369,6 +375,7 @@ def test_ctrl_c_exits_with_2_and_the_next_run_goes_on(folder):
     assert not np.isnan(whole["background_avg"]).any()
 
 
+@pytest.mark.slow
 def test_an_unfinished_file_of_other_options_is_not_taken_for_the_result(folder):
     """Nor gone on with: its frames would have been picked at another threshold."""
     options = ["-p", "120x130.poni", "one.h5", "--bins", "60"]

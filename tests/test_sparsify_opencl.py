@@ -148,6 +148,7 @@ def test_eiger2_frames_give_the_same_pixels_and_peaks_as_pyfai_on_opencl(shared,
     assert ties <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "model"), [("uint8", "poisson"), ("int16", "azimuthal"), ("uint32", "hybrid"), ("float32", "5*I+8")]
 )

@@ -44,6 +44,7 @@ for path in sys.stdin:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "dataset"), [("archive", "/entry/data/data"), ("hdf5", "/entry/data/I")])
 def test_another_process_reads_every_row_while_the_file_grows(kind: str, dataset: str, tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
@@ -167,6 +168,7 @@ def test_long_rows_are_compressed_and_short_ones_patched_in_place(tmp_path: Path
     file.abandon()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flush_every", [1, 7, 100])
 def test_flat_elements_read_back_however_often_they_are_flushed(flush_every: int, tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
@@ -213,6 +215,7 @@ def test_a_flat_dataset_is_gone_on_with_where_it_counts(tmp_path: Path) -> None:
         np.testing.assert_array_equal(reader["/x"][:], np.r_[np.arange(230), np.arange(1000, 1200)])
 
 
+@pytest.mark.slow
 def test_flushing_often_leaves_little_behind(tmp_path: Path) -> None:
     sizes = {}
     for flush_frames in (1, 1000):

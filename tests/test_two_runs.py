@@ -186,6 +186,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_link_names_is_not_touc
         assert elsewhere.read_bytes() == b"five years of work"
 
 
+@pytest.mark.slow
 def test_a_folder_in_the_place_of_the_temporary_name_gives_the_scan_another_number(tmp_path: Path) -> None:
     (tmp_path / ".scan.h5.new").mkdir()
     sink = make("hdf5", tmp_path / "scan.h5")
@@ -216,6 +217,7 @@ def test_a_file_system_with_one_kind_of_locks_only_can_be_written_to(
     assert check(tmp_path / "scan.h5").sound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True], ids=["another run has the name", "it is processed again"])
 def test_results_link_to_the_frames_of_their_own_run(again: bool, tmp_path: Path) -> None:
     """Which file that is, is known when the archive has been opened, though it is the later one in the YAML."""

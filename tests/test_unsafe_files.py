@@ -45,6 +45,7 @@ def events(path: Path, **options: Any) -> list[Event]:
     return list(files.create(files.Config(files=(str(path),), **options)).events())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["itself", "each other", "without an end", "deep"])
 def test_a_virtual_dataset_that_leads_back_to_itself_does_not_take_the_process_down(tmp_path: Path, kind: str) -> None:
     path, place = tmp_path / "x.h5", "entry/data/data"
@@ -189,6 +190,7 @@ def test_interleaved_sources_of_a_virtual_dataset_give_no_zeros_for_what_was_not
     assert [frame.index for frame in frames] == [0, 1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_in_a_chunk_is_a_corrupt_frame(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         data = file.create_dataset("entry/data/data", data=IMAGES, chunks=(1, 10, 12), compression="gzip")

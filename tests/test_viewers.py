@@ -84,6 +84,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "PATIENCE_S", 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("if_exists", ["number", "overwrite"])
 @pytest.mark.parametrize("kind", ["archive", "hdf5", "sparse"])
 def test_with_a_viewer_that_stays_the_scan_goes_on_in_a_numbered_file(
@@ -118,6 +119,7 @@ def test_with_a_viewer_that_stays_the_scan_goes_on_in_a_numbered_file(
     again.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["archive", "hdf5", "sparse"])
 def test_a_viewer_that_looks_and_goes_is_waited_for(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "scan.h5"
@@ -144,6 +146,7 @@ def test_a_viewer_that_looks_and_goes_is_waited_for(kind: str, tmp_path: Path, m
     sink.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["archive", "hdf5", "sparse"])
 def test_the_last_of_several_parts_is_gone_on_with(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
@@ -171,6 +174,7 @@ def test_the_last_of_several_parts_is_gone_on_with(kind: str, tmp_path: Path) ->
     assert "scan_2.h5, which this file continues, is not there: it has 7 frames of the scan" in check(third).line()
 
 
+@pytest.mark.slow
 def test_a_first_part_that_has_lost_frames_is_told(tmp_path: Path) -> None:
     path = tmp_path / "scan.h5"
     killed("hdf5", path, 0, 3)
@@ -183,6 +187,7 @@ def test_a_first_part_that_has_lost_frames_is_told(tmp_path: Path) -> None:
     assert "frame 1 is not in scan.h5, which had it when this file began" in check(tmp_path / "scan_2.h5").problems
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_under_a_viewers_eyes_ends_with_every_frame(tmp_path: Path) -> None:
     recorded = simulated_file(tmp_path, 1500)
     config = small_pipeline(tmp_path, recorded, workers=1)
@@ -209,6 +214,7 @@ def test_a_run_that_is_killed_under_a_viewers_eyes_ends_with_every_frame(tmp_pat
         assert verdict.sound, verdict.problems
 
 
+@pytest.mark.slow
 def test_what_cannot_be_repaired_names_who_holds_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "scan.h5"
     killed("hdf5", path, 0, 5)

@@ -47,6 +47,7 @@ def test_a_series_written_into_a_new_sub_folder_arrives_whole(shared: Path, fold
             np.testing.assert_array_equal(images([frame])[0], image.data)
 
 
+@pytest.mark.slow
 def test_every_recorded_image_format_is_taken_natively_as_it_is_closed(shared: Path, folder: Path) -> None:
     names = ["saxs/AgB_00001.edf.gz", "single_crystal/thaumatin_grid/thau_3_2_0019.cbf.bz2"]
     names += ["powder/odftomo_varex_steel/frame_123163.cbf", "powder/dioptas_ceo2_pilatus1m/CeO2_Pilatus1M.tif"]

@@ -83,6 +83,7 @@ def test_a_scan_is_not_called_complete_where_a_sink_failed(
     assert told.endswith(f"-> {tmp_path / 'out' / 'scan.h5'}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("began", "ended"),
     [

@@ -199,6 +199,7 @@ def test_a_series_recorded_anew_is_seen_natively_after_its_scan_has_ended(
     assert names(second) == ["img_2"] and pixels(second) == [10, 11] and not notes(second, harmless=False)
 
 
+@pytest.mark.slow
 @WAYS
 def test_polling_finds_every_file_of_many_that_is_overwritten(
     folder: Path, again: Callable[[Path, bytes], None]

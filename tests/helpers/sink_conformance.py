@@ -310,6 +310,7 @@ class FileSinkConformance(SinkConformance):
         assert stored is not None
         assert stored.states.tolist() == [1]
 
+    @pytest.mark.slow
     def test_a_file_in_somebody_elses_hands_is_told_apart(self, path: Path) -> None:
         self.write(path, [0], expected=2, end=False)
         holder = subprocess.Popen(
