@@ -1,1 +1,1 @@
-"""The machinery between source and sinks: bounded inbox, workers, ordering, outlets, runner."""
+"""The machinery between source and sinks: bounded inbox, workers, ordering, lanes, runner."""

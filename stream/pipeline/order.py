@@ -12,7 +12,7 @@ from stream.ledger import Ledger
 
 
 class Order:
-    """The order stage of one scan. Not locked: its caller holds the lock of the outlets."""
+    """The order stage of one scan. Not locked: its caller holds the lock of the lanes."""
 
     def __init__(self, ledger: Ledger, *, first_sequence: int, frames: int, seconds: float, max_bytes: int) -> None:
         self._ledger = ledger

@@ -27,8 +27,6 @@ class Config(Options):
     type: Literal["{name}"] = "{name}"
 
 class Processor:
-    gathers = False
-
     def start(self, scan, work):
         self.scan = scan
         {start}
