@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from watched import BSLZ4, IMAGES, Driven, images, indices, kinds, running, tiff_bytes, until, write
 
-from stream.errors import ConfigError, SourceLost
+from stream.errors import ConfigError, CorruptPayload, SourceLost
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.formats.folder import changes as folders
 from stream.formats.folder.changes import Change
+from stream.formats.hdf5.chunks import Stack
 from stream.sources import files
 from stream.sources.watch import Config, create
 
@@ -738,3 +739,39 @@ def test_a_series_whose_beginning_is_not_taken_is_another_scan_at_every_start(fo
         assert indices(events) == [0]
         uids += [event.uid for event in events if isinstance(event, ScanStart)]
     assert len(set(uids)) == 2, "frame 0 would be taken for the one that is stored already"
+
+
+def test_a_frame_that_is_read_in_the_middle_of_a_change_is_read_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_scans(folder / "v.h5", "1.1", cam=IMAGES[:4])
+    watched = Driven(folder, scan_idle_s=60.0, poll_s=0.5)
+    genuine, tries = Stack.read, iter(range(100))
+
+    def read(stack: Stack, index: int) -> Any:
+        if index == 2 and next(tries) < 3:
+            raise CorruptPayload("addr overflow: its end had not been written when the file was opened", index=index)
+        return genuine(stack, index)
+
+    monkeypatch.setattr(Stack, "read", read)
+    events = watched.begin()
+    assert sorted(indices(events)) == [0, 1, 3]
+    for _ in range(3):
+        os.utime(folder / "v.h5")  # it goes on changing
+        events += watched.step(0.6)
+    frames = [event for event in events if isinstance(event, Frame)]
+    assert sorted((frame.index, frame.status.name) for frame in frames) == [(n, "RECEIVED") for n in range(4)]
+
+
+def test_a_frame_that_stays_unreadable_is_corrupt_once_the_file_lies_still(folder: Path) -> None:
+    with h5py.File(folder / "x.h5", "w") as file:
+        data = file.create_dataset("entry/data/data", data=IMAGES[:4], chunks=(1, 9, 13), fletcher32=True)
+        place = data.id.get_chunk_info(2).byte_offset
+    raw = bytearray((folder / "x.h5").read_bytes())
+    raw[place] ^= 1
+    (folder / "x.h5").write_bytes(raw)
+    watched = Driven(folder, scan_idle_s=60.0)
+    events = watched.begin() + watched.settle() + watched.step(2.0)
+    states = {event.index: event.status.name for event in events if isinstance(event, Frame)}
+    assert states == {0: "RECEIVED", 1: "RECEIVED", 2: "CORRUPT", 3: "RECEIVED"}
+    assert kinds(events)[-1] == "ScanEnd"

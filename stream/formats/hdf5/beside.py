@@ -5,7 +5,7 @@ from typing import Any
 
 import h5py
 
-from stream.events import MONITOR
+from stream.events import EMPTY, MONITOR
 from stream.formats.hdf5.clock import Clock, clock
 from stream.formats.hdf5.locate import Located
 from stream.formats.hdf5.monitor import Beam
@@ -24,6 +24,9 @@ class Beside:
         self._readings = Table(path, {name: found[name] for name in chosen})
         self._clock = times
         self._beam = beam
+        nothing = self.empty and beam is None
+        self._always = {"readings": EMPTY, **times.fields({})} if nothing else None
+        """The fields of every frame where the file has nothing beside them."""
         self.units = {name: column.unit for name, column in found.items()}
         """Name -> unit of every reading."""
         if beam is not None:
@@ -31,6 +34,8 @@ class Beside:
 
     def recorded(self, index: int) -> dict[str, Any]:
         """The fields of one frame in a file that nobody writes to."""
+        if self._always is not None:
+            return self._always
         return self._fields(index, self._readings.recorded(index), self._clock.table.recorded(index))
 
     def load(self, file: h5py.File, first: int, after: int) -> None:

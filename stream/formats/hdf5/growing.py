@@ -230,6 +230,8 @@ class Growing:
                     return False
                 payloads[channel] = payload
         except BadMessage as error:
+            if not (closed or self._swmr_seen):
+                return False  # its writer may be in the middle of a change: asked again until the file lies still
             problem = str(error)
         if not (closed or self.over or self._readings.ready(index, self._limit(), now)):
             self._late = True

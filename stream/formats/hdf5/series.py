@@ -43,9 +43,9 @@ def again(file: h5py.File, located: Located) -> Located:
     return xspectrum.assembled(file, located) if located.by_parts else located_again(file, located)
 
 
-def one_frame(located: Located, payloads: Mapping[str, Payload]) -> dict[str, Payload]:
+def one_frame(located: Located, payloads: Mapping[str, Payload]) -> Mapping[str, Payload]:
     """The channels of a frame: the modules of a detector are one."""
     if not located.tiles:
-        return dict(payloads)
+        return payloads
     pieces = [(tile.row, tile.column, payloads[name]) for name, tile in located.tiles.items()]
     return {ONE_CHANNEL: tiles.pack(pieces, located.shape, located.dtype)}
