@@ -2,10 +2,9 @@
 
 One scan is open at a time; others wait, in files that lose nothing by it. A scan of image files is a series: the files
 of one folder that differ only by the number in their names (`series: prefix`), or all of them (`series: folder`). It
-ends with its `scan_files`-th file, when a file of another series is taken, or after `scan_idle_s` without a file.
-A file of a series that has ended is noted and set aside while another scan is open, and begins a further part
-(`name_2`) otherwise; so does, in the end, a file that is written again with other content. Images wait while an HDF5
-scan is open.
+ends with its `scan_files`-th file, after `scan_idle_s` without a file, or when files of another series wait and none of
+its own has come for much longer than between two. A file of a series that has ended begins a further part (`name_2`);
+so does, in the end, a file that is written again with other content. Images wait while an HDF5 scan is open.
 
 Each scan in an HDF5 file, and each detector of it, is taken when its turn comes. It ends when all announced frames are
 there, when its SWMR writer has closed it, or after `scan_idle_s` without a frame; while another scan waits also when

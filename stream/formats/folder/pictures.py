@@ -59,6 +59,8 @@ class Pictures:
         self._held: dict[str, Content] = {}
         """Files of the open scan that have been written again, until it has ended."""
         self._told = False
+        self._waiting: dict[str, float] = {}
+        """Series that wait for the open scan to end, since when; infinity if that has been told."""
 
     def key(self, path: str) -> str:
         """The series that a file belongs to."""
@@ -78,6 +80,9 @@ class Pictures:
 
     def take(self, path: str, now: float) -> Iterator[Event]:
         """A file that is whole, or is thought to be."""
+        if self._waits(path, now):
+            yield from self._tell_of_waiting(path, now)
+            return
         state = state_of(path)
         try:
             file = ImageFile(path)
@@ -98,6 +103,23 @@ class Pictures:
         yield from self._place(file, now, content, skip=skip)
         self.taken.add(path, state, content or file.content, self.scan.uid if self.scan is not None else "")
         yield from self._end_if_whole(now)
+
+    def _waits(self, path: str, now: float) -> bool:
+        """True for a file of another series than the open one, while more of that may come."""
+        scan = self.scan
+        return scan is not None and scan.key != self.key(path) and not scan.over(now, self._incoming.settle_s)
+
+    def _tell_of_waiting(self, path: str, now: float) -> Iterator[Note]:
+        """Once for each series that is written at the same time as the open one."""
+        assert self.scan is not None
+        since = self._waiting.setdefault(self.key(path), now)
+        if self.scan.active > since:
+            self._waiting[self.key(path)] = float("inf")
+            yield Note(
+                f"{path} waits, as files of {self.scan.uid.removeprefix('file:')} still come: one scan is taken at a "
+                "time; to see both live run a second inbeam, each with its own `include`",
+                harmless=True,
+            )
 
     def set_aside(self, path: str, problem: str) -> Iterator[Event]:
         """A file that cannot be read and never will be: holes where it belongs to the open scan, a note otherwise."""
@@ -123,6 +145,7 @@ class Pictures:
                 self._incoming.done(path)
                 yield from scan.damaged(number, problem)
         self.scan, self._held, self._told = None, {}, False
+        self._waiting = {key: since for key, since in self._waiting.items() if since == float("inf")}
         self._parts[scan.key] = self._parts.get(scan.key, 0) + 1
         if held and status is not EndStatus.COMPLETE:
             yield Note(f"not taken, as the watch was stopped: {some(held)}, written again", scan.uid)
@@ -163,11 +186,6 @@ class Pictures:
         path = file.path
         key, number = self._naming.of(path)
         if self.scan is not None and self.scan.key != key:
-            if key in self._parts:
-                file.close()
-                what = ", written again," if again else ""
-                yield Note(f"{path}{what} belongs to a scan that has ended: set aside", self.scan.uid)
-                return
             yield from self.end_all(EndStatus.COMPLETE, now)
         self._begin(key, self._incoming.paths())
         assert self.scan is not None

@@ -1,7 +1,9 @@
 """The two kinds of scan that a watched folder gives: a series of image files, and an HDF5 file that grows."""
 
 import os
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from stream.events import EndStatus, Event, Note, ScanEnd
@@ -11,6 +13,11 @@ from stream.formats.hdf5.growing import Growing
 from stream.formats.images.file import ImageFile
 from stream.formats.images.series import ImageScan
 from stream.wire.limits import NUMBER_AHEAD
+
+SECOND_IMAGE_S = 5.0
+"""How long a second image of a series is waited for before another may begin. `scan_files: 1` says there is none."""
+MORE_FRAMES_S = 20.0
+"""How long an HDF5 file that does not say whether its scan is over is waited for before another scan may begin."""
 
 
 class ImageSeries:
@@ -38,6 +45,7 @@ class ImageSeries:
         self.uid = f"file:{os.path.join(root, key)}{again}{session}"
         self.active = 0.0
         self._rhythm: Rhythm | None = None
+        self._written = float("inf")
         self._files = files
         self._origin = first_number
         self._mates = mates
@@ -53,18 +61,26 @@ class ImageSeries:
         return self._files is not None and len(self._taken | self._lost) >= self._files
 
     def over(self, now: float, settle_s: float) -> bool:
-        """True if another scan that waits may begin: no file has come for much longer than between two."""
-        return self._rhythm is None or self._rhythm.quiet_s(now) >= self._rhythm.patience_s(settle_s)
+        """True if another scan that waits may begin: no file has come for much longer than between two. A file that was
+        written long before it was taken tells so by its time."""
+        if self.whole or self._rhythm is None:
+            return True
+        quiet_s = max(self._rhythm.quiet_s(now), time.time() - self._written)
+        return quiet_s >= self._rhythm.patience_s(settle_s)
 
     def take(self, file: ImageFile, number: int | None, now: float, *, skip: int = 0) -> Iterator[Event]:
         """The frames of a file, at the place of its number; a file without a number comes after the highest.
 
         skip: so many of its frames have been taken before it grew.
         """
-        self.active = now
         if self._rhythm is None:
-            self._rhythm = Rhythm(now)
+            self._rhythm = Rhythm(now, SECOND_IMAGE_S)
+        elif now == self.active:
+            self._rhythm.burst()
         self._rhythm.beat(now)
+        self.active = now
+        with suppress(OSError):
+            self._written = os.stat(file.path).st_mtime
         place = self._place(number)
         if isinstance(place, str):
             file.close()
@@ -136,7 +152,7 @@ class GrowingScan:
         self.uid = growing.start.uid
         self.active = now
         self.growing = growing
-        self._rhythm = Rhythm(now)
+        self._rhythm = Rhythm(now, MORE_FRAMES_S)
         self._looked = float("-inf")
         self._dirty = True
         self._old = old
