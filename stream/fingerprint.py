@@ -54,6 +54,11 @@ def head(path: str) -> bytes:
         return b""
 
 
+def is_of_beginning(fingerprint: str) -> bool:
+    """True if it says nothing of what comes behind the beginning."""
+    return fingerprint.startswith("frame-")
+
+
 def differ(one: str, other: str) -> bool:
     """True if these are fingerprints of different recordings; False also where that cannot be known."""
     (kind, _, value), (other_kind, _, other_value) = one.partition(" "), other.partition(" ")

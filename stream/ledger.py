@@ -33,6 +33,7 @@ class Stored:
     changes: the changes of options that its frames were processed with.
     frame: reads one frame back, as far as this file has it (pixels, results, readings); None if it cannot. From any
     thread, until the scan is finished.
+    same: False if the pixels of a frame are not those that the file has, or that its results were made from.
     """
 
     states: States
@@ -40,6 +41,7 @@ class Stored:
     products: Mapping[str, Saved] = field(default_factory=lambda: EMPTY)
     changes: tuple[Change, ...] = ()
     frame: Callable[[int], Frame | None] = lambda index: None
+    same: Callable[[Frame], bool] = lambda frame: True
 
     def has(self, index: int) -> bool:
         """True if that frame need not be processed again."""
@@ -70,7 +72,14 @@ class Stored:
         for each in files[1:]:
             other = each.states[:length]
             states[~np.isin(other, _WITH_DATA) & (other != states)] = FrameStatus.MISSING
-        return cls(states, all(each.complete for each in files), products, changes, lambda index: _one(files, index))
+        return cls(
+            states,
+            all(each.complete for each in files),
+            products,
+            changes,
+            lambda index: _one(files, index),
+            lambda frame: all(each.same(frame) for each in files),
+        )
 
 
 class Ledger:

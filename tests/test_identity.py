@@ -348,3 +348,30 @@ def test_a_fingerprint_is_cheap_however_large_the_recording(tmp_path: Path, monk
         file.write(b"another header")
     os.utime(paths[0], ns=(0, 0))
     assert differ(first, of_files(paths))
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_watched_frame_that_was_written_again_between_two_runs_is_told(
+    complete: bool, given: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first frame is as it was, so that the recording is thought to be the same."""
+    out, incoming = given.parent / "out", given.parent / "incoming"
+    incoming.mkdir()
+    document = {
+        "stream": {"type": "watch", "folder": str(incoming), "scan_files": 4, "settle_s": 0.01, "poll_s": 0.01},
+        "processors": [{"type": "scaled"}],
+        "sinks": [{"type": "hdf5", "path": str(out / "results.h5")}],
+        "run": {"scans": 1},
+    }
+    config = given / "pipeline.yaml"
+    config.write_text(yaml.safe_dump(document))
+    image_scan(incoming, 1)
+    assert main(["run", "--quiet", str(config)]) == 0
+    if not complete:
+        with h5py.File(out / "results.h5", "r+") as file:
+            file["entry/ledger/finished"][0] = 0
+    assert main(["run", "--quiet", str(config)]) == 0
+    fabio.edfimage.EdfImage(data=stack(2)[2]).write(str(incoming / "scan_0002.edf"))
+    capsys.readouterr()
+    assert main(["run", "--quiet", str(config)]) == 1
+    assert "frame 2 of scan" in (told := capsys.readouterr().out) and "it was recorded anew, and is not taken" in told

@@ -1,13 +1,15 @@
 """Read the ledger of a file (see `sinks.file.ledger` for what is in it)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import xxhash
 
 from sinks.file import continued
 from sinks.file.continued import Elsewhere
 from sinks.file.ledger import GROUP, states_of
-from stream.events import EndStatus, FrameStatus
+from stream.events import EndStatus, Frame, FrameStatus
 from stream.ledger import States, Stored
 
 
@@ -45,6 +47,24 @@ class Record:
     def complete(self) -> bool:
         """True if the source said that the scan was over: nothing is to be added."""
         return self.finished and self.end_status in (EndStatus.COMPLETE, EndStatus.DISARMED)
+
+
+def comparison(file: Any) -> Callable[[Frame], bool]:
+    """Tells, without the file, whether the pixels of a frame are those that its ledger has the checksums of."""
+    group = file[GROUP]
+    channels = [str(name) for name in group.attrs["channels"]]
+    checksums = group["checksum"][: len(states_of(group["status"]))]
+
+    def same(frame: Frame) -> bool:
+        if frame.index >= len(checksums):
+            return True
+        known = dict(zip(channels, checksums[frame.index].tolist(), strict=True))
+        return all(
+            not known.get(channel) or xxhash.xxh3_64_intdigest(payload.data) == known[channel]
+            for channel, payload in frame.payloads.items()
+        )
+
+    return same
 
 
 def read(file: Any) -> Record:

@@ -253,15 +253,18 @@ class FileSink:
         """Lay down what the file that somebody holds has of the scan."""
         with repair.looked_into(held) as earlier:
             states, changes = ledger_reader.read(earlier).all_states, changes_in(earlier)
+            same = ledger_reader.comparison(earlier)
         self._elsewhere = continued.declare(file.layout, file.path, held, states)
-        return Stored(states, changes=changes)
+        return Stored(states, changes=changes, same=same)
 
     def _left_alone(self, found: repair.Found) -> Stored:
         """The file is complete, and everything that decides on its values is as it was."""
         log.info("already there, left alone: %s", self.path)
         assert self.path is not None
         self._content.closed(self.path)
-        self._complete = Stored(found.states, complete=True)
+        with failing(self.path, "read"), repair.looked_into(self.path) as file:
+            same = ledger_reader.comparison(file)
+        self._complete = Stored(found.states, complete=True, same=same)
         return self._complete
 
     def _resume(self, scan: ScanStart) -> Stored:
@@ -287,7 +290,7 @@ class FileSink:
                 self._elsewhere = continued.read(file.layout)
                 self._changes = ChangesTable(file, reopened=True)
                 self._content.reopen(file)
-                changes = changes_in(file.layout)
+                changes, same = changes_in(file.layout), ledger_reader.comparison(file.layout)
                 resumed = Rows(file.layout[provenance.RESUMED])
                 held = ledger.with_data()
                 gone = held[~self._content.present(held)]
@@ -306,7 +309,7 @@ class FileSink:
         stored = ledger.stored
         if self._elsewhere is not None:
             stored = replace(stored, states=self._elsewhere.together(stored.states))
-        return replace(stored, products=content.saved, changes=changes, frame=read_back)
+        return replace(stored, products=content.saved, changes=changes, frame=read_back, same=same)
 
     def _failed(self, error: Exception) -> SinkFailed:
         """Leave the file as a kill would, repaired; whatever was flushed stays."""

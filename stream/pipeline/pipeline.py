@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from stream.config import RunOptions
 from stream.events import Change, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart, Update
+from stream.fingerprint import is_of_beginning
 from stream.ledger import Ledger, Stored
 from stream.pipeline.boundaries import Boundaries
 from stream.pipeline.chain import Chain
@@ -62,6 +63,8 @@ class Pipeline:
         self._meter = Meter()
         self._ordering = threading.Condition(threading.Lock())
         self._linked = linked
+        self._compared = False
+        """True where frames that the files have already are compared with them."""
         self._broken = False
         self._halted = False
         """True once a sink has failed without which the run is not worth while: no further scan is taken."""
@@ -209,6 +212,8 @@ class Pipeline:
             assert isinstance(ticket.item, Frame)
             again = self._stored is not None and self._stored.has(ticket.item.index)
             wanted = not again or self._lacking.take(ticket.item.index)
+            if again and self._compared and self._stored is not None and not self._stored.same(ticket.item):
+                self._tell_of_other(ticket.item)
             finished.append((ticket.sequence, chain.process(ticket.item) if wanted else None, again and wanted))
         with self._ordering:
             if self._order is not None:
@@ -245,6 +250,7 @@ class Pipeline:
             openings += now
         found = [opening.stored for opening in openings if opening.stored is not None]
         self._stored = Stored.in_all(found) if found else None
+        self._compared = self._stored is not None and is_of_beginning(scan.fingerprint)
         self._restart_gatherers(scan, options, products)
         with self._ordering:
             woken = self._scan is not None and self._scan.uid == scan.uid and self._stored is None
@@ -279,6 +285,15 @@ class Pipeline:
         for gathering, _ in self._gatherings:
             reading = ReadingBack(self._stored, scan, products, options, self._spare) if scan.resumed else None
             self._lacking.add(gathering.restart(self._stored, reading))
+
+    def _tell_of_other(self, frame: Frame) -> None:
+        """Once for a scan: a frame that the files have was recorded anew since."""
+        self._compared = False
+        name = self._scan.name if self._scan is not None else frame.scan
+        self.report.trouble(
+            f"frame {frame.index} of scan {name} is not what its files were made from: it was recorded anew, and is "
+            "not taken; move the files away, and start again"
+        )
 
     def _tell(self, change: Change) -> None:
         for lane in self._lanes:
