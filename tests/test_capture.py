@@ -207,13 +207,17 @@ def detector(messages: Messages) -> Iterator[str]:
     """A PUSH socket that sends `messages` to whoever connects; its address."""
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.SNDTIMEO, 20_000)
         port = socket.bind_to_random_port("tcp://127.0.0.1")
         done = threading.Event()
 
         def send() -> None:
             for parts in messages:
-                socket.send_multipart(parts)
+                while not done.is_set():
+                    try:  # who records one message leaves before the next is taken
+                        socket.send_multipart(parts, zmq.NOBLOCK)
+                        break
+                    except zmq.Again:
+                        socket.poll(20, zmq.POLLOUT)
             done.wait(20)
 
         thread = threading.Thread(target=send, name="detector")
