@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import zmq
 import zmq.auth
 from pipelines import SHAPE, Kept, frame, scan
 
+from sinks import archive
 from sinks.check import check
-from stream import Change, Frame, ScanEnd, Stored
+from stream import Change, Field, Frame, Product, ScanEnd, ScanStart, Stored, Update, Work
+from stream.codec.native import bslz4_compress
 from stream.commands.main import main
 from stream.config import RunOptions, validate
 from stream.errors import ConfigError
@@ -206,6 +209,51 @@ def test_a_resumed_scan_has_the_changes_that_its_file_and_its_journal_know() -> 
         pipeline.put(event)
     pipeline.close()
     assert weights(sink) == {0: 1, 1: 1, 2: 5, 3: 5, 4: 7, 5: 7, 6: 9}
+
+
+def test_a_frame_that_is_read_back_has_the_options_that_it_had_when_it_came(tmp_path: Path) -> None:
+    """A live scan goes on, its results are in no file: what the gatherer needs is computed again from the archive."""
+
+    class Weighted:
+        def start(self, scan: ScanStart, work: Work) -> tuple[Product, ...]:
+            return (Product("weighted", (Field("sum", (), np.dtype("f8")),)),)
+
+        def process(self, work: Work) -> None:
+            work.results["weighted"] = {"sum": np.float64(work.options(total.Config()).weight * work.image().sum())}
+
+        def finish(self, end: ScanEnd) -> None:
+            pass
+
+    class Sees(total.Total):
+        def take(self, work: Work) -> Iterable[Update]:
+            found[work.frame.index] = float(work.results["weighted"]["sum"])
+            return super().take(work)
+
+    found: dict[int, float] = {}
+    begin = replace(scan(expected=8), header=((b"start",),))
+
+    def run(frames: Sequence[Frame], *more: Any, resumed: bool) -> dict[int, float]:
+        found.clear()
+        pipeline = Pipeline(
+            [Chain([Step("weighted", Weighted(), place=0)])],
+            {"archive": (archive.create(archive.Config(path=str(tmp_path / "a.h5"))), True)},
+            RunOptions(reorder_ms=60_000),
+            control=RunControl(OPTIONS, repeat=[change(3, 10, 1)]),
+            spare=lambda: Chain([Step("weighted", Weighted(), place=0)]),
+            gatherings=lambda made: [
+                Gathering("total", Sees(total.Config()), emit=made.emit, trouble=made.report.trouble)
+            ],
+        )
+        for event in (replace(begin, resumed=resumed), *frames, *more):
+            pipeline.put(event)
+        pipeline.close()
+        return dict(found)
+
+    whole = [frame(index, data=bslz4_compress(np.full(SHAPE, 1, "u2"))) for index in range(8)]
+    straight = {index: float(np.prod(SHAPE)) * (10 if index >= 3 else 1) for index in range(8)}
+    first = run(whole[:6], resumed=False)  # the process ends without an end of the scan
+    assert first == {index: straight[index] for index in range(6)}
+    assert run(whole[6:], ScanEnd("one", announced=8), resumed=True) == straight
 
 
 def test_the_journal_keeps_changes_until_the_scan_has_ended(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from stream.config import RunOptions
-from stream.events import Change, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart, Update
+from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.fingerprint import is_of_beginning
 from stream.ledger import Ledger, Stored
 from stream.pipeline.boundaries import Boundaries
@@ -20,12 +20,14 @@ from stream.pipeline.chain import Chain
 from stream.pipeline.control import RunControl
 from stream.pipeline.gathering import Gathering
 from stream.pipeline.inbox import Inbox, Ticket
-from stream.pipeline.lane import Closing, Lane, Opening, Policy
+from stream.pipeline.known import Known
+from stream.pipeline.lane import Lane
+from stream.pipeline.lanes import Lanes
 from stream.pipeline.order import Order
-from stream.pipeline.reading_back import Lacking, ReadingBack
+from stream.pipeline.reading_back import ReadingBack
 from stream.pipeline.recipe import recipes
 from stream.pipeline.report import Meter, Report, ScanReport, reach
-from stream.pipeline.revisions import OptionSet
+from stream.pipeline.revisions import OptionSet, Revisions
 from stream.products import Product
 from stream.roles import Counters, Sink
 
@@ -62,38 +64,23 @@ class Pipeline:
         self._inbox = Inbox(int(options.inbox_mb * 1e6), options.when_full, len(chains))
         self._meter = Meter()
         self._ordering = threading.Condition(threading.Lock())
-        self._linked = linked
-        self._compared = False
-        """True where frames that the files have already are compared with them."""
         self._broken = False
         self._halted = False
         """True once a sink has failed without which the run is not worth while: no further scan is taken."""
         self._ledger = Ledger(None)
         self._order: Order | None = None
         self._scan: ScanStart | None = None
-        self._stored: Stored | None = None
+        self._known: Known | None = None
+        """Of frames that the files had already; None: they had none."""
         self._boundaries = Boundaries(options.scan_timeout_s, time.monotonic())
         self._notes: list[str] = []
-        self._closings: list[Closing] = []
         self._ending: ScanReport | None = None
         self._putting = threading.Lock()
         self._stopping = threading.Event()
-        self._lacking = Lacking()
-        self._lanes: list[Lane] = []  # the first lane asks for the counters while the second is still being made
-        self._lanes = [
-            self._lane(
-                name,
-                sink,
-                "latest" if sink.lane == "latest" else "block" if required else "give up",
-                required,
-                name in retried,
-            )
-            for name, (sink, required) in sinks.items()
-        ]
-        self._gatherings = [
-            (each, self._lane(each.name, each, "block" if options.gather_when_full == "block" else "give up", False))
-            for each in gatherings(self)
-        ]
+        self._lanes = Lanes(options, retried=retried, linked=linked, counters=self.counters, failed=self._sink_failed)
+        self.emit = self._lanes.emit
+        """Pass what a gatherer gives on to every sink. Called from the gatherers' lanes."""
+        self._lanes.begin(sinks, gatherings(self))
         self._workers = [
             threading.Thread(target=self._work, args=(chain,), name=f"inbeam-worker-{number}", daemon=True)
             for number, chain in enumerate(chains)
@@ -101,23 +88,6 @@ class Pipeline:
         self._clock = threading.Thread(target=self._tick, name="inbeam-clock", daemon=True)
         for thread in (*self._workers, self._clock):
             thread.start()
-
-    def _lane(self, name: str, sink: Sink, policy: Policy, required: bool, retry: bool = False) -> Lane:
-        return Lane(
-            name,
-            sink,
-            policy=policy,
-            capacity_bytes=int(self._options.sink_mb * 1e6),
-            required=required,
-            retry=retry,
-            counters=self.counters,
-            failed=self._sink_failed,
-        )
-
-    def emit(self, updates: Sequence[Update]) -> None:
-        """Pass what a gatherer gives on to every sink. Called from the gatherers' lanes."""
-        for lane in self._lanes:
-            lane.put(updates)
 
     def put(self, event: Event) -> None:
         """Take one event from the source; blocks while the inbox is full."""
@@ -159,10 +129,7 @@ class Pipeline:
             worker.join()
         self._stopping.set()
         self._clock.join()
-        for _, lane in self._gatherings:
-            lane.close()
-        for lane in self._lanes:
-            lane.close()
+        self._lanes.close()
         self._report_ended()
         return self.report
 
@@ -185,7 +152,7 @@ class Pipeline:
                 dropped=counts[FrameStatus.DROPPED],
                 bad_messages=self.report.notes,
                 inbox_fill=self._inbox.fill,
-                sink_fill=max((lane.fill for lane in self._lanes), default=0.0),
+                sink_fill=self._lanes.fill,
             )
         )
 
@@ -207,13 +174,12 @@ class Pipeline:
     def _process(self, chain: Chain, tickets: Sequence[Ticket]) -> None:
         if self._order is None:  # the scan was not taken
             return
+        known = self._known
         finished: list[tuple[int, Frame | None, bool]] = []
         for ticket in tickets:
             assert isinstance(ticket.item, Frame)
-            again = self._stored is not None and self._stored.has(ticket.item.index)
-            wanted = not again or self._lacking.take(ticket.item.index)
-            if again and self._compared and self._stored is not None and not self._stored.same(ticket.item):
-                self._tell_of_other(ticket.item)
+            again = known is not None and known.has(ticket.item)
+            wanted = known is None or not again or known.wants(ticket.item)
             finished.append((ticket.sequence, chain.process(ticket.item) if wanted else None, again and wanted))
         with self._ordering:
             if self._order is not None:
@@ -226,35 +192,29 @@ class Pipeline:
                     self._ordering.wait()
 
     def _open(self, scan: ScanStart, sequence: int) -> None:
-        with self._ordering:
-            pending = list(zip(self._lanes, self._closings, strict=False))
-        for lane, closing in pending:
-            if lane.required and not lane.retry:  # it may still fail at the end of the scan before
-                closing.answered.wait()
+        self._lanes.settle()
         if self._halted:
             self.report.trouble(f"scan {scan.name} was not taken: a sink that is required had failed before")
             return
         options = self.control.start_options(scan.uid)
         made = recipes(options.processors, self.control.repeated)
+        first = self._chains[0]
         products, *_ = [chain.start(scan, options, made) for chain in self._chains]
-        products += tuple(replace(each, recipe=made[-1]) for each in self._open_gatherers(scan, options))
-        refusals = [self._chains[0].refusal, *(gathering.refusal for gathering, _ in self._gatherings)]
-        for refusal in filter(None, refusals):
-            kept = "the frames are kept, marked as failed" if refusal is refusals[0] else "the frames are kept"
-            self._processor_failed(f"{refusal} ({kept})")
-        openings: list[Opening] = []
-        for first in (True, False):
-            now = [lane.open(scan, products) for lane in self._lanes if (lane.name in self._linked) is first]
-            for opening in now:
-                opening.answered.wait()
-            openings += now
-        found = [opening.stored for opening in openings if opening.stored is not None]
-        self._stored = Stored.in_all(found) if found else None
-        self._compared = self._stored is not None and is_of_beginning(scan.fingerprint)
-        self._restart_gatherers(scan, options, products)
+        gathered = self._lanes.open_gatherers(scan, first.bench, options)
+        products += tuple(replace(product, recipe=made[-1]) for product in gathered)
+        if first.refusal:
+            self._processor_failed(f"{first.refusal} (the frames are kept, marked as failed)")
+        for refusal in self._lanes.refusals:
+            self._processor_failed(f"{refusal} (the frames are kept)")
+        stored = self._lanes.open(scan, products)
+        revisions = self.control.opened(scan.uid, stored.changes if stored else (), self._lanes.tell)
+        for chain in self._chains:
+            chain.use(revisions)
+        self._known = self._frames_known(scan, stored)
+        self._lanes.restart(revisions, lambda gathering: self._restart(gathering, scan, stored, products, revisions))
         with self._ordering:
-            woken = self._scan is not None and self._scan.uid == scan.uid and self._stored is None
-            self._ledger = Ledger(scan.expected, Stored(self._ledger.states()) if woken else self._stored)
+            woken = self._scan is not None and self._scan.uid == scan.uid and stored is None
+            self._ledger = Ledger(scan.expected, Stored(self._ledger.states()) if woken else stored)
             self._scan = scan
             self._order = Order(
                 self._ledger,
@@ -263,41 +223,33 @@ class Pipeline:
                 seconds=self._options.reorder_ms / 1e3,
                 max_bytes=int(self._options.sink_mb * 1e6),
             )
-        revisions = self.control.opened(scan.uid, self._stored.changes if self._stored else (), self._tell)
-        for chain in self._chains:
-            chain.use(revisions)
-        for gathering, _ in self._gatherings:
-            gathering.use(revisions)
-        self._meter.begin(already=int(self._stored.states.astype(bool).sum()) if self._stored else 0)
+        self._meter.begin(already=int(stored.states.astype(bool).sum()) if stored else 0)
 
-    def _open_gatherers(self, scan: ScanStart, options: OptionSet) -> tuple[Product, ...]:
-        for gathering, _ in self._gatherings:
-            gathering.prepare(self._chains[0].bench(), options)
-        for opening in [lane.open(scan, ()) for _, lane in self._gatherings]:
-            opening.answered.wait()
-        return tuple(product for gathering, _ in self._gatherings for product in gathering.products)
+    def _frames_known(self, scan: ScanStart, stored: Stored | None) -> Known | None:
+        if stored is None or stored.empty:
+            return None
+        return Known(stored, self._tell_of_other if is_of_beginning(scan.fingerprint) else None)
 
-    def _restart_gatherers(self, scan: ScanStart, options: OptionSet, products: Sequence[Product]) -> None:
+    def _restart(
+        self,
+        gathering: Gathering,
+        scan: ScanStart,
+        stored: Stored | None,
+        products: Sequence[Product],
+        revisions: Revisions,
+    ) -> None:
         """A source that sends only once is helped out by our own files; the others give every frame again."""
-        self._lacking = Lacking()
-        if self._stored is None or self._stored.empty:
-            return
-        for gathering, _ in self._gatherings:
-            reading = ReadingBack(self._stored, scan, products, options, self._spare) if scan.resumed else None
-            self._lacking.add(gathering.restart(self._stored, reading))
+        if stored is not None and self._known is not None:
+            reading = ReadingBack(stored, scan, products, revisions, self._spare) if scan.resumed else None
+            self._known.lack(gathering.restart(stored, reading))
 
     def _tell_of_other(self, frame: Frame) -> None:
-        """Once for a scan: a frame that the files have was recorded anew since."""
-        self._compared = False
+        """A frame that the files have was recorded anew since."""
         name = self._scan.name if self._scan is not None else frame.scan
         self.report.trouble(
             f"frame {frame.index} of scan {name} is not what its files were made from: it was recorded anew, and is "
             "not taken; move the files away, and start again"
         )
-
-    def _tell(self, change: Change) -> None:
-        for lane in self._lanes:
-            lane.tell(change)
 
     def _close(self, end: ScanEnd) -> None:
         if self._order is None or self._scan is None:
@@ -310,14 +262,12 @@ class Pipeline:
         elif end.announced is not None:
             self._ledger.announced = max(end.announced, self._ledger.announced or 0)
         end = replace(end, expected=self._ledger.expected, counts=self._ledger.counts())
-        for closing in [lane.end(end) for _, lane in self._gatherings]:
-            closing.answered.wait()
+        self._lanes.finish_gatherers(end)
         for problem in dict.fromkeys(each for chain in self._chains for each in chain.finish(end)):
             self._processor_failed(problem)
         self.control.closed(end.scan)
-        for lane in (*self._lanes, *(lane for _, lane in self._gatherings)):
-            if lane.given_up:
-                self.report.trouble(f"{lane.name} could not keep up: {lane.given_up} frames were given up there")
+        for name, count in self._lanes.given_up():
+            self.report.trouble(f"{name} could not keep up: {count} frames were given up there")
         how_far = reach(end.status, self._ledger.highest, end.announced)
         end = replace(end, notes=(*end.notes, *filter(None, [how_far]), *self._notes)[:MOST_NOTES])
         self._notes = []
@@ -325,23 +275,20 @@ class Pipeline:
             self._report_ended()
             self._ending = ScanReport.of(self._scan, end, highest=self._ledger.highest, repeats=self._ledger.repeats)
             self.report.add(self._ending)
-            self._closings = [lane.end(end) for lane in self._lanes]
+            self._lanes.finish(end)
 
     def _emit(self, frames: Sequence[Frame]) -> None:
         """In frame order to every gatherer and every sink. The caller holds the ordering lock."""
-        for _, lane in self._gatherings:
-            lane.put(frames)
-        stored = self._stored
-        if stored is not None:  # what came again for the gatherers is in the files
-            frames = [frame for frame in frames if frame.status in _REPEATS or not stored.has(frame.index)]
         if not frames:
             return
-        self._meter.finish(frames)
-        for frame in frames:
-            if frame.status in (FrameStatus.FAILED, FrameStatus.CORRUPT):
+        known = self._known
+        fresh = frames if known is None else [frame for frame in frames if not known.has(frame)]
+        if fresh:
+            self._meter.finish(fresh)
+        for frame in fresh:
+            if frame.status in _PROBLEMS:
                 self.report.first_problem(frame)
-        for lane in self._lanes:
-            lane.put(frames)
+        self._lanes.put(frames, fresh)
 
     def _tick(self) -> None:
         while not self._stopping.wait(0.1):
@@ -353,12 +300,10 @@ class Pipeline:
 
     def _report_ended(self) -> None:
         """Tell once that every sink has completed the last scan. The caller holds the ordering lock, or is alone."""
-        closings, ending = self._closings, self._ending
-        if closings and ending is not None and all(closing.answered.is_set() for closing in closings):
-            self._closings = []
-            failed = [lane.name for lane, closing in zip(self._lanes, closings, strict=True) if closing.failed]
-            self.report.tell(ending, [closing.kept for closing in closings if closing.kept], failed)
-            self._ended(closings[0].end)
+        completed = self._lanes.completed()
+        if completed is not None and self._ending is not None:
+            self.report.tell(self._ending, completed.kept, completed.failed)
+            self._ended(completed.end)
 
     def _expire(self) -> None:
         """Close a scan of which nothing has been heard for too long. A source that is busy putting is not silent."""
@@ -402,4 +347,4 @@ class Pipeline:
         self._failed()
 
 
-_REPEATS = (FrameStatus.DUPLICATE,)
+_PROBLEMS = (FrameStatus.FAILED, FrameStatus.CORRUPT)
