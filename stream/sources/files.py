@@ -22,6 +22,7 @@ from stream.formats.natural import check_pattern, natural
 from stream.formats.reader import Choice, Reader, Recording
 from stream.registry import Options
 from stream.roles import Source
+from stream.sources.joined import joined
 from stream.sources.readers import reader_of, readers
 
 
@@ -61,6 +62,12 @@ class Config(Options):
     first_number: int | None = Field(None, description="Number in the name of frame 0; null: the lowest there is")
     name: str | None = Field(
         None, description="Name of the scan; null: the stem of the file, the folder's name, or what its images share"
+    )
+
+    join: bool = Field(
+        False,
+        description="All recordings are one scan: the frames of each follow those of the one before, and each has room "
+        "for as many as the first; false: a scan each",
     )
 
     _pattern = field_validator("pattern")(check_pattern)
@@ -114,6 +121,12 @@ class Files:
 
     def events(self) -> Iterator[Event]:
         """All scans of all files; a file that cannot be read is a Note, a frame that cannot be read a CORRUPT one."""
+        if not self._config.join:
+            return self._events()
+        several = len(self._recordings) > 1
+        return joined(self._events(), several, lambda: self._closed and self._done < len(self._recordings))
+
+    def _events(self) -> Iterator[Event]:
         for reader, recording in self._recordings:
             open_scan: str | None = None
             for event in self._read(reader, recording):
@@ -156,6 +169,8 @@ class Files:
         monitor, inside = split(str(config.monitor or ""))
         folder = os.path.dirname(start.source.partition("::")[0])
         files = [os.path.join(folder, monitor)] if inside is not None else []
+        if config.join:
+            files += [split(path)[0] for _, recording in self._recordings for path in recording.paths]
         return replace(start, fingerprint=f"{start.fingerprint} {of_files(files, told)}")
 
 
