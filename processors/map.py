@@ -76,6 +76,7 @@ class Map:
         if problems := self._pictures.use(*self._rois):
             raise ConfigError([(f"{config.name}.rois", text) for text in problems])
         parameters = {"configuration": json.loads(config.model_dump_json()), "of": source.name}
+        parameters["patterns"] = dict(source.parameters)  # the file may have the map alone
         return (
             layout.cube(config.name, source, grid, bool(self._errors), parameters),
             layout.images(config.name, source, grid, config.places(), tuple(config.ratios)),

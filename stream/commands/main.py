@@ -31,6 +31,8 @@ COMMANDS = {
     "check": ("stream.commands.check", "verify a file against its ledger"),
     "recover": ("stream.commands.recover", "repair a file whose writer was killed"),
     "sparsify-bragg": ("stream.commands.sparsify_bragg", "keep Bragg peaks, model the background (pyFAI's options)"),
+    "diff-map": ("stream.commands.diff_map", "a map of integrated patterns (pyFAI's diff_map, its options)"),
+    "diff-tomo": ("stream.commands.diff_tomo", "the same, rotation by translation (pyFAI's diff_tomo, its options)"),
     "densify": ("stream.commands.densify", "restore frames from a sparse file"),
     "demo": ("stream.commands.demo", "a simulated EIGER2 4M through the whole pipeline, with a picture"),
 }

@@ -18,6 +18,7 @@ import h5py
 
 from sinks.file.places import same
 from stream.commands.progress import show_progress
+from stream.commands.replacing import replacing
 from stream.config import Config, validate
 from stream.errors import BadMessage, ConfigError
 from stream.events import EndStatus
@@ -30,7 +31,7 @@ log = logging.getLogger("inbeam")
 EXIT_SUCCESS, EXIT_FAILURE, EXIT_ARGUMENT_FAILURE = 0, 1, 2
 INBOX_MB = 32.0
 """Enough to keep the workers busy with any detector; more would only be finished first when the user stops."""
-FRAMES, COUNTS, LEDGER = "/entry/sparse_frames", "/entry/counts", "/entry/ledger"
+FRAMES, COUNTS = "/entry/sparse_frames", "/entry/counts"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -192,7 +193,7 @@ def configure(options: argparse.Namespace, name: str, path: Path) -> Config:
 def _one(config: Config, name: str, path: Path, options: argparse.Namespace) -> int:
     began = time.perf_counter()
     with ExitStack() as stack:
-        stack.enter_context(_replacing(path))
+        stack.enter_context(replacing(path))
         progress: Any = stack.enter_context(_lines(name) if options.verbose else show_progress())
         running = Run(config, reopen=False)
         stack.enter_context(stop_on_signals(running.stop))
@@ -208,32 +209,6 @@ def _one(config: Config, name: str, path: Path, options: argparse.Namespace) -> 
         print(f"inbeam sparsify-bragg: {name}: {report.summary() or 'nothing was written'}")
         return EXIT_FAILURE
     return EXIT_SUCCESS
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[None]:
-    """A finished result of an earlier time is replaced, as pyFAI does, once there is a new one; an unfinished one of
-    ours is gone on with."""
-    aside = path.with_name(f".{path.name}.before")
-    if not path.exists() or _unfinished(path):
-        yield
-        return
-    os.replace(path, aside)
-    try:
-        yield
-    finally:
-        if path.exists():
-            aside.unlink()
-        else:
-            os.replace(aside, path)
-
-
-def _unfinished(path: Path) -> bool:
-    try:
-        with h5py.File(path, "r", libver="v110", swmr=True) as file:
-            return not int(file[f"{LEDGER}/finished"][0])
-    except (OSError, KeyError, ValueError, RuntimeError):
-        return False
 
 
 @contextmanager

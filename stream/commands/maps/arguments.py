@@ -1,0 +1,88 @@
+"""Options that diff_map and diff_tomo share, with pyFAI's names and defaults; those marked (new) are ours."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from stream.commands.maps.inputs import expand, local
+from stream.errors import ConfigError
+
+NAMES: Mapping[str, str] = {
+    "files": "FILE",
+    "folder": "FILE",
+    "output": "-o/--output",
+    "path": "-o/--output",
+    "poni": "-p/--poni",
+    "dark": "-d/--dark",
+    "flat": "-f/--flat",
+    "mask": "-m/--mask",
+    "offset": "-O/--offset",
+    "device": "-g/--gpu",
+}
+
+
+def count(text: str) -> int:
+    """A number of points."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of points: 1 or more")
+    return value
+
+
+def add_inputs(parser: argparse.ArgumentParser, files: str, output: str | None) -> None:
+    """Input and output."""
+    parser.add_argument(
+        "FILE", nargs=files, help='input files, folders (with -P and -e), or patterns in quotes such as "*.edf"'
+    )
+    shown = "default: %(default)s" if output else "mandatory"
+    parser.add_argument("-o", "--output", metavar="OUT", default=output, help=f"HDF5 file with the map ({shown})")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the configuration that is run")
+    parser.add_argument("-P", "--prefix", default="", help="of a folder take the files that begin with this")
+    parser.add_argument("-e", "--extension", default="", help="of a folder take the files that end with this")
+    parser.add_argument(
+        "--number",
+        choices=("name", "position"),
+        default="name",
+        help="frame number of an image file: that in its name, so that a missing file leaves a hole; or its position, "
+        "as pyFAI counts (new, default: %(default)s)",
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="FILE is one folder, which is followed while it fills (new)"
+    )
+    parser.add_argument("--show", action="store_true", help="print the pipeline as YAML, and run nothing (new)")
+
+
+def add_corrections(parser: argparse.ArgumentParser) -> None:
+    """Corrections, geometry, and what is common at the end."""
+    parser.add_argument("-d", "--dark", metavar="FILE,FILE", help="dark images to average and subtract")
+    parser.add_argument("-f", "--flat", metavar="FILE,FILE", help="flat images to average and divide by")
+    parser.add_argument("-m", "--mask", metavar="FILE", help="mask, nonzero = bad pixel; default: the detector's own")
+    parser.add_argument("-p", "--poni", metavar="FILE", help="geometry, a PONI file (mandatory)")
+    parser.add_argument("-O", "--offset", type=_offset, default=None, metavar="N", help="leave out the first N frames")
+    parser.add_argument("-g", "--gpu", action="store_true", help="integrate with OpenCL on a GPU")
+    parser.add_argument("-S", "--stats", action="store_true", help="save statistics as a picture, OUT_stats.png")
+
+
+def inputs(options: argparse.Namespace, more: tuple[str, ...] = ()) -> tuple[tuple[str, ...], dict[str, Any] | None]:
+    """The files in order, or the folder and how it is watched. more: files of a configuration, before those given.
+
+    Raises ConfigError naming all that is not there.
+    """
+    names = (*more, *options.FILE)
+    if not names:
+        raise ConfigError([("FILE", "no input files: give some, a folder, or a pattern in quotes")])
+    if not options.watch:
+        return tuple(expand(names, options.prefix, options.extension)), None
+    folder = local(names[0])
+    if len(names) != 1 or not os.path.isdir(folder):
+        raise ConfigError([("--watch", "follows one folder: give that alone as FILE")])
+    pattern = f"{options.prefix}*{options.extension}"
+    return (folder,), {"include": [pattern]} if pattern != "*" else {}
+
+
+def _offset(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text}: give the number of frames to leave out")
+    return value
