@@ -17,6 +17,7 @@ LZ4 = (Encoding.LZ4_HDF5, Encoding.LZ4_BLOCK)
 DEFLATED = (Encoding.DEFLATE, Encoding.SHUFFLED_DEFLATE)
 FAMILIES = (BITSHUFFLED, LZ4, DEFLATED[:1], DEFLATED[1:])
 """Packings that one set of filters reads, first the one that it reads as it is."""
+_FAMILY = {encoding: number for number, family in enumerate(FAMILIES, 1) for encoding in family}
 NO_FILTER = 1
 """Set in the filter mask of a chunk whose filters were skipped."""
 
@@ -64,7 +65,7 @@ def frame_bytes(payload: Payload, declared: Encoding, shape: tuple[int, ...], dt
 
 
 def _family(encoding: Encoding) -> int:
-    return next((number for number, family in enumerate(FAMILIES, 1) if encoding in family), 0)
+    return _FAMILY.get(encoding, 0)
 
 
 def _no_filter(declared: Encoding) -> int:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stream import registry
 from stream.config import Config
@@ -21,11 +21,13 @@ from stream.pipeline.control import RunControl
 from stream.pipeline.journal import Journal
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.recorded import recorded_changes
-from stream.pipeline.remote import Remote
 from stream.pipeline.report import Report
 from stream.pipeline.revisions import OptionSet
 from stream.preflight import preflight
 from stream.roles import Connected, Counters, Finite, Restorable, Source
+
+if TYPE_CHECKING:
+    from stream.pipeline.remote import Remote
 
 log = logging.getLogger("inbeam")
 LONGEST_PAUSE_S = 30.0
@@ -102,10 +104,12 @@ class Run:
                     remote.close()
         return pipeline.report
 
-    def _remote(self, control: RunControl) -> Remote | None:
+    def _remote(self, control: RunControl) -> "Remote | None":
         run = self._config.run
         if run.control is None:
             return None
+        from stream.pipeline.remote import Remote  # its authentication imports asyncio, which files do without
+
         remote = Remote(run.control, control, secret_key=run.control_secret_key, clients=run.control_clients)
         try:
             remote.start()

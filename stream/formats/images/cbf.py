@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 import numpy as np
-from fabio.cbfimage import DATA_TYPES
-from fabio.compression import decByteOffset
 
 from stream.errors import BadMessage
 from stream.events import Array
@@ -111,6 +109,9 @@ def _check_digest(words: Mapping[str, str], raw: bytes) -> None:
 
 
 def _pixels(words: Mapping[str, str], raw: bytes) -> Array:
+    from fabio.cbfimage import DATA_TYPES  # a tenth of a second: only for who reads such files
+    from fabio.compression import decByteOffset
+
     columns, rows = (_number(words, f"X-Binary-Size-{which}-Dimension") for which in ("Fastest", "Second"))
     count = rows * columns
     if _number(words, "X-Binary-Size-Third-Dimension", 1) > 1 or not 0 < count <= DEFAULT.pixels:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
-from fabio.edfimage import DATA_TYPES
 
 from stream.errors import BadMessage
 from stream.events import Array
@@ -152,6 +151,8 @@ def _whole(header: Mapping[str, str], key: str, default: int) -> int:
 
 def _layout(upper: Mapping[str, str]) -> tuple[tuple[int, int], np.dtype[Any]]:
     """(rows, columns) and type of the pixels. Raises BadMessage."""
+    from fabio.edfimage import DATA_TYPES  # a tenth of a second: only for who reads such files
+
     ranks = sorted(int(key[4:]) for key in upper if re.fullmatch(r"DIM_\d", key))
     dims = [_whole(upper, f"DIM_{rank}", 1) for rank in range(1, max(ranks, default=0) + 1)]
     if len(dims) < 2 or math.prod(dims[2:]) > 1 or not 0 < dims[0] * dims[1] <= DEFAULT.pixels:

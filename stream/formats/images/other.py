@@ -5,8 +5,6 @@ import os
 from collections.abc import Mapping
 from typing import IO, Any
 
-import fabio
-
 from stream.errors import BadMessage
 from stream.events import Array
 from stream.formats.images import mar345
@@ -21,6 +19,8 @@ class Other:
     """One file that fabio reads, whatever its reader raises."""
 
     def __init__(self, file: IO[bytes], path: str, *, packed: bool) -> None:
+        import fabio  # a tenth of a second: only for who reads such files
+
         head = file.read(4)
         if head == HDF5:
             raise BadMessage("is an HDF5 file with the name of an image: rename it to end with .h5")

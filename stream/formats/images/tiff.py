@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image as Pillow
 
 from stream.errors import BadMessage
 from stream.events import Array
@@ -138,6 +137,8 @@ class Tiff:
         for _ in self._pieces(page, [0] * max(1, len(self._tags.values(page, tags[0]))), tags):
             pass
         if self._pillow is None:
+            from PIL import Image as Pillow  # only for who reads such files
+
             self._tags.file.seek(0)
             self._pillow = Pillow.open(self._tags.file, formats=("TIFF",))
         self._pillow.seek(page.place)
