@@ -80,3 +80,28 @@ class TestSparsify(ProcessorConformance):
     def test_the_frames_of_this_suite_are_hits_and_no_hits(self) -> None:
         answers = self._answers(self._begun()[0], range(2))
         assert [int(answers[index]["sparsify.hit"]) for index in range(2)] == [1, 0]
+
+
+class TestRoi(ProcessorConformance):
+    def make(self) -> Processor:
+        regions = {
+            "peak": {
+                "kind": "rectangle",
+                "x": [10, 30],
+                "y": [20, 50],
+                "angle": 10,
+                "background": "all",
+                "fit": "linear",
+            },
+            "beside": {"kind": "rectangle", "x": [0, 9], "y": [0, 64], "role": "background"},
+            "ring": {"kind": "ring", "radius": [0.5, 2], "unit": "2th_deg"},
+            "gone": None,
+            "off": {"kind": "ellipse", "center": [100, 100], "radii": [3, 4]},
+        }
+        return processor("roi", regions=regions, most=6, profiles=360, normalize_by="monitor", compat="sp2014")
+
+    def earlier(self) -> Sequence[Processor]:
+        return (processor("correct", saturation=9),)
+
+    def frame(self, index: int) -> Frame:
+        return examples.frame(index, readings={"monitor": 1.0 + index} if index != 4 else {})

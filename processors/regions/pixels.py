@@ -1,0 +1,191 @@
+"""Which pixels a region has, and where each of them lies along the region's own axes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processors.regions.field import Rays
+from processors.regions.shapes import PIXELS, Ellipse, Line, Polygon, Rectangle, Ring, Shape
+
+DEGREES_PER_BIN = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """Pixels of one region that are not masked for good, (n,) each.
+
+    index: int32, flat. row, column: uint16. along_y, along_x: float32, what the centre of mass is of: pixel numbers
+    (the centre of the first pixel is 0) of a rectangle, ellipse or polygon; else the places along the own axes. bin_y,
+    bin_x: int32, of the profiles, which have bins_y and bins_x of them, step_y and step_x wide. masked: pixels of the
+    region that are masked for good.
+    """
+
+    index: NDArray[np.int32]
+    row: NDArray[np.uint16]
+    column: NDArray[np.uint16]
+    along_y: NDArray[np.float32]
+    along_x: NDArray[np.float32]
+    bin_y: NDArray[np.int32]
+    bin_x: NDArray[np.int32]
+    bins_y: int
+    bins_x: int
+    step_y: float
+    step_x: float
+    masked: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The places of the pixels along the own axes, from 0 to their lengths."""
+
+    y: NDArray[np.float64]
+    x: NDArray[np.float64]
+    length_y: float
+    length_x: float
+
+
+def pixels_of(shape: Shape, mask: NDArray[np.bool_], rays: Rays) -> Pixels:
+    """The pixels of a region in a frame whose bad pixels are `mask` (rows, columns), clipped at its edges.
+
+    Raises ConfigError, through `rays`, where a ring needs a geometry that is not known.
+    """
+    top, bottom, left, right = _box(shape, mask.shape, rays)
+    rows, columns = np.mgrid[top:bottom, left:right]
+    y, x = rows + 0.5, columns + 0.5
+    along: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    step_y = step_x = 1.0
+    if isinstance(shape, Ring):
+        inside, own, along, step_x = _ring(shape, y, x, (slice(top, bottom), slice(left, right)), rays)
+        step_y = DEGREES_PER_BIN
+    elif isinstance(shape, Line):
+        length = float(np.hypot(shape.end[0] - shape.start[0], shape.end[1] - shape.start[1]))
+        turn = np.arctan2(shape.end[1] - shape.start[1], shape.end[0] - shape.start[0])
+        own_x, across = _turned(x - shape.start[0], y - shape.start[1], turn)
+        inside = (own_x >= 0) & (own_x < length) & (across >= -shape.width / 2) & (across < shape.width / 2)
+        own = _Own(across + shape.width / 2, own_x, shape.width, length)
+        along = across, own_x
+    elif isinstance(shape, Polygon):
+        corners = np.array(shape.points)
+        inside = _within(corners, y, x)
+        low, high = corners.min(0), corners.max(0)
+        own = _Own(y - low[1], x - low[0], high[1] - low[1], high[0] - low[0])
+    else:
+        inside, own = _turned_box(shape, y, x)
+    bad = mask[top:bottom, left:right]
+    taken = inside & ~bad
+    bins_y, bins_x = _bins(own.length_y, step_y), _bins(own.length_x, step_x)
+    row, column = rows[taken], columns[taken]
+    at_y, at_x = (row, column) if along is None else (along[0][taken], along[1][taken])
+    return Pixels(
+        index=(row * mask.shape[1] + column).astype(np.int32),
+        row=row.astype(np.uint16),
+        column=column.astype(np.uint16),
+        along_y=at_y.astype(np.float32),
+        along_x=at_x.astype(np.float32),
+        bin_y=np.clip(own.y[taken] / step_y, 0, bins_y - 1).astype(np.int32),
+        bin_x=np.clip(own.x[taken] / step_x, 0, bins_x - 1).astype(np.int32),
+        bins_y=bins_y,
+        bins_x=bins_x,
+        step_y=step_y,
+        step_x=step_x,
+        masked=int((inside & bad).sum()),
+    )
+
+
+def nothing() -> Pixels:
+    """Of a region that has none."""
+    whole, short, real = np.zeros(0, np.int32), np.zeros(0, np.uint16), np.zeros(0, np.float32)
+    return Pixels(whole, short, short, real, real, whole, whole, 1, 1, 1.0, 1.0, 0)
+
+
+def _bins(length: float, step: float) -> int:
+    return max(1, int(np.ceil(length / step - 1e-9)))
+
+
+def _turned(x: NDArray[np.float64], y: NDArray[np.float64], turn: float) -> tuple[NDArray[np.float64], ...]:
+    """Along the axes that are turned by `turn` (radians) from x towards y."""
+    cos, sin = float(np.cos(turn)), float(np.sin(turn))
+    return x * cos + y * sin, y * cos - x * sin
+
+
+def _turned_box(
+    shape: Rectangle | Ellipse, y: NDArray[np.float64], x: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], _Own]:
+    if isinstance(shape, Rectangle):
+        width, height = shape.x[1] - shape.x[0], shape.y[1] - shape.y[0]
+        if not shape.angle:  # no rounding at the edges
+            inside = (x >= shape.x[0]) & (x < shape.x[1]) & (y >= shape.y[0]) & (y < shape.y[1])
+            return inside, _Own(y - shape.y[0], x - shape.x[0], height, width)
+        middle_x, middle_y = (shape.x[0] + shape.x[1]) / 2, (shape.y[0] + shape.y[1]) / 2
+    else:
+        (middle_x, middle_y), width, height = shape.center, 2 * shape.radii[0], 2 * shape.radii[1]
+    u, v = _turned(x - middle_x, y - middle_y, np.radians(shape.angle))
+    own = _Own(v + height / 2, u + width / 2, height, width)
+    if isinstance(shape, Ellipse):
+        return (u / shape.radii[0]) ** 2 + (v / shape.radii[1]) ** 2 <= 1, own
+    inside = (own.x >= 0) & (own.x < width) & (own.y >= 0) & (own.y < height)
+    return inside, own
+
+
+def _ring(
+    shape: Ring, y: NDArray[np.float64], x: NDArray[np.float64], where: tuple[slice, slice], rays: Rays
+) -> tuple[NDArray[np.bool_], _Own, tuple[NDArray[np.float64], NDArray[np.float64]], float]:
+    if shape.unit == PIXELS:
+        center_x, center_y = shape.center or rays.center()
+        radius, chi = np.hypot(x - center_x, y - center_y), np.degrees(np.arctan2(y - center_y, x - center_x))
+        step = 1.0
+    else:
+        radius, chi = (each[where] for each in rays.of(shape.unit))
+        step = 0.0
+    low, high = shape.radius
+    inside = (radius >= low) & (radius < high)
+    first, span = -180.0, 360.0
+    if shape.azimuth is not None:
+        first, span = shape.azimuth[0], shape.azimuth[1] - shape.azimuth[0]
+    turned = np.mod(chi - first, 360.0)
+    inside &= turned < span
+    if not step:  # one pixel wide, as far as the radius is a smooth function of the place
+        slopes = np.hypot(*np.gradient(radius)) if min(radius.shape, default=0) > 1 else np.zeros((0,))
+        step = float(np.median(slopes[inside])) if slopes.shape == inside.shape and inside.any() else high - low
+        step = max(step, (high - low) / 10_000)
+    own = _Own(turned, radius - low, span, high - low)
+    return inside, own, (first + turned, radius), step
+
+
+def _within(corners: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Inside an odd number of times."""
+    inside = np.zeros(y.shape, bool)
+    for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if y1 == y2:
+            continue
+        crossed = (y1 > y) != (y2 > y)
+        inside ^= crossed & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
+    return inside
+
+
+def _box(shape: Shape, frame: tuple[int, ...], rays: Rays) -> tuple[int, int, int, int]:
+    """top, bottom, left, right of the pixels that may be in it, clipped to the frame; empty off the detector."""
+    if isinstance(shape, Ring):
+        if shape.unit != PIXELS:
+            return 0, frame[0], 0, frame[1]
+        center = np.array(shape.center or rays.center())
+        corners = np.array([center - shape.radius[1], center + shape.radius[1]])
+    elif isinstance(shape, Polygon):
+        corners = np.array(shape.points)
+    elif isinstance(shape, Line):
+        corners = np.array([shape.start, shape.end])
+        corners = np.concatenate([corners - shape.width, corners + shape.width])
+    elif isinstance(shape, Rectangle) and not shape.angle:
+        corners = np.array([shape.x, shape.y]).T
+    else:
+        if isinstance(shape, Rectangle):
+            middle = np.array([sum(shape.x) / 2, sum(shape.y) / 2])
+            reach = float(np.hypot(shape.x[1] - shape.x[0], shape.y[1] - shape.y[0])) / 2
+        else:
+            middle, reach = np.array(shape.center), max(shape.radii)
+        corners = np.array([middle - reach, middle + reach])
+    limits = np.array([frame[1], frame[0]])
+    low = np.clip(np.floor(corners.min(0)), 0, limits).astype(int)
+    high = np.clip(np.ceil(corners.max(0)), 0, limits).astype(int)
+    return int(low[1]), int(max(low[1], high[1])), int(low[0]), int(max(low[0], high[0]))
