@@ -5,6 +5,9 @@
 Sources of a message: `inbeam/<product>` (the fields and axes of each processor), `inbeam/image` (`data`, pooled from
 the latest frame) and `inbeam/counters`. The train id is the frame number.
 
+A product that belongs to the scan (a map's images) is there as a whole, however late a client comes; an array that is
+larger than `whole_mb` (its cube) with its newest piece, which begins at the indices `<field>.start`.
+
 Its lane keeps the newest frame only; `rate_hz` times a second that one is decoded, pooled, packed and given to the
 socket without waiting. Nobody there: nothing to do.
 
@@ -23,6 +26,7 @@ from pydantic import Field, field_validator, model_validator
 from sinks.live.karabo import message, timestamp
 from sinks.live.preview import preview
 from sinks.live.socket import Pattern, Service
+from sinks.live.whole import Wholes
 from stream.codec.payload import decode
 from stream.context import ALONE, Context
 from stream.errors import CorruptPayload, SinkFailed
@@ -59,6 +63,12 @@ class Config(Options):
     )
     channel: str | None = Field(
         None, description="Channel (threshold) of the image; null: the first", json_schema_extra=CHANGES
+    )
+    whole_mb: float = Field(
+        32.0,
+        ge=0,
+        description="Arrays that belong to the scan, such as a map's images, are shown whole as long as those of a "
+        "product are no larger, MB (10^6 bytes); larger ones by their newest piece",
     )
     high_water_mark: int = Field(2, ge=1, le=1000, description="Messages kept for a slow client; more are dropped")
     max_request_bytes: int = Field(1024, ge=64, description="Longest message taken from a client, bytes")
@@ -112,7 +122,7 @@ class Monitor:
         self._scan: ScanStart | None = None
         self._products: Sequence[Product] = ()
         self._frame: Frame | None = None
-        self._pieces: dict[str, Update] = {}
+        self._wholes = Wholes((), 0)
         self._counters = Counters()
         self._status = ""
         self._image: Array | None = None
@@ -132,18 +142,18 @@ class Monitor:
             if self._config.image != "none":
                 preview(np.zeros((1, 1), scan.dtype.newbyteorder("=")), 1, "mean")  # compile before the frames come
         self._scan, self._products, self._frame = scan, products, None
-        self._pieces = {}
+        self._wholes = Wholes(products, int(self._config.whole_mb * 1e6))
         self._bad = {channel: _bad(scan, products, channel) for channel in scan.channels}
         self._status, self._stale = "running", True
         return None
 
     def write(self, item: Item) -> None:
-        """Keep what is newest: a frame if it has pixels and is no late one, the latest piece of each product."""
+        """Keep what is newest: a frame if it has pixels and is no late one, and all of what belongs to the scan."""
         if isinstance(item, Frame):
             if item.payloads and item.status is not FrameStatus.LATE:
                 self._frame, self._stale = item, True
         elif isinstance(item, Update):
-            self._pieces[item.product] = item
+            self._wholes.take(item)
             self._stale = True
         elif item.path.startswith(f"{self._context.name}."):
             document = {**self._config.model_dump(), item.path.removeprefix(f"{self._context.name}."): item.value}
@@ -206,12 +216,14 @@ class Monitor:
                         "scan": scan.name,
                     }
                     metadata[f"inbeam/{product.name}"] = stamp
-        for name, update in self._pieces.items():
-            pieces = {key: piece.values for key, piece in update.pieces.items()}
-            starts = {f"{key}.start": list(piece.start) for key, piece in update.pieces.items()}
-            title = self._scan.name if self._scan is not None else ""
-            data[f"inbeam/{name}"] = {**pieces, **starts, "scan": title}
-            metadata[f"inbeam/{name}"] = timestamp(now, max(number, 0))
+        for product in products:
+            if scan is not None and product.name in self._wholes.products:
+                whole, pieces = self._wholes.of(product.name)
+                newest = {key: piece.values for key, piece in pieces.items()}
+                starts = {f"{key}.start": list(piece.start) for key, piece in pieces.items()}
+                described = {**_described(product), **data.get(f"inbeam/{product.name}", {})}
+                data[f"inbeam/{product.name}"] = {**described, **whole, **newest, **starts, "scan": scan.name}
+                metadata[f"inbeam/{product.name}"] = timestamp(now, max(number, 0))
         if frame is not None and scan is not None:
             small = self._small(frame)
             if small is not None:

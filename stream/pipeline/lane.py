@@ -163,7 +163,9 @@ class Lane:
             self._newest[key] = item
             self._nbytes += item.nbytes - (before.nbytes if before is not None else 0)
             while self._nbytes > self._capacity and len(self._newest) > 1:
-                self._nbytes -= self._newest.pop(next(iter(self._newest))).nbytes
+                # the heaviest update, a map's cube: its images shall have no holes
+                heaviest = max(self._newest, key=lambda each: (each != ("frame",), self._newest[each].nbytes))
+                self._nbytes -= self._newest.pop(heaviest).nbytes
 
     def _take(self, pause: float) -> deque[Entry]:
         """Everything that is there; waits a little if that is nothing. The room is free again once it is written."""
@@ -245,7 +247,7 @@ class Lane:
 def _key(item: Frame | Update) -> tuple[object, ...]:
     if isinstance(item, Frame):
         return ("frame",)
-    places = tuple((name, piece.start) for name, piece in sorted(item.pieces.items()))
+    places = tuple((name, piece.start, piece.values.shape) for name, piece in sorted(item.pieces.items()))
     return (item.product, item.afresh, places)
 
 
