@@ -88,6 +88,8 @@ class Product:
     with it; what a sink needs to know is a field here. With the fields it decides if an earlier file is gone on with.
     bad_pixels: channel -> bool (rows, columns), True = not to be believed in any frame; for those who show images.
     device: what computed it: provenance that may differ between two runs of the same.
+    places: the option of the processor whose keys, in their order, name the first dimension of every field that has
+    one, for the frames of that revision; "" where the places have no names.
     recipe: filled in by the pipeline, see `stream.pipeline.recipe`: with another one the values may be others.
     """
 
@@ -99,6 +101,7 @@ class Product:
     parameters: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     device: str = ""
     bad_pixels: Mapping[str, Array] = field(default_factory=lambda: EMPTY)
+    places: str = ""
     recipe: str = ""
     reduction: Reduction | None = None
     sparse: SparseFrames | None = None

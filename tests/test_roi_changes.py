@@ -6,11 +6,10 @@ from typing import Any
 
 import fabio
 import h5py
-import hdf5plugin
 import numpy as np
 import pytest
-import yaml
 from pipelines import Kept
+from roi_files import IMAGES, SHAPE, START, processed
 
 from processors import roi
 from stream import Detector, Encoding, Frame, Payload, ScanEnd, ScanStart
@@ -21,10 +20,6 @@ from stream.pipeline.chain import Chain, Step
 from stream.pipeline.control import RunControl
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.revisions import OptionSet
-
-SHAPE = (20, 30)
-IMAGES = np.random.default_rng(2).poisson(9, (12, *SHAPE)).astype("u2")
-START = {"a": {"kind": "rectangle", "x": [0, 10], "y": [0, 10]}}
 
 
 def frame(index: int) -> Frame:
@@ -107,28 +102,13 @@ def test_a_ring_without_a_geometry_in_mid_scan_is_nan_and_costs_no_frame() -> No
 
 def test_the_past_of_a_series_with_changes_is_repeated_bit_for_bit(tmp_path: Path) -> None:
     """With a list of edits, then with the file that this made: history, revisions, every column."""
-    with h5py.File(tmp_path / "raw.h5", "w") as file:
-        file.create_dataset("entry/data/data", data=IMAGES, chunks=(1, *SHAPE), **hdf5plugin.Bitshuffle())
     ring = {"kind": "ring", "center": [15, 10], "radius": [2, 6], "colour": "#00ff00"}
     edits = [
         {"frame": 3, "path": "processors.roi.regions.a.x", "value": [10, 20], "who": "alice"},
         {"frame": 7, "path": "processors.roi.regions.ring", "value": ring, "who": "bob"},
     ]
-    (tmp_path / "edits.yaml").write_text(yaml.safe_dump(edits))
-
-    def processed(name: str, changes: Path) -> Path:
-        document = {
-            "stream": {"type": "files", "files": [str(tmp_path / "raw.h5")]},
-            "processors": [{"type": "roi", "regions": START, "most": 3, "profiles": 360}],
-            "sinks": [{"type": "hdf5", "path": str(tmp_path / name)}],
-        }
-        (tmp_path / "one.yaml").write_text(yaml.safe_dump(document))
-        command = ["process", "--quiet", "--changes", str(changes), str(tmp_path / "one.yaml")]
-        assert main([*command, str(tmp_path / "raw.h5")]) == 0
-        return tmp_path / name
-
-    first = processed("first.h5", tmp_path / "edits.yaml")
-    second = processed("second.h5", first)
+    first = processed(tmp_path, "first.h5", edits, profiles=360)
+    second = processed(tmp_path, "second.h5", first, profiles=360)
     with h5py.File(first) as one, h5py.File(second) as two:
         assert one["entry/changes/who"][()].tolist() == [b"alice", b"bob"]
         assert json.loads(one["entry/changes/value"][1]) == ring

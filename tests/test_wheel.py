@@ -7,7 +7,7 @@ from installing import ROOT, install, python
 
 import stream
 
-ROOMS = ("stream", "processors", "sinks")
+ROOMS = ("inbeam", "stream", "processors", "sinks")
 
 
 def files_below(folder: Path) -> set[str]:

@@ -68,14 +68,15 @@ def measure(
     correct: Array, dark: Array, gain: Array, limits: Array, found: Array, sum_y: Array, number_y: Array, sum_x: Array,
     number_x: Array,
 ) -> None:  # fmt: skip
-    """All numbers of every region but the widths into `found` (regions, 13), and the profiles: sum and number of the
-    pixels of each bin; those of region r begin at first_y[r], first_x[r]. NaN where a number cannot be had."""
+    """All numbers of every region but the widths into `found` (regions, 13), and the profiles: the sum of each bin;
+    those of region r begin at first_y[r], first_x[r]. NaN where a number cannot be had.
+
+    number_y, number_x: pixels of each bin on the list; those that do not count in this frame are taken off.
+    """
     low, high, dummy_low, dummy_high = limits[0], limits[1], limits[2], limits[3]
     corrected = correct[0] == 1
     sum_y[:] = 0.0
     sum_x[:] = 0.0
-    number_y[:] = 0
-    number_x[:] = 0
     for region in range(starts.size - 1):
         p0, p1, p2 = plane[region, 0], plane[region, 1], plane[region, 2]
         row0, column0 = middle[region, 0], middle[region, 1]
@@ -84,11 +85,13 @@ def measure(
         number, counts, variances, net, most = 0, 0.0, 0.0, 0.0, -np.inf
         rows, columns = 0.0, 0.0
         mass_y, mass_x, vy, vx, vyy, vxx = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        line, of_line = -1, 0.0  # neighbours mostly share a bin along y: no pixel waits for the store of the one before
         for i in range(starts[region], starts[region + 1]):
             value = np.float64(raw[index[i]])
-            if not (value >= low and value <= high) or (value >= dummy_low and value <= dummy_high):
-                continue
-            if not np.isfinite(value):
+            valid = value >= low and value <= high and np.isfinite(value)
+            if not valid or (value >= dummy_low and value <= dummy_high):
+                number_y[offset_y + bin_y[i]] -= 1
+                number_x[offset_x + bin_x[i]] -= 1
                 continue
             variance = max(value, 0.0)
             if corrected:
@@ -110,11 +113,14 @@ def measure(
             vx += x * variance
             vyy += y * y * variance
             vxx += x * x * variance
-            bin_in_y, bin_in_x = offset_y + bin_y[i], offset_x + bin_x[i]
-            sum_y[bin_in_y] += above
-            number_y[bin_in_y] += 1
-            sum_x[bin_in_x] += above
-            number_x[bin_in_x] += 1
+            sum_x[offset_x + bin_x[i]] += above
+            if bin_y[i] != line:
+                if line >= 0:
+                    sum_y[offset_y + line] += of_line
+                line, of_line = bin_y[i], 0.0
+            of_line += above
+        if line >= 0:
+            sum_y[offset_y + line] += of_line
         out = found[region]
         out[:] = np.nan
         out[PIXELS] = number

@@ -68,6 +68,7 @@ def product(config: Config, channel: str, correction: Correction, scan: ScanStar
         config.name,
         tuple(fields),
         signal="sum",
+        places="regions",
         axes=(Axis("place", np.arange(config.most), "", "place of the region"),),
         parameters=parameters,
     )

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from processors.regions import kernels, levels, original
 from processors.regions.field import Rays
-from processors.regions.options import Config, background_of
+from processors.regions.options import Config
 from processors.regions.pixels import Pixels, nothing, pixels_of
-from processors.regions.shapes import Shape
+from processors.regions.shapes import Shape, background_of
 from processors.shared.correction import Correction
 from stream.errors import ConfigError
 from stream.events import Array
@@ -84,6 +84,8 @@ class Regions:
         self._along_y, self._along_x = (
             np.concatenate([pair[axis] for pair in along]) if along else np.zeros(0, np.float32) for axis in (0, 1)
         )
+        self._number_y = _numbers([each.bin_y for each in lists], self._first_y)
+        self._number_x = _numbers([each.bin_x for each in lists], self._first_x)
         self._middle = _means([(each.row, each.column) for each in lists])
         self._centre = _means(along)
         self._backgrounds = [[names.index(each) for each in background_of(name, config.regions)] for name in names]
@@ -106,7 +108,7 @@ class Regions:
         planes, spreads = self._levels(raw)
         found = np.full((count, kernels.COLUMNS), np.nan)
         sum_y, sum_x = np.zeros(self._first_y[-1]), np.zeros(self._first_x[-1])
-        number_y, number_x = np.zeros(len(sum_y), np.int64), np.zeros(len(sum_x), np.int64)
+        number_y, number_x = self._number_y.copy(), self._number_x.copy()
         kernels.measure(
             raw, self._starts, arrays["index"], arrays["row"], arrays["column"], self._along_y, self._along_x,
             arrays["bin_y"], arrays["bin_x"], self._first_y, self._first_x, self._middle, self._centre, planes, spreads,
@@ -164,6 +166,12 @@ class Regions:
 
 def _starts(lengths: list[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _numbers(bins: list[NDArray[np.int32]], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pixels of each bin of all profiles."""
+    each = [np.bincount(found, minlength=int(size)) for found, size in zip(bins, np.diff(first), strict=True)]
+    return np.concatenate(each).astype(np.int64) if each else np.zeros(0, np.int64)
 
 
 def _means(places: list[tuple[Any, Any]]) -> NDArray[np.float64]:

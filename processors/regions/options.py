@@ -1,14 +1,13 @@
 """What the user may say about regions of interest."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from processors.regions.shapes import EVERY, PIXELS, Region, Ring, Shape
+from processors.regions.shapes import PIXELS, Region, Ring, Shape, checked_names
 from processors.regions.sharing import read_regions
 from processors.shared import geometry
 from stream.errors import ConfigError
@@ -16,7 +15,6 @@ from stream.events import Detector
 from stream.preflight import Known, Problem
 from stream.registry import CHANGES, READS, Options
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
 MOST_PIXELS = 65_535
 """Rows and columns of a frame: what 16 bits can count."""
 
@@ -82,20 +80,7 @@ class Config(Options):
     @field_validator("regions")
     @classmethod
     def _names(cls, regions: dict[str, Shape | None]) -> dict[str, Shape | None]:
-        for name, region in regions.items():
-            if not NAME.fullmatch(name) or name == EVERY:
-                text = f"use letters, digits and _, a letter first, 41 at most, and not {EVERY!r}"
-                raise ValueError(f"the name {name!r}: {text}")
-            if region is None or region.background is None:
-                continue
-            wanted = (region.background,) if isinstance(region.background, str) else region.background
-            for each in wanted:
-                if each != EVERY and regions.get(each) is None:
-                    raise ValueError(f"{name}: its background {each!r} is no region; correct it, or keep that region")
-            if name in wanted:
-                raise ValueError(f"{name} is its own background: name another region")
-            if EVERY in wanted and not background_of(name, regions):
-                raise ValueError(f"{name}: background {EVERY}, but no other region has the role background")
+        checked_names(regions)
         return regions
 
     @model_validator(mode="after")
@@ -128,22 +113,6 @@ class Config(Options):
             except ConfigError as error:
                 yield "wavelength_angstrom", error.problems[0][1]
                 return
-
-
-def background_of(name: str, regions: dict[str, Shape | None]) -> tuple[str, ...]:
-    """Names of the regions that are the background of this one."""
-    region = regions[name]
-    if region is None or region.background is None:
-        return ()
-    wanted = (region.background,) if isinstance(region.background, str) else region.background
-    found = [each for each in wanted if each != EVERY]
-    if EVERY in wanted:
-        found += [
-            each
-            for each, other in regions.items()
-            if other is not None and other.role == "background" and each != name and each not in found
-        ]
-    return tuple(found)
 
 
 def configured(config: Config) -> dict[str, Any]:

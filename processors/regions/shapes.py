@@ -6,6 +6,8 @@ are degrees from x towards y. The own axes of a region: x and y of a rectangle, 
 radius and azimuth of a ring; along and across a line.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
@@ -17,6 +19,7 @@ from stream.registry import Options
 Pair: TypeAlias = tuple[float, float]
 PIXELS = "px"
 MOST_POINTS = 500
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
 EVERY = "all"
 
 
@@ -151,3 +154,37 @@ class Line(Common):
 
 Shape: TypeAlias = Rectangle | Ellipse | Polygon | Ring | Line
 Region = Annotated[Shape, Discriminator("kind")]
+
+
+def checked_names(regions: Mapping[str, Shape | None]) -> None:
+    """Raises ValueError for names that cannot be, and backgrounds that are not there."""
+    for name, region in regions.items():
+        if not NAME.fullmatch(name) or name == EVERY:
+            text = f"use letters, digits and _, a letter first, 41 at most, and not {EVERY!r}"
+            raise ValueError(f"the name {name!r}: {text}")
+        if region is None or region.background is None:
+            continue
+        wanted = (region.background,) if isinstance(region.background, str) else region.background
+        for each in wanted:
+            if each != EVERY and regions.get(each) is None:
+                raise ValueError(f"{name}: its background {each!r} is no region; correct it, or keep that region")
+        if name in wanted:
+            raise ValueError(f"{name} is its own background: name another region")
+        if EVERY in wanted and not background_of(name, regions):
+            raise ValueError(f"{name}: background {EVERY}, but no other region has the role background")
+
+
+def background_of(name: str, regions: Mapping[str, Shape | None]) -> tuple[str, ...]:
+    """Names of the regions that are the background of this one."""
+    region = regions[name]
+    if region is None or region.background is None:
+        return ()
+    wanted = (region.background,) if isinstance(region.background, str) else region.background
+    found = [each for each in wanted if each != EVERY]
+    if EVERY in wanted:
+        found += [
+            each
+            for each, other in regions.items()
+            if other is not None and other.role == "background" and each != name and each not in found
+        ]
+    return tuple(found)

@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import xxhash
+from pydantic import TypeAdapter, ValidationError
+
+from processors.regions.shapes import Region, Shape, checked_names
+from stream.errors import InbeamError
 
 VERSION = 1
 MOST_BYTES = 10_000_000
@@ -21,8 +25,11 @@ ORIGINAL = ("ctr", "tw", "wz", "fwhm", "bkg")
 COLOURS = ("#ffff00", "#ff0000", "#00ff00", "#ff007b", "#ffc87b")
 
 
-def read_regions(path: Path) -> tuple[dict[str, Any], str]:
-    """The regions of a file, JSON-like and not validated, and the digest of its bytes. Raises ValueError."""
+def read_regions(path: Path, offset: tuple[float, float] = (0.0, 0.0)) -> tuple[dict[str, Any], str]:
+    """The regions of a file, JSON-like and not validated, and the digest of its bytes. Raises ValueError.
+
+    offset: see `from_states`.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -37,7 +44,7 @@ def read_regions(path: Path) -> tuple[dict[str, Any], str]:
         raise ValueError(f"{path} is no JSON ({error}): {text}") from error
     digest = xxhash.xxh3_64_hexdigest(content)
     if isinstance(found, list):
-        return from_states(found), digest
+        return from_states(found, offset), digest
     if not isinstance(found, dict) or not isinstance(found.get("regions"), dict):
         raise ValueError(f'{path} holds no regions: it must be {{"inbeam_regions": {VERSION}, "regions": {{...}}}}')
     if found.get("inbeam_regions") != VERSION:
@@ -45,8 +52,20 @@ def read_regions(path: Path) -> tuple[dict[str, Any], str]:
     return found["regions"], digest
 
 
-def write_regions(regions: Mapping[str, Any], path: Path) -> None:
-    """Put a set (JSON-like) into its place, whole or not at all. Raises OSError."""
+def load(path: Path, offset: tuple[float, float] = (0.0, 0.0)) -> dict[str, Any]:
+    """See `inbeam.load_roi`."""
+    try:
+        return _checked(read_regions(path, offset)[0])
+    except ValueError as error:
+        raise InbeamError(f"{path}: {_words(error)}") from error
+
+
+def dump(regions: Mapping[str, Any], path: Path) -> None:
+    """See `inbeam.dump_roi`: whole or not at all."""
+    try:
+        regions = _checked(regions)
+    except ValueError as error:
+        raise InbeamError(f"nothing was written to {path}: {_words(error)}") from error
     text = json.dumps({"inbeam_regions": VERSION, "regions": dict(regions)}, indent=1, allow_nan=False) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -59,6 +78,22 @@ def write_regions(regions: Mapping[str, Any], path: Path) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _checked(regions: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON-like, as they would be changed. Raises ValueError."""
+    adapter: TypeAdapter[dict[str, Shape | None]] = TypeAdapter(dict[str, Region | None])
+    found = adapter.validate_python(dict(regions))
+    checked_names(found)
+    return {
+        name: None if each is None else each.model_dump(mode="json", exclude_unset=True) for name, each in found.items()
+    }
+
+
+def _words(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
 
 
 def from_states(states: Sequence[Any], offset: tuple[float, float] = (0.0, 0.0)) -> dict[str, Any]:

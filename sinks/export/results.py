@@ -101,7 +101,7 @@ def opened(path: Path, product: str | None = None) -> Iterator[Results]:
 
     Raises InbeamError that names the file and says what to do.
     """
-    with _file(path) as file:
+    with open_results(path) as file:
         try:
             yield _results(file, path, product)
         except (KeyError, OSError, RuntimeError) as error:
@@ -109,7 +109,7 @@ def opened(path: Path, product: str | None = None) -> Iterator[Results]:
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[Any]:
+def open_results(path: Path) -> Iterator[Any]:
     if problem := absent(path):
         raise InbeamError(problem)
     with open_hdf5(str(path)) as file:  # also where it grows, or its writer was killed
@@ -119,7 +119,7 @@ def _file(path: Path) -> Iterator[Any]:
 def _results(file: Any, path: Path, wanted: str | None) -> Results:
     entry = file["entry"]
     record = read(file)
-    groups = dict(_plots(entry))
+    groups = dict(plots(entry))
     if wanted is not None and wanted not in groups:
         raise InbeamError(f"{path} has no product {wanted!r}: it has {', '.join(groups) or 'none'}")
     if not groups:
@@ -139,7 +139,7 @@ def _results(file: Any, path: Path, wanted: str | None) -> Results:
     unit = _text(radial.attrs.get("units", radial.attrs.get("unit", "")))
     long_name = _text(radial.attrs.get("long_name", axes[-1]))
     errors = next((group[each] for each in (f"{signal_name}_errors", "errors") if each in group), None)
-    parameters = _parameters(entry, name)
+    parameters = parameters_of(entry, name)
     flags = entry if group == default else entry[name]
     return Results(
         path=path,
@@ -167,14 +167,14 @@ TOLD = ("dark_applied", "flat_applied", "masked_pixels", "channel", "pyFAI_versi
 """Parameters of an integration that the header of an exported file repeats."""
 
 
-def _parameters(entry: Any, name: str) -> Mapping[str, Any]:
+def parameters_of(entry: Any, name: str) -> Mapping[str, Any]:
     """As the processor gave them."""
     path = f"provenance/parameters_{name}"
     found = json.loads(_string(entry[path])) if path in entry else {}
     return found if isinstance(found, dict) else {}
 
 
-def _plots(entry: Any) -> Iterator[tuple[str, Any]]:
+def plots(entry: Any) -> Iterator[tuple[str, Any]]:
     """Product -> its NXdata, each once, under the product's own name rather than as `data`."""
     seen: list[Any] = []
     for name in sorted(entry, key=lambda name: (name == "data", name)):

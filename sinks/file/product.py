@@ -120,6 +120,8 @@ def declare(file: SwmrFile, product: Product, name: str) -> dict[tuple[str, str]
     for constant, values in product.constants.items():
         if constant not in made:
             nexus.array(made, constant, values)
+    if product.places:
+        made.attrs["places"] = product.places
     if product.reduction is not None:
         made.attrs["interpretation"] = "image" if len(plotted.shape) == 2 else "spectrum"
         for known, words in NXAZINT.items():

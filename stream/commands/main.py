@@ -28,6 +28,7 @@ COMMANDS = {
     "info": ("stream.commands.info", "devices, plug-ins and versions"),
     "completion": ("stream.commands.completion", "print a script that lets bash, zsh or fish complete this command"),
     "export": ("stream.commands.export", "write results as .xy, .chi, .csv columns or .edf, .tif images"),
+    "table": ("stream.commands.table", "one row per frame: times, readings, numbers of regions, as .csv or .parquet"),
     "keys": ("stream.commands.keys", "make CURVE keys for sockets on a network that is not trusted"),
     "check": ("stream.commands.check", "verify a file against its ledger"),
     "recover": ("stream.commands.recover", "repair a file whose writer was killed"),
