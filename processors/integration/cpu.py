@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.integration.finish import finish
+from processors.integration.pairs import BLOCK as PAIRS_BLOCK
+from processors.integration.pairs import Pairs, add_pairs, collect, pairs_of
 from processors.integration.plan import Pattern, Plan
 from processors.integration.recurrence import finish_recurrence, follow
 from processors.integration.scatter import BLOCK, COLUMNS, COPIES, add, tally, totals_scatter, unpack
@@ -34,6 +36,9 @@ class CpuEngine:
             totals_scatter(plan.bins, plan.weights, plan.dark, self._totals)
         self._totals[plan.n_bins] = 0
         self._state = np.zeros((plan.n_bins + 1 if plan.model == 3 else 0, 5))
+        self._pairs = pairs_of(plan) if plan.split and plan.model <= 1 else None
+        self._parts = np.zeros((8, plan.n_bins + 1 if self._pairs is not None else 0))
+        self._lower, self._upper = np.zeros((2, PAIRS_BLOCK))
         self._low, self._span, self._shift = self._packing()
         self.packed = bool(self._shift)
         copies = COPIES if plan.n_bins * 8 * COPIES <= FIRST_LEVEL_BYTES else 1
@@ -63,6 +68,7 @@ class CpuEngine:
     def begin(self) -> None:
         """Forget the last frame."""
         self._lost[:] = 0
+        self._parts[:] = 0
         if self.plan.model == 3:
             self._state[:] = 0
         elif self.packed:
@@ -78,11 +84,24 @@ class CpuEngine:
             tally(raw.view(self._view), first, *self.tally_arguments())
         elif plan.model == 3:
             follow(raw, first, plan.starts, plan.bins, plan.coefs, *limits, plan.weights, plan.dark, self._state)
+        elif self._pairs is not None:
+            self._add_pairs(self._pairs, raw, first, limits)
         elif plan.split:
             matrix = (plan.starts, plan.bins, plan.coefs)
             add_split(raw, first, *matrix, *limits, plan.model, plan.weights, plan.dark, self._sums, self._lost)
         else:
             add(raw, first, plan.bins, *limits, plan.model, plan.weights, plan.dark, self._sums, self._lost)
+
+    def _add_pairs(self, pairs: Pairs, raw: Array, first: int, limits: tuple[float, float, float, float]) -> None:
+        plan = self.plan
+        poisson, scratch = plan.model == 1, (self._lower, self._upper)
+        places, kept = (pairs.bins, pairs.shares), (plan.weights, plan.dark)
+        add_pairs(raw, first, *places, *limits, poisson, *kept, self._parts, self._lost, *scratch)
+        begin, end = np.searchsorted(pairs.others, (first, first + raw.size))
+        if end > begin:
+            chosen = raw[pairs.others[begin:end] - first]
+            matrix, of_them = (pairs.starts, pairs.chosen, pairs.coefs), (pairs.weights, pairs.dark)
+            add_split(chosen, begin, *matrix, *limits, plan.model, *of_them, self._sums, self._lost)
 
     def tally_arguments(self) -> tuple[Any, ...]:
         """What follows `raw, first` in a call of `kernels.scatter.tally`, if `packed`: for a caller compiled by numba.
@@ -103,6 +122,8 @@ class CpuEngine:
         else:
             if self.packed:
                 unpack(self._packed_sums, np.uint64(self._shift), self._sums[:-1])
+            if self._pairs is not None:
+                collect(self._parts, self._sums)
             counted = (self._sums, self._totals, self._lost)
             kinds = (plan.model, plan.split, plan.dark_variance)
             finish(*counted, *kinds, float(factor), plan.empty, intensity, errors)
