@@ -110,6 +110,12 @@ class Ledger:
         return max(self.announced or 0, self._seen)
 
     @property
+    def whole(self) -> bool:
+        """True if every frame that was announced is there, with data."""
+        with_data = sum(self._counts[status] for status in _WITH_DATA)
+        return bool(self.announced) and with_data == self.expected
+
+    @property
     def highest(self) -> int:
         """The highest frame number seen so far, -1 before the first."""
         return self._seen - 1

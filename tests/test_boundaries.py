@@ -11,7 +11,7 @@ from pipelines import Kept, frame, scan
 from sinks.check import check
 from stream import EndStatus, FrameStatus, ScanEnd, ScanStart, registry
 from stream.config import RunOptions
-from stream.pipeline.boundaries import Boundaries
+from stream.pipeline.boundaries import LEFT_BEHIND_S, Boundaries
 from stream.pipeline.chain import Chain
 from stream.pipeline.pipeline import Pipeline
 
@@ -83,6 +83,21 @@ def test_one_that_was_left_behind_and_sleeps_counts_when_it_has_ended(event: Any
     assert boundaries.ended == count
 
 
+def test_the_end_of_a_scan_may_have_gone_to_the_process_that_was_killed() -> None:
+    stopped = ScanEnd("one", EndStatus.STOPPED)
+    boundaries = Boundaries(None, 0.0)
+    boundaries.take(left_behind())
+    (end,), _ = boundaries.take(stopped)
+    assert isinstance(end, ScanEnd) and end.status is EndStatus.SILENT and "process before" in end.notes[0]
+
+    boundaries.take(left_behind())
+    assert boundaries.fall_asleep(LEFT_BEHIND_S) is None
+    found = boundaries.fall_asleep(LEFT_BEHIND_S + 0.1)
+    assert found is not None and found[0].status is EndStatus.SILENT and "process before" in found[1]
+    boundaries.take(frame(7))  # it was only slow
+    assert boundaries.open == "one" and boundaries.take(stopped)[0] == (stopped,)
+
+
 @pytest.mark.parametrize("with_file", [True, False])
 def test_after_a_pause_longer_than_the_time_out_the_scan_goes_on_in_the_same_file(
     tmp_path: Path, with_file: bool
@@ -107,7 +122,8 @@ def test_after_a_pause_longer_than_the_time_out_the_scan_goes_on_in_the_same_fil
     assert seen.ends[-1].counts[FrameStatus.RECEIVED] == seen.ends[-1].expected == 9
     assert [(each.status, each.lost) for each in report.scans] == [(EndStatus.COMPLETE, 0)]
     assert report.exit_code == 0, report.summary()
-    assert {each.status for each in ended[:-1]} == {EndStatus.SILENT} and ended[-1].status is EndStatus.COMPLETE
+    assert [each.status for each in ended[:2]] == [EndStatus.SILENT] * 2
+    assert {each.status for each in ended[2:]} == {EndStatus.COMPLETE}  # with the last announced frame it is whole
     if with_file:
         (path,) = tmp_path.glob("*.h5")
         assert check(path).sound

@@ -14,10 +14,13 @@ from runs import LIMIT_S, configuration, finished
 
 from sinks.check import check
 from stream import Counters, Detector, EndStatus, Event, FrameStatus, ScanEnd, ScanStart, SourceLost, registry
-from stream.config import validate
+from stream.config import RunOptions, validate
+from stream.pipeline.chain import Chain
 from stream.pipeline.journal import Journal
+from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.report import Report, ScanReport
 from stream.pipeline.runner import Run
+from stream.wire.stream2 import Decoder
 
 
 def scan(uid: str, header: tuple[tuple[bytes, ...], ...] = ()) -> ScanStart:
@@ -131,6 +134,38 @@ def test_one_scan_is_the_next_one_not_what_an_interrupted_one_left_behind(tmp_pa
         ("7", EndStatus.COMPLETE),
     ]
     assert check(tmp_path / "7.h5").sound and Journal.of(config).read() is None
+
+
+@pytest.mark.parametrize(("before", "status", "code"), [(3, EndStatus.SILENT, 1), (5, EndStatus.COMPLETE, 0)])
+def test_a_scan_whose_end_went_to_the_process_that_was_killed_is_whole_only_if_all_frames_are_there(
+    before: int, status: EndStatus, code: int, tmp_path: Path
+) -> None:
+    """Of 5 announced frames `before` were stored by a process that then took the rest, and the end, into its grave."""
+    config = configuration(tmp_path, {"type": "stream2", "endpoint": "tcp://127.0.0.1:0", "bind": True})
+    start = stream2_start(number_of_images=5)
+    first = Pipeline([Chain([])], {"archive": (registry.create("sinks", config.sinks[0]), True)}, RunOptions())
+    decoder = Decoder()
+    for message in (start, *map(stream2_image, range(before))):
+        for event in decoder.feed((message,), 0.0):
+            first.put(event)
+            if isinstance(event, ScanStart):
+                Journal.of(config).begin(event)
+    first.close()  # without an end of the scan
+
+    running = Run(config, reopen=True)
+
+    def stop() -> None:
+        while running.counters().scan != "7":
+            threading.Event().wait(0.01)
+        running.stop()
+
+    report = finished(running, stop)
+    assert [(ended.status, ended.expected) for ended in report.scans] == [(status, before)]
+    assert report.exit_code == code, report.summary()
+    assert (f"silent after {before} of 5 frames" in report.scans[0].line()) is bool(code)
+    assert (Journal.of(config).read() is None) is not bool(code)
+    with h5py.File(tmp_path / "7.h5") as file:
+        assert file["/entry/ledger/end_status"].asstr()[0] == status
 
 
 def test_a_scan_that_begins_while_the_last_one_is_completed_stays_in_the_journal(tmp_path: Path) -> None:

@@ -12,6 +12,12 @@ from typing import TypeAlias
 from stream.events import EndStatus, Frame, ScanEnd, ScanStart
 
 Item: TypeAlias = ScanStart | Frame | ScanEnd
+LEFT_BEHIND_S = 30.0
+"""How long a scan is waited for that an earlier process left behind: its last messages may have gone to that one."""
+SWALLOWED = (
+    "nothing of it has come since inbeam was started again: what was missing then, the end message too, may have gone "
+    "to the process before"
+)
 
 
 class Boundaries:
@@ -53,19 +59,24 @@ class Boundaries:
         if isinstance(event, Frame) or event.status in (EndStatus.COMPLETE, EndStatus.DISARMED):
             self._left_behind = False
         if isinstance(event, ScanEnd):
+            if self._left_behind and event.status is EndStatus.STOPPED:
+                event = replace(event, status=EndStatus.SILENT, notes=(*event.notes, SWALLOWED))
             self._close()
         return (event,), ""
 
     def fall_asleep(self, now: float) -> tuple[ScanEnd, str] | None:
         """The end of a scan of which nothing has been heard for too long, and what is to be said of it."""
-        scan, limit = self._open, self._silence_s
+        scan, limit, left = self._open, self._silence_s, self._left_behind
+        if left:
+            limit = min(limit or LEFT_BEHIND_S, LEFT_BEHIND_S)
         if scan is None or limit is None or now - self._heard <= limit:
             return None
-        self._counted = not self._left_behind
+        self._counted = not left
         self._close()
         self._asleep = scan
-        text = f"scan {scan.uid}: no message for {limit:g} s, and no end message: its files are closed until more comes"
-        return ScanEnd(scan.uid, EndStatus.SILENT, scan.expected), text
+        why = SWALLOWED if left else f"no message for {limit:g} s, and no end message"
+        text = f"scan {scan.uid}: {why}; its files are closed until more comes"
+        return ScanEnd(scan.uid, EndStatus.SILENT, scan.expected, notes=(SWALLOWED,) if left else ()), text
 
     def _begin(self, start: ScanStart) -> tuple[Sequence[Item], str]:
         before = self._open

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from stream.config import RunOptions
-from stream.events import Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.fingerprint import is_of_beginning
 from stream.ledger import Ledger, Stored
 from stream.pipeline.boundaries import Boundaries
@@ -257,6 +257,8 @@ class Pipeline:
         with self._ordering:
             self._emit(self._order.end())
             self._order = None
+        if end.status in (EndStatus.STOPPED, EndStatus.SILENT) and self._ledger.whole:
+            end = replace(end, status=EndStatus.COMPLETE)  # only the end message is missing
         if end.status.open_ended:
             self._ledger.announced = None
         elif end.announced is not None:
