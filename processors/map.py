@@ -53,6 +53,16 @@ class Map:
         self._rois: tuple[Mapping[str, Roi], Mapping[str, Ratio]] = ({}, {})
         self._unusable: list[int] = []
 
+    @property
+    def grid(self) -> Grid:
+        """Of the running scan."""
+        return self._grid
+
+    @property
+    def lines(self) -> Lines:
+        """Of the running scan; after `finish`, none."""
+        return self._lines
+
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Find the patterns and the grid. Raises ConfigError if either is not known."""
         config = self.config
@@ -191,7 +201,7 @@ class Map:
         return {layout.names(self._grid)[0]: Piece((0,), self._grid.slow.positions(rows))}
 
     def _pair(self, cube: Mapping[str, Piece], images: Mapping[str, Piece], covers: Sequence[int]) -> list[Update]:
-        name, other = self.config.gives()
+        name, other = self.config.gives()[:2]
         return [
             Update(self._scan, name, cube, covers=tuple(covers)),
             Update(self._scan, other, images, covers=tuple(covers)),

@@ -33,6 +33,8 @@ class Field:
     interpretation: of the last dimensions, as NeXus names it ("spectrum", "image", "scalar"); "": from the rank.
     chunk: per scan, how the array is divided in the file; null: as whole rows of its first dimension. An update that
     fills whole chunks is written once; one that fills half of it is written twice.
+    compressed: False for what is written as a whole again and again (a picture that grows clearer): a compressed chunk
+    takes a new place whenever it needs more room, and the old one is lost to a SWMR file.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Field:
     per: Literal["frame", "scan"] = "frame"
     chunk: tuple[int, ...] | None = None
     interpretation: str = ""
+    compressed: bool = True
 
     @property
     def ragged(self) -> bool:

@@ -7,6 +7,7 @@ from phantoms import phantom, sinogram, well_inside
 from processors.tomography import backprojection, filters
 from processors.tomography.angles import coverage, weights_of
 from processors.tomography.backprojection import fbp, padded, seen
+from processors.tomography.growing import Slice
 from processors.tomography.half import feathered
 
 SIZE = 200
@@ -137,3 +138,34 @@ def test_a_full_turn_with_the_axis_near_an_edge_shows_the_whole_sample() -> None
     wide, middle = feathered(measured[:, ::-1], columns - 1 - centre)
     turned = fbp(wide, angles + 180, centre=middle, size=SIZE)
     assert np.abs(turned - picture).max() < 1e-9
+
+
+def test_a_slice_that_grows_is_always_the_full_one() -> None:
+    """In golden order each projection takes weight from its neighbours; rows change, the centre moves, some go away."""
+    measured, angles = sinogram(SIZE, GOLDEN), GOLDEN
+    growing, worked = Slice(SIZE, SIZE), []
+    for count in range(1, 101):
+        weights = weights_of(angles[:count])
+        worked.append(growing.show(measured[:count], angles[:count], weights, 99.5))
+        if count in (1, 2, 30, 100):
+            whole = fbp(measured[:count], angles[:count])
+            assert np.abs(growing.picture - whole).max() <= 1e-6 * np.abs(whole).max()
+    assert max(worked[20:]) < 30 and np.median(worked) <= 5
+    measured[40] *= 1.5
+    assert growing.show(measured[:100], angles[:100], weights_of(angles[:100]), 99.5) == 1
+    np.testing.assert_allclose(growing.picture, fbp(measured[:100], angles[:100]), atol=1e-12)
+    growing.show(measured[:100], angles[:100], weights_of(angles[:100]), 98.5)
+    np.testing.assert_allclose(growing.picture, fbp(measured[:100], angles[:100], centre=98.5), atol=1e-12)
+    without = np.where(np.arange(100) == 7, np.nan, angles[:100])
+    rows = np.where(np.isnan(without)[:, None], np.nan, measured[:100])
+    growing.show(rows, without, weights_of(without), 98.5)
+    found = fbp(np.delete(measured[:100], 7, axis=0), np.delete(angles[:100], 7), centre=98.5)
+    np.testing.assert_allclose(growing.picture, found, atol=1e-12)
+
+
+def test_a_scan_in_sequence_costs_one_projection_each() -> None:
+    measured, growing, worked = sinogram(SIZE, SEQUENCE), Slice(SIZE, SIZE), []
+    for count in range(1, 60):
+        weights = coverage(SEQUENCE[:count], spacing_deg=0.75).weights
+        worked.append(growing.show(measured[:count], SEQUENCE[:count], weights, 99.5))
+    assert worked == [1] * 59

@@ -8,9 +8,11 @@ side by side take 6 times as long as one.
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
+from processors.shared.announce import announce
 from processors.tomography import filters
 from processors.tomography.angles import weights_of
 from processors.tomography.filters import Window
@@ -65,6 +67,13 @@ def add(picture: Array, ready: Array, angles_deg: Array, centre: float, *, threa
         ]
         for part in parts:
             part.result()
+
+
+def compile_kernels() -> None:
+    """Before the frames come; some seconds the first time on a machine."""
+    announce("the kernels for slices", folder=Path(__file__).parent)
+    for shape in ((1, 2), (1, 2, 1)):
+        add(np.zeros((1, 1, *shape[2:])), np.zeros(shape), np.zeros(1), 0.0)
 
 
 def padded(projections: Array) -> Array:

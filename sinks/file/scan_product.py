@@ -93,7 +93,8 @@ def _declare(file: SwmrFile, field: Field, path: str) -> None:
     options: dict[str, Any] = {"fillvalue": fill_of(field.dtype)}
     if shape:
         chunk = field.chunk or _whole_rows(shape, field.dtype)
-        options |= {"chunks": chunk, "maxshape": (None, *shape[1:]), **BITSHUFFLE}
+        options |= {"chunks": chunk, "maxshape": (None, *shape[1:])}
+        options |= BITSHUFFLE if field.compressed else {}
     else:
         options |= {"data": fill_of(field.dtype)}
         del options["fillvalue"]

@@ -119,7 +119,7 @@ class Gathering:
         """Give the rest, and tell what is not covered."""
         self._catch_up()
         if self.products:
-            self._pass_on(lambda: self._gatherer.finish(end))
+            self._pass_on_the_rest(end)
         for name, covered in self._covered.items():
             if left := self._given.without(covered):
                 self._trouble(f"{name} does not cover {len(left)} frames that have data: {_listed(left)}")
@@ -158,13 +158,25 @@ class Gathering:
             for update in updates:
                 self._covered[update.product].add(update.covers)
         except BaseException as error:
-            self._told += 1
-            if self._told <= MOST_TOLD:
-                where = f"frame {frame.index}" if frame is not None else f"scan {self._scan}"
-                self._trouble(f"{self.name}: {where}: {words(error)}")
+            self._tell(error, frame)
             return
         if updates:
             self._emit(updates)
+
+    def _pass_on_the_rest(self, end: ScanEnd) -> None:
+        """One by one, as they are made: a volume may be larger than what there is room for at once."""
+        try:
+            for update in self._gatherer.finish(end):
+                self._covered[update.product].add(update.covers)
+                self._emit([update])
+        except BaseException as error:
+            self._tell(error, None)
+
+    def _tell(self, error: BaseException, frame: Frame | None) -> None:
+        self._told += 1
+        if self._told <= MOST_TOLD:
+            where = f"frame {frame.index}" if frame is not None else f"scan {self._scan}"
+            self._trouble(f"{self.name}: {where}: {words(error)}")
 
 
 class _Numbers:

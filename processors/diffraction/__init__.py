@@ -1,0 +1,1 @@
+"""Parts of `diffraction_tomography`: options, layout, sinograms out of a map's images, readings, slices that grow."""

@@ -1,0 +1,148 @@
+"""A tomogram in its file, through the whole pipeline: slices, volume, and the same after any number of kills."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from integration_frames import PONI, SHAPE, rings
+from phantoms import sinogram
+from turning import CENTRE, SIZE
+
+from processors.tomography.backprojection import fbp, seen
+from sinks.check import check
+from stream.commands.main import main
+
+ANGLES = np.arange(0, 180, 9.0)
+CONFIG = Path(__file__).parents[1] / "configs/diffraction_tomography.yaml"
+
+
+def record(path: Path) -> np.ndarray:
+    """Frames, brighter where there is more in the beam, with a diode and a monitor. Returns how bright each is."""
+    bright = sinogram(SIZE, ANGLES, CENTRE)
+    pattern = rings().astype(float)
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("entry/data/data", (bright.size, *SHAPE), "u2", chunks=(1, *SHAPE), compression=1)
+        monitor = np.linspace(1.0, 0.9, bright.size)
+        for number, value in enumerate(bright.ravel()):
+            data[number] = np.rint(10 * value * monitor[number] * pattern)
+        file["entry/measurement/monitor"] = monitor
+        file["entry/measurement/diode"] = 5e4 * np.exp(-bright.ravel() / 100) * monitor
+        file["entry/measurement/rot"] = np.repeat(ANGLES, SIZE)
+    return bright
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    path = tmp_path_factory.mktemp("recorded") / "scan.h5"
+    return path, record(path)
+
+
+def shrunk(folder: Path, **changes: Any) -> Path:
+    """The configuration as it is in configs/, for a smaller scan."""
+    config = yaml.safe_load(CONFIG.read_text())
+    for entry in config["processors"]:
+        if entry["type"] == "diffraction_tomography":
+            entry["slow"] |= {"points": len(ANGLES), "step": 9}
+            entry["fast"]["points"] = SIZE
+            entry |= changes
+        if entry["type"] == "integrate":
+            entry["npt"] = 120
+    (folder / "detector.poni").write_text(PONI)
+    config["sinks"] = [each for each in config["sinks"] if each["type"] != "monitor"]
+    path = folder / "pipeline.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.mark.slow
+def test_the_configuration_for_a_tomogram_runs(
+    recorded: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from silx.io import nxdata
+
+    path, bright = recorded
+    monkeypatch.chdir(tmp_path)
+    config = shrunk(tmp_path)
+    assert main(["process", "--quiet", str(config), str(path)]) == 0
+    (result,) = (tmp_path / "data").iterdir()
+    assert check(result).sound
+    inside = seen(SIZE, SIZE, CENTRE)
+    with h5py.File(result) as file:
+        slices, cube = file["entry/tomogram_slices"], file["entry/tomogram"]
+        assert float(slices["centre"][()]) == pytest.approx(CENTRE, abs=0.02)
+        assert slices["summary"][()].startswith(
+            b"20 angles cover 180.0 of 180 degrees, largest gap 9; axis at column 18.3"
+        )
+        total = np.nansum(cube["I"][()].astype(float), axis=2)
+        assert np.corrcoef(total.ravel(), bright.ravel())[0, 1] > 0.9999
+        np.testing.assert_allclose(slices["total_sinogram"], total - total[:, :1], rtol=1e-6, atol=1e-3)
+        shown = nxdata.NXdata(slices)
+        assert shown.is_valid and shown.signal_ndim == 2 and shown.axes_names == ["y", "x"]
+        assert slices["x"].attrs["units"] == "mm" and np.diff(slices["x"][()]) == pytest.approx(2 / 39)
+        centre = float(slices["centre"][()])
+        exact = fbp(slices["martensite_sum_sinogram"][()], ANGLES, centre=centre)
+        found = slices["martensite_sum"][()]
+        np.testing.assert_allclose(found[inside], exact[inside], rtol=1e-5, atol=1e-6 * exact.max())
+        volume = file["entry/tomogram_volume"]
+        assert volume["I"].shape == (SIZE, SIZE, 120) and volume["I"].chunks == (1, SIZE, 50)
+        assert volume["I"].attrs["interpretation"] == "spectrum" and nxdata.NXdata(volume).is_valid
+        radial = volume["radial_axis"][()]
+        bins = (radial >= 15) & (radial <= 22)
+        np.testing.assert_allclose(
+            np.nansum(volume["I"][()].astype(float)[..., bins], axis=2)[inside], found[inside], atol=1e-5 * exact.max()
+        )
+        for name in ("tomogram", "tomogram_slices", "tomogram_volume"):
+            assert file[f"entry/{name}/covered_frames"][()].all()
+
+
+@pytest.mark.slow
+def test_a_tomogram_killed_at_random_and_resumed_is_that_of_a_run_that_was_never_killed(
+    recorded: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
+    path, _ = recorded
+    folders = tmp_path / "whole", tmp_path / "killed"
+    for folder in folders:
+        folder.mkdir()
+        config = yaml.safe_load(shrunk(folder, picture_s=0.05, outliers=8).read_text())
+        config["run"] = {"workers": 1, "inbox_mb": 1.0}
+        config["sinks"] += [{"type": "archive", "path": "data/{scan}.h5"}]
+        (folder / "pipeline.yaml").write_text(yaml.safe_dump(config))
+    dice, kills = np.random.default_rng(1), 0
+    assert _process(folders[0], path, 60) == 0
+    for _ in range(10):
+        code = _process(folders[1], path, float(dice.uniform(1.3, 2.2)) if kills < 3 else 60)
+        kills += code == -9
+        if code == 0:
+            break
+    assert kills > 0
+    results = [folder / "data/scan_tomogram.h5" for folder in folders]
+    with h5py.File(results[0]) as wanted, h5py.File(results[1]) as found:
+        for group in ("tomogram", "tomogram_images", "tomogram_slices", "tomogram_volume"):
+            assert wanted[f"entry/{group}"].keys() == found[f"entry/{group}"].keys()
+            for name, values in wanted[f"entry/{group}"].items():
+                if isinstance(values, h5py.Dataset):
+                    np.testing.assert_array_equal(
+                        found[f"entry/{group}/{name}"][()], values[()], err_msg=f"{group}/{name}"
+                    )
+            assert found[f"entry/{group}/covered_frames"][()].all()
+    assert check(results[1]).sound
+
+
+def _process(folder: Path, recording: Path, seconds: float) -> int:
+    command = [sys.executable, "-m", "stream.commands.main", "process", "--quiet", "pipeline.yaml", str(recording)]
+    child = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE)
+    try:
+        child.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+    assert child.stderr is not None
+    words = child.stderr.read().decode()
+    child.stderr.close()
+    code = child.wait()
+    assert code in (0, -9), words
+    return code
