@@ -6,6 +6,7 @@ PRODUCT_NAME_FIELD.
 """
 
 import copy
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ TIMES = ("absolute_time", "received_time")
 class Series:
     """columns: name -> (frames,). units: of those that have one. scan: its name. notes: what the user should know.
 
-    time_from: which of the ledger's columns `time` is.
+    time_from: which of the ledger's columns `time` is. settings: (revision, the options that name places, as JSON) from
+    0 on: between two that differ, a column may be of something else.
     """
 
     scan: str
@@ -37,6 +39,7 @@ class Series:
     units: Mapping[str, str]
     time_from: str
     notes: tuple[str, ...]
+    settings: tuple[tuple[int, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns["frame"])
@@ -55,13 +58,10 @@ def series(path: Path) -> Series:
             raise InbeamError(f"{path} has no table ({words}): is it a results file of inbeam?") from error
 
 
-def named_places(configured: Mapping[str, Any], changes: Iterable[Change], path: str) -> list[tuple[int, list[str]]]:
-    """(revision, names of the places from it on), ascending, from 0; "" for a place without a name.
-
-    configured: the option at `path` as the scan began with it, a mapping whose keys name the places.
-    """
+def values_of(configured: Mapping[str, Any], changes: Iterable[Change], path: str) -> list[tuple[int, dict[str, Any]]]:
+    """(revision, value of the option at `path` from it on), ascending, from 0; configured: the value at the start."""
     value: Any = copy.deepcopy(dict(configured))
-    found = [(0, _names(value))]
+    found = [(0, copy.deepcopy(value))]
     for change in sorted(changes, key=lambda change: change.revision):
         if change.path == path:
             value = copy.deepcopy(change.value)
@@ -73,11 +73,12 @@ def named_places(configured: Mapping[str, Any], changes: Iterable[Change], path:
             node[int(last) if isinstance(node, list) else last] = copy.deepcopy(change.value)
         else:
             continue
-        found.append((change.revision, _names(value)))
+        found.append((change.revision, copy.deepcopy(value)))
     return found
 
 
 def _names(value: Mapping[str, Any]) -> list[str]:
+    """Of the places, in their order; "" for one without a name."""
     return [name if each is not None else "" for name, each in value.items()]
 
 
@@ -95,6 +96,7 @@ def _series(file: Any) -> Series:
             if dataset is not None:
                 columns[f"reading_{name}"] = _padded(dataset[()], length)
                 units[f"reading_{name}"] = _text(dataset.attrs.get("units", ""))
+    settings: list[tuple[int, str]] = []
     several = sum("places" in group.attrs for _, group in products) > 1
     for product, group in products:
         table = None
@@ -102,7 +104,9 @@ def _series(file: Any) -> Series:
             option = _text(group.attrs["places"])
             configuration = parameters_of(entry, product).get("configuration", {})
             told = f"processors.{configuration.get('name', product)}.{option}"
-            table = named_places(configuration.get(option) or {}, changes, told)
+            values = values_of(configuration.get(option) or {}, changes, told)
+            table = [(revision, _names(value)) for revision, value in values]
+            settings += [(revision, json.dumps([product, value], sort_keys=True)) for revision, value in values]
         for field, dataset in group.items():
             if not _grows(dataset) or dataset.dtype.kind not in "biuf":
                 continue
@@ -119,7 +123,7 @@ def _series(file: Any) -> Series:
                 continue
             columns |= made
             units |= dict.fromkeys(made, unit)
-    return Series(_text(entry["title"][()]), columns, units, time_from, tuple(_notes(record)))
+    return Series(_text(entry["title"][()]), columns, units, time_from, tuple(_notes(record)), tuple(sorted(settings)))
 
 
 def _of_the_ledger(entry: Any, record: Record, length: int) -> tuple[dict[str, Array], dict[str, str], str]:

@@ -29,6 +29,7 @@ COMMANDS = {
     "completion": ("stream.commands.completion", "print a script that lets bash, zsh or fish complete this command"),
     "export": ("stream.commands.export", "write results as .xy, .chi, .csv columns or .edf, .tif images"),
     "table": ("stream.commands.table", "one row per frame: times, readings, numbers of regions, as .csv or .parquet"),
+    "stitch": ("stream.commands.stitch", "the scans of one sample as one series, attenuator changes taken out"),
     "keys": ("stream.commands.keys", "make CURVE keys for sockets on a network that is not trusted"),
     "check": ("stream.commands.check", "verify a file against its ledger"),
     "recover": ("stream.commands.recover", "repair a file whose writer was killed"),
