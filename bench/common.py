@@ -50,10 +50,11 @@ def inbeam(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "stream.commands.main", *arguments]
 
 
-def measure(command: list[str], *, check: bool = True) -> Cost:
-    """Run to the end. Raises CalledProcessError if it fails."""
+def measure(command: list[str], *, check: bool = True, quiet: bool = False) -> Cost:
+    """Run to the end. Raises CalledProcessError if it fails. quiet: without what it prints."""
     began = time.perf_counter()
-    process = subprocess.Popen(command)
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} if quiet else {}
+    process = subprocess.Popen(command, **silent)
     return reap(process, began, check=check)
 
 

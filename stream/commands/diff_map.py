@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 from stream.commands.maps import arguments
-from stream.commands.maps.diffmap_config import read
 from stream.commands.maps.inputs import local
 from stream.commands.maps.pipeline import Wish, beside, corrections, needed
 from stream.commands.maps.running import Shown, carry_out
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if options.gui:
         text = "there is no window: leave it out, and see the map with the sink `monitor` or in the file"
         raise ConfigError([("--gui", text)])
-    saved = read(options.config) if options.config is not None else {}
+    saved = _saved(options.config) if options.config is not None else {}
     given: dict[str, Any] = {
         "poni": options.poni and local(options.poni),
         "output": options.output,
@@ -102,3 +101,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _points(saved: dict[str, Any], given: int | None) -> dict[str, Any]:
     return saved if given is None else {**saved, "points": given}
+
+
+def _saved(path: str) -> dict[str, Any]:
+    from stream.commands.maps.diffmap_config import read  # pyFAI takes a second to import
+
+    return read(path)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import fabio
-
 from stream.commands.maps.inputs import files_of, local, numbered
 from stream.config import Config, validate
 from stream.errors import ConfigError
@@ -137,6 +135,8 @@ def _frame_of(path: str, name: str) -> str:
     file, inside = split(path)
     if inside is None or not inside.isdecimal():
         return path
+    import fabio  # takes its time, and few need it
+
     with fabio.open(file) as image:
         count = int(image.nframes)
     if count != 1 or int(inside):

@@ -3,14 +3,15 @@
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import yaml
-from pyFAI.io.ponifile import PoniFile
 
 from sinks.file.places import same
 from stream.commands.maps.pipeline import Wish, beside, configured, renamed
@@ -49,8 +50,7 @@ def carry_out(wish: Wish, shown: Shown) -> int:
         raise ConfigError([(wish.names["output"], f"{path} is what is to be read: choose another name")])
     path.parent.mkdir(parents=True, exist_ok=True)
     if wish.geometry is not None and wish.poni is not None:
-        with open(wish.poni, "w") as made:
-            PoniFile(dict(wish.geometry)).write(made)
+        _write_poni(wish.poni, wish.geometry)
     if wish.watch is None:
         _try(config, wish)
     if shown.verbose:
@@ -74,6 +74,13 @@ def carry_out(wish: Wish, shown: Shown) -> int:
         print(f"inbeam {shown.command}: {report.summary() or 'there is no map'}", file=sys.stderr)
         return 1
     return 0
+
+
+def _write_poni(path: str, geometry: Mapping[str, Any]) -> None:
+    from pyFAI.io.ponifile import PoniFile  # takes a second to import
+
+    with open(path, "w") as made:
+        PoniFile(dict(geometry)).write(made)
 
 
 def _try(config: Config, wish: Wish) -> None:
