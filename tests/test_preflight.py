@@ -165,6 +165,8 @@ def test_a_sparse_file_without_sparsify_is_refused(
         ([{"type": "integrate"}, {"type": "correct"}], 1, "stands behind integrate, which would not be corrected"),
         ([{"type": "integrate", "channel": "a"}, {"type": "correct", "channel": "a"}], 1, "stands behind integrate"),
         ([{"type": "sparsify"}, {"type": "correct"}], 1, "stands behind sparsify"),
+        ([{"type": "roi"}, {"type": "correct"}], 1, "stands behind roi"),
+        ([{"type": "prepare"}, {"type": "correct"}], 1, "stands behind prepared"),
         ([{"type": "formula", "formula": "a - b"}, {"type": "correct"}], 1, "stands behind formula"),
     ],
 )

@@ -105,3 +105,14 @@ class TestRoi(ProcessorConformance):
 
     def frame(self, index: int) -> Frame:
         return examples.frame(index, readings={"monitor": 1.0 + index} if index != 4 else {})
+
+
+class TestPrepare(ProcessorConformance):
+    def make(self) -> Processor:
+        return processor("prepare", median="bad", background={"x": [0, 10], "y": [0, 12]})
+
+    def earlier(self) -> Sequence[Processor]:
+        return (processor("correct", saturation=9),)
+
+    def answer(self, work: Work) -> Mapping[str, Any]:
+        return {**super().answer(work), "channel": work.image("prepared")}

@@ -1,0 +1,1 @@
+"""What the processor `prepare` is made of."""
