@@ -30,6 +30,11 @@ class Correct:
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    @property
+    def pixels_of(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Read the files, check them against the scan. Raises ConfigError, also for a channel corrected before."""
         wanted = scan.channels if self.config.channel is None else (the_channel(scan, self.config.channel),)

@@ -26,7 +26,7 @@ from processors.shared.derived import Derived, pixel_type
 from processors.shared.engine import start as start_engine
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
-from stream.events import Array, Frame, ScanEnd, ScanStart
+from stream.events import Array, Frame, Payload, ScanEnd, ScanStart
 from stream.products import Axis, Field, Product, Reduction
 from stream.work import Work
 
@@ -44,10 +44,17 @@ class Integrate:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._engine: IntegrationEngine | None = None
+        self._undecoded: CpuEngine | None = None
+        """The engine where it can do without the pixels."""
         self._channel = ""
         self._scan: ScanStart | None = None
         self._correction: Correction
         self._dtype = np.dtype(np.uint32)
+
+    @property
+    def pixels_of(self) -> tuple[str, ...]:
+        """The channel that is integrated, unless it is while it is decompressed."""
+        return () if self._undecoded is not None else (self._channel,)
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Prepare matrix and kernels for this scan. Raises ConfigError if geometry or corrections do not fit it."""
@@ -71,20 +78,21 @@ class Integrate:
         self._engine, where = start_engine(
             "integrate.device", config.device, lambda: cpu, lambda device: OpenClEngine(plan, dtype, device)
         )
+        self._undecoded = cpu if self._engine is cpu and cpu.by_blocks else None
         return (self._product(matrix, request, correction, cpu, where),)
 
     def process(self, work: Work) -> None:
         """Integrate the frame in hand."""
-        image = work.image(self._channel)
         assert self._engine is not None and self._scan is not None, "start comes first"
-        scan = self._scan
-        if image.shape != scan.shape or image.dtype != self._dtype:
-            raise ValueError(
-                f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {self._dtype} "
-                f"{scan.shape}: check the detector's settings"
-            )
-        intensity, errors = self._engine.run(image, self._factor(work.frame, work.options(self.config)))
-        self._refuse_nothing(intensity, image, work.frame)
+        frame, options = work.frame, work.options(self.config)
+        payload = self._sufficient(work)
+        if payload is not None and self._undecoded is not None:
+            self._undecoded.add_packed(payload)
+            intensity, errors = self._undecoded.result(self._factor(frame, options))
+        else:
+            image = self._image(work)
+            intensity, errors = self._engine.run(image, self._factor(frame, options))
+        self._refuse_nothing(intensity, work)
         shape = (self.config.npt_azimuthal, self.config.npt) if self.config.npt_azimuthal else (self.config.npt,)
         result = {"I": intensity.reshape(shape)}
         if errors is not None:
@@ -93,16 +101,34 @@ class Integrate:
 
     def finish(self, end: ScanEnd) -> None:
         """Free the tables of this scan."""
-        self._engine = None
+        self._engine = self._undecoded = None
 
-    def _refuse_nothing(self, intensity: Array, image: Array, frame: Frame) -> None:
+    def _sufficient(self, work: Work) -> Payload | None:
+        """The payload where it can be integrated while it is decompressed, and nobody needs its pixels anyway."""
+        assert self._scan is not None
+        payload = work.frame.payloads.get(self._channel)
+        if payload is None or self._undecoded is None or work.will_decode(self._channel):
+            return None
+        return payload if payload.shape == self._scan.shape and self._undecoded.takes(payload) else None
+
+    def _image(self, work: Work) -> Array:
+        image, scan = work.image(self._channel), self._scan
+        assert scan is not None
+        if image.shape != scan.shape or image.dtype != self._dtype:
+            raise ValueError(
+                f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {self._dtype} "
+                f"{scan.shape}: check the detector's settings"
+            )
+        return image
+
+    def _refuse_nothing(self, intensity: Array, work: Work) -> None:
         """A frame without any valid pixel has no pattern: it is not one of NaN, or of zeros. Raises ValueError."""
         empty = self.config.empty
         suspicious = np.isnan(intensity) if np.isnan(empty) else intensity == empty
-        if suspicious.all() and (np.isnan(empty) or self._correction.bad(image).all()):
+        if suspicious.all() and (np.isnan(empty) or self._correction.bad(work.image(self._channel)).all()):
             raise ValueError(
-                f"frame {frame.index} has no valid pixel in the range: all are masked, or flagged, saturated or dummy "
-                "in this frame; look at the detector, or at the options of `correct`"
+                f"frame {work.frame.index} has no valid pixel in the range: all are masked, or flagged, saturated or "
+                "dummy in this frame; look at the detector, or at the options of `correct`"
             )
 
     def _request(self, scan: ScanStart) -> Request:

@@ -1,6 +1,6 @@
 """The roles: who calls what, in which thread, and what it may block on or raise."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -115,6 +115,16 @@ class Processor(Protocol):
 
     def finish(self, end: ScanEnd) -> None:
         """The scan is over: free what belongs to it."""
+        ...
+
+
+@runtime_checkable
+class NamesPixels(Protocol):
+    """A Processor that says whose pixels it takes; of any other it is held that it takes those of every channel."""
+
+    @property
+    def pixels_of(self) -> Collection[str]:
+        """The channels that it asks `Work.image` for in every frame of the scan that has been started."""
         ...
 
 

@@ -1,6 +1,6 @@
 """The bench of one worker: the frame in hand, its pixels once they are decoded, what the processors leave there."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from stream.codec.payload import decode
@@ -24,6 +24,7 @@ class Work:
         self._buffers: dict[str, Array] = {}
         self._shared: dict[type, Any] = {}
         self._options: Options | None = None
+        self._expected: Collection[str] | None = None
 
     @property
     def frame(self) -> Frame:
@@ -71,6 +72,15 @@ class Work:
     def is_decoded(self, channel: str | None = None) -> bool:
         """True if `image` of this channel costs nothing any more."""
         return self.channel(channel) in self._decoded
+
+    def expect(self, channels: Collection[str]) -> None:
+        """Called when all processors of a scan have started, with the channels whose pixels one of them takes."""
+        self._expected = channels
+
+    def will_decode(self, channel: str) -> bool:
+        """False if no processor of this chain takes the pixels of this channel: one that could do without them should.
+        True where it is not known."""
+        return self._expected is None or channel in self._expected or channel in self._decoded
 
     def options(self, start: SomeOptions) -> SomeOptions:
         """The options of the processor at work for the frame in hand; `start`, those that it was made with, if nobody

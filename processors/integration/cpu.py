@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 from processors.integration.finish import finish
 from processors.integration.pairs import BLOCK as PAIRS_BLOCK
 from processors.integration.pairs import Pairs, add_pairs, collect, pairs_of
+from processors.integration.plain import SHIFT
 from processors.integration.plan import Pattern, Plan
 from processors.integration.recurrence import finish_recurrence, follow
 from processors.integration.scatter import BLOCK, COLUMNS, COPIES, add, tally, totals_scatter, unpack
 from processors.integration.split import add_split, totals_split
+from processors.integration.undecoded import BlockSums, fits
 from processors.shared.announce import announce
-from stream.events import Array
+from stream.codec.payload import SHUFFLED
+from stream.events import Array, Payload
 
 FIRST_LEVEL_BYTES = 32 << 10
 """More copies of the accumulator than fit into the first-level cache cost more than they gain."""
@@ -45,6 +48,7 @@ class CpuEngine:
         self._packed_sums = np.zeros((copies if self.packed else 0, plan.n_bins + 1), np.uint64)
         self._scratch = np.zeros(BLOCK, np.uint64)
         self._view = np.dtype(f"u{dtype.itemsize}") if self.packed else dtype
+        self._blocks = self._for_blocks(copies)
         self.begin()
         self.add(np.zeros(0, dtype), 0)
         self.result(1.0)
@@ -65,10 +69,28 @@ class CpuEngine:
         self.add(image.reshape(-1), 0)
         return self.result(factor)
 
+    @property
+    def by_blocks(self) -> bool:
+        """True if frames can be integrated while they are decompressed, see `add_packed`."""
+        return self._blocks is not None
+
+    def takes(self, payload: Payload) -> bool:
+        """True if `add_packed` can do this one, whose shape is the scan's: bitshuffled, of the engine's type."""
+        return self.by_blocks and payload.dtype == self.dtype and payload.encoding in SHUFFLED
+
+    def add_packed(self, payload: Payload) -> None:
+        """Begin anew, and add all pixels of a payload: `result` then gives what it gives for the decoded ones, the very
+        same numbers. Raises CorruptPayload, as `decode` would."""
+        assert self._blocks is not None, "ask `takes` first"
+        self.begin()
+        self._blocks.add(payload)
+
     def begin(self) -> None:
         """Forget the last frame."""
         self._lost[:] = 0
         self._parts[:] = 0
+        if self._blocks is not None:
+            self._blocks.sums[:] = 0
         if self.plan.model == 3:
             self._state[:] = 0
         elif self.packed:
@@ -121,13 +143,21 @@ class CpuEngine:
             finish_recurrence(self._state, float(factor), plan.empty, intensity, errors)
         else:
             if self.packed:
-                unpack(self._packed_sums, np.uint64(self._shift), self._sums[:-1])
+                plain = self._packed_sums[:0] if self._blocks is None else self._blocks.sums
+                shifts = np.uint64(self._shift), np.uint64(SHIFT)
+                unpack(self._packed_sums, shifts[0], plain, shifts[1], self._totals, self._lost, self._sums[:-1])
             if self._pairs is not None:
                 collect(self._parts, self._sums)
             counted = (self._sums, self._totals, self._lost)
             kinds = (plan.model, plan.split, plan.dark_variance)
             finish(*counted, *kinds, float(factor), plan.empty, intensity, errors)
         return intensity, errors if plan.model else None
+
+    def _for_blocks(self, copies: int) -> BlockSums | None:
+        pixels = int(self._totals[:, 0].max(initial=0))
+        if not (self.packed and fits(self._low, self._low + self._span, self.dtype.itemsize, pixels)):
+            return None
+        return BlockSums(self.plan.bins, self.plan.n_bins, self.dtype.itemsize, copies, self.tally_arguments()[1:])
 
     def _packing(self) -> tuple[int, int, int]:
         """low, span and shift for `tally`; shift 0 if it cannot be used.

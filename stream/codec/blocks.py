@@ -54,12 +54,9 @@ def all_rows_equal(words, row):  # type: ignore[no-untyped-def]
 
 
 @kernel(inline="always")
-def transpose_plane(rows, words):  # type: ignore[no-untyped-def]
-    """Eight bit rows of n/8 bytes (one byte plane, contiguous) -> n bytes, written as n/8 little-endian uint64."""
-    n = words.size
-    r0, r1, r2, r3 = rows[:n], rows[n : 2 * n], rows[2 * n : 3 * n], rows[3 * n : 4 * n]
-    r4, r5, r6, r7 = rows[4 * n : 5 * n], rows[5 * n : 6 * n], rows[6 * n : 7 * n], rows[7 * n : 8 * n]
-    for j in range(n):
+def transpose_rows(r0, r1, r2, r3, r4, r5, r6, r7, words):  # type: ignore[no-untyped-def]
+    """Eight bit rows of n/8 bytes each -> n bytes, written as n/8 little-endian uint64."""
+    for j in range(words.size):
         x = np.uint64(r0[j]) | (np.uint64(r1[j]) << np.uint64(8))
         x |= (np.uint64(r2[j]) << np.uint64(16)) | (np.uint64(r3[j]) << np.uint64(24))
         x |= (np.uint64(r4[j]) << np.uint64(32)) | (np.uint64(r5[j]) << np.uint64(40))
@@ -70,6 +67,15 @@ def transpose_plane(rows, words):  # type: ignore[no-untyped-def]
         x ^= t ^ (t << np.uint64(14))
         t = (x ^ (x >> np.uint64(28))) & np.uint64(0x00000000F0F0F0F0)
         words[j] = x ^ t ^ (t << np.uint64(28))
+
+
+@kernel(inline="always")
+def transpose_plane(rows, words):  # type: ignore[no-untyped-def]
+    """One byte plane, its eight bit rows one behind the other -> n bytes, written as n/8 little-endian uint64."""
+    n = words.size
+    r0, r1, r2, r3 = rows[:n], rows[n : 2 * n], rows[2 * n : 3 * n], rows[3 * n : 4 * n]
+    r4, r5, r6, r7 = rows[4 * n : 5 * n], rows[5 * n : 6 * n], rows[6 * n : 7 * n], rows[7 * n : 8 * n]
+    transpose_rows(r0, r1, r2, r3, r4, r5, r6, r7, words)
 
 
 @kernel(inline="always")
@@ -115,6 +121,23 @@ def untranspose_block(shuffled, planes, out):  # type: ignore[no-untyped-def]
         out[e] = value
 
 
+@kernel(inline="always")
+def next_block(source, at, want, target):  # type: ignore[no-untyped-def]
+    """Decompress the block whose length stands at `at` to the address `target`, where there is room for `want` bytes.
+
+    Returns the place behind it, or -TRUNCATED or -BAD_BLOCK: every length is checked against the bytes that are there.
+    """
+    if at + 4 > source.size:
+        return -TRUNCATED
+    size = big_endian_u32(source, at)
+    at += 4
+    if size > source.size - at:
+        return -TRUNCATED
+    if lz4(source.ctypes.data + at, target, np.int32(size), np.int32(want)) != want:
+        return -BAD_BLOCK
+    return at + size
+
+
 @kernel
 def decode_bslz4(source, block_bytes, shuffled, plane, out):  # type: ignore[no-untyped-def]
     """All blocks behind the 12-byte header -> `out` (flat, unsigned). Returns OK, TRUNCATED or BAD_BLOCK.
@@ -122,32 +145,25 @@ def decode_bslz4(source, block_bytes, shuffled, plane, out):  # type: ignore[no-
     shuffled, plane: uint8 scratch, one block each.
 
     Blocks of `block_bytes`, a last one rounded down to 8 elements, then up to 7 leftover elements raw, as
-    bitshuffle and dectris/compression have it. Every length is checked against the bytes that are there.
+    bitshuffle and dectris/compression have it.
     """
     width = out.itemsize
     block = block_bytes // width
     whole = out.size - out.size % 8
-    base, target = source.ctypes.data, shuffled.ctypes.data
-    at, start, end = 0, 0, source.size
+    at, start = 0, 0
     while start < whole:
         count = min(block, whole - start)
-        if at + 4 > end:
-            return TRUNCATED
-        size = big_endian_u32(source, at)
-        at += 4
-        if size > end - at:
-            return TRUNCATED
-        want = count * width
-        if lz4(base + at, target, np.int32(size), np.int32(want)) != want:
-            return BAD_BLOCK
-        at += size
+        at = next_block(source, at, count * width, shuffled.ctypes.data)
+        if at < 0:
+            return -at
         untranspose_block(shuffled, plane, out[start : start + count])
         start += count
     leftover = (out.size - whole) * width
-    if end - at != leftover:
+    if source.size - at != leftover:
         return TRUNCATED
-    if leftover:
-        out[whole:].view(np.uint8)[:] = source[at:]
+    tail = out[whole:].view(np.uint8)
+    for j in range(leftover):
+        tail[j] = source[at + j]
     return OK
 
 

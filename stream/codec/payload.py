@@ -13,6 +13,7 @@ from stream.events import Array, Encoding, Payload
 LARGEST_BLOCK = 1 << 20
 """A header may ask for any block size; detectors use 8192 bytes, h5py and bitshuffle stay far below this."""
 DEFLATED = (Encoding.DEFLATE, Encoding.SHUFFLED_DEFLATE)
+SHUFFLED = (Encoding.BSLZ4, Encoding.BSLZ4_BARE)
 UNBLOCKED = (Encoding.RAW, *DEFLATED, Encoding.TILES)
 _WORDS = {
     blocks.TRUNCATED: "its block lengths do not add up to its size (truncated, or trailing bytes)",
@@ -52,14 +53,21 @@ def decode(payload: Payload, out: Array | None = None) -> Array:
     elif encoding is Encoding.LZ4_HDF5:
         code = blocks.decode_lz4_blocks(source[HEADER.size :], block_bytes, flat.view(np.uint8))
     else:
-        skip = HEADER.size if encoding is Encoding.BSLZ4 else 0
+        source, _ = shuffled_blocks(payload)
         shuffled, plane = np.empty(block_bytes, np.uint8), np.empty(block_bytes, np.uint8)
-        code = blocks.decode_bslz4(source[skip:], block_bytes, shuffled, plane, flat)
+        code = blocks.decode_bslz4(source, block_bytes, shuffled, plane, flat)
     if code != blocks.OK:
         raise CorruptPayload(complain(payload, code))
     if payload.dtype != native_type:
         flat.byteswap(inplace=True)
     return out
+
+
+def shuffled_blocks(payload: Payload) -> tuple[Array, int]:
+    """The blocks of a payload in SHUFFLED (uint8), and the bytes that one decodes to. Raises CorruptPayload if its
+    header does not fit; the blocks themselves are not looked at."""
+    block_bytes = check_header(payload)
+    return encoded(payload)[HEADER.size if payload.encoding is Encoding.BSLZ4 else 0 :], block_bytes
 
 
 def check(payload: Payload) -> None:

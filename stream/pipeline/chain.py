@@ -1,6 +1,6 @@
 """The chain of processors of one worker: every frame through every processor, and what a failure makes of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from stream.events import EMPTY, Frame, FrameStatus, ScanEnd, ScanStart
 from stream.pipeline.revisions import OptionSet, Revisions
 from stream.products import Declared, Field, Product
 from stream.registry import Options
-from stream.roles import Processor
+from stream.roles import NamesPixels, Processor
 from stream.work import Work
 
 
@@ -75,6 +75,7 @@ class Chain:
                 self._promised[product.name] = {field.name: field for field in product.fields}
             self._active.append(step)
         self._work.put(Declared(tuple(products)))
+        self._work.expect(frozenset().union(*(_pixels_of(step.processor, scan) for step in self._active)))
         return tuple(products)
 
     def use(self, revisions: Revisions) -> None:
@@ -151,6 +152,10 @@ class Chain:
                 if field is not None and (problem := _unlike(value, field)):
                     return f"{name}: the result {key!r} {problem}"
         return ""
+
+
+def _pixels_of(processor: Processor, scan: ScanStart) -> Collection[str]:
+    return processor.pixels_of if isinstance(processor, NamesPixels) else scan.channels
 
 
 def _unlike(value: object, field: Field) -> str:

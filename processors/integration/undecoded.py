@@ -1,0 +1,108 @@
+"""Frames integrated block by block while they are decompressed: most pixels are never made.
+
+Those blocks that allow it are added as they come out of the decompressor (see `plain`), any other is decoded and
+tallied as `scatter` does it. The sums are whole numbers: they are the same, whatever a block is taken for.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from processors.integration.plain import CHUNK, SHIFT, Scratch, tally_plain
+from processors.integration.scatter import tally
+from stream.codec import blocks, payload
+from stream.codec.blocks import next_block, untranspose_block
+from stream.codec.compiler import kernel
+from stream.errors import CorruptPayload
+from stream.events import Array, Payload
+
+
+def fits(low: int, high: int, itemsize: int, pixels: int) -> bool:
+    """True if every count that a plain block may have is valid, and the largest bin has room for its sum.
+
+    low, high: the smallest and largest valid count. pixels: of the largest bin.
+    """
+    return low == 0 and high >= (254 if itemsize == 1 else 255) and pixels * 255 < 1 << SHIFT
+
+
+class BlockSums:
+    """Scratch and sums of one worker and scan, for frames of one shape and type."""
+
+    def __init__(self, bins: Array, n_bins: int, itemsize: int, copies: int, rest: tuple[Any, ...]) -> None:
+        """bins: as in `scatter`. copies: how often the accumulators are there (1 to `scatter.COPIES`). rest: what
+        follows `bins` in a call of `tally`, for the pixels of other blocks."""
+        self.sums = np.zeros((copies, n_bins + 1), np.uint64)
+        """Sums over plain blocks, packed as `tally` packs them, with SHIFT."""
+        nowhere = np.packbits(bins == n_bins, bitorder="little")
+        self._nowhere = np.zeros(-(-nowhere.size // 8), np.uint64)
+        self._nowhere.view(np.uint8)[: nowhere.size] = nowhere
+        self._bins, self._itemsize, self._rest = bins, itemsize, rest
+        self._resize(payload.default_block_bytes(itemsize))
+        nothing = np.zeros(0, np.uint8)
+        nothing.flags.writeable = False  # as all payloads: else it would be compiled twice
+        self._add(nothing, bins[:0])
+
+    def add(self, frame: Payload) -> None:
+        """Add all pixels of a bitshuffled frame. Raises CorruptPayload, as `decode` would."""
+        source, block_bytes = payload.shuffled_blocks(frame)
+        if block_bytes != self._block_bytes:
+            self._resize(block_bytes)
+        code = self._add(source, self._bins)
+        if code != blocks.OK:
+            raise CorruptPayload(payload.complain(frame, code))
+
+    def _add(self, source: Array, bins: Array) -> int:
+        whole = (
+            (self._outside, self._into, self._four) if bins.size else (self._outside[:0], self._into[:0], self._four)
+        )
+        scratch = self._scratch
+        return int(tally_blocks(source, self._block_bytes, self._pixels, scratch, *whole, self.sums, bins, *self._rest))
+
+    def _resize(self, block_bytes: int) -> None:
+        pixels, row = block_bytes // self._itemsize, block_bytes // self._itemsize // 64
+        self._block_bytes = block_bytes
+        whole = self._bins.size // pixels if pixels % CHUNK == 0 else 0
+        self._outside = self._nowhere[: whole * row].reshape(whole, row)
+        self._into = self._bins[: whole * pixels].reshape(whole, pixels // CHUNK, CHUNK)
+        self._four = self._into.view(np.uint64)
+        self._pixels = np.zeros(pixels, f"u{self._itemsize}")
+        self._scratch = Scratch.of(pixels, block_bytes)
+
+
+@kernel
+def tally_blocks(  # type: ignore[no-untyped-def]
+    source, block_bytes, pixels, scratch, outside, into, four, plain_sums,
+    bins, low, span, shift, weights, dark, sums, lost, tally_scratch,
+):  # fmt: skip
+    """All blocks of a frame, as `decode_bslz4` goes through them; plain ones into `plain_sums`, the others by `tally`.
+
+    Returns OK, TRUNCATED or BAD_BLOCK. pixels: scratch for one block, in its unsigned type.
+    """
+    width = pixels.itemsize
+    block = block_bytes // width
+    whole = bins.size - bins.size % 8
+    at, start = np.int64(0), np.int64(0)
+    while start < whole:
+        number = start // block
+        count = min(block, whole - start)
+        if number < len(into):
+            at, number = tally_plain(source, at, number, scratch, outside, into, four, plain_sums)
+            start = number * block
+            if at >= 0 and number == len(into):
+                continue
+        else:
+            at = next_block(source, at, count * width, scratch.shuffled.ctypes.data)
+        if at < 0:
+            return -at
+        untranspose_block(scratch.shuffled, scratch.plane, pixels[:count])
+        tally(pixels[:count], start, bins, low, span, shift, weights, dark, sums, lost, tally_scratch)
+        start += count
+    leftover = bins.size - whole
+    if source.size - at != leftover * width:
+        return np.int64(blocks.TRUNCATED)
+    if leftover:
+        tail = pixels.view(np.uint8)
+        for j in range(source.size - at):
+            tail[j] = source[at + j]
+        tally(pixels[:leftover], whole, bins, low, span, shift, weights, dark, sums, lost, tally_scratch)
+    return np.int64(blocks.OK)

@@ -1,0 +1,311 @@
+"""Frames that are integrated while they are decompressed: the very same numbers, and refusals, as of decoded ones."""
+
+import itertools
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from integration_frames import PONI, rings, scan_of
+
+from processors import correct, integrate
+from processors.integration.cpu import CpuEngine
+from processors.integration.plan import MODELS, Plan
+from stream.codec.native import bslz4_compress
+from stream.codec.payload import decode
+from stream.errors import CorruptPayload
+from stream.events import Array, Detector, Encoding, Frame, FrameStatus, Payload
+from stream.pipeline.chain import Chain, Step
+
+DTYPES = ("uint8", "uint16", "uint32", "int32")
+BLOCKS = 9000
+"""Pixels: one block of uint8 and a part, two of uint16, four of uint32; five left over from a multiple of eight."""
+
+
+def plan_of(
+    bins: Array, n_bins: int, model: str = "poisson", high: float = 2.0**32 - 2, low: float = 0.0, dark: bool = False
+) -> Plan:
+    """Bins, and weights of 0.5 ... 1.5."""
+    dice, nothing = np.random.default_rng(bins.size), np.empty(0, np.float32)
+    weights = dice.uniform(0.5, 1.5, bins.size).astype(np.float32)
+    offset = dice.uniform(0, 3, bins.size).astype(np.float32) if dark else nothing
+    starts, empty = np.empty(0, np.uint32), (np.inf, -np.inf)
+    return Plan(n_bins, bins, starts, nothing, weights, offset, low, high, *empty, MODELS[model], float("nan"), False)
+
+
+def flagged(dtype: np.dtype[Any]) -> Any:
+    """All bits set, as the detectors flag pixels."""
+    return dtype.type(-1 if dtype.kind == "i" else np.iinfo(dtype).max)
+
+
+def packed(image: Array, block_bytes: int = 8192) -> Payload:
+    return Payload(bslz4_compress(image, block_bytes=block_bytes), Encoding.BSLZ4, image.shape, image.dtype)
+
+
+def assert_same(one: Any, other: Any) -> None:
+    for left, right in zip(one, other, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> tuple[Array, Array, int]:
+    """A frame whose blocks are of all kinds, the bins of its pixels, and how many there are."""
+    dtype = np.dtype(draw(st.sampled_from(DTYPES)))
+    pixels = draw(st.integers(1, 5 * 8192 // dtype.itemsize + 9))
+    dice = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    image = np.zeros(pixels, dtype)
+    n_bins = draw(st.sampled_from((1, 3, 400, 2000)))
+    bins = dice.integers(0, n_bins, pixels).astype(np.uint16)
+    outside = dice.random(pixels) < draw(st.sampled_from((0.0, 0.02, 0.5)))
+    bins[outside] = n_bins
+    largest = np.iinfo(dtype).max
+    step = draw(st.sampled_from((8192 // dtype.itemsize, 1000)))
+    for start in range(0, pixels, step):
+        piece = image[start : start + step]
+        mean = draw(st.sampled_from((0, 0.001, 0.03, 0.2, 2, 60, 250)))
+        piece[:] = np.minimum(dice.poisson(mean, piece.size), largest)
+        kind = draw(st.sampled_from(("counts", "counts", "flags", "a flag more", "a bright one", "anything")))
+        if kind in ("flags", "a flag more"):
+            piece[outside[start : start + step]] = flagged(dtype)
+        if kind == "a flag more":
+            piece[dice.integers(piece.size)] = flagged(dtype)
+        elif kind == "a bright one":
+            piece[dice.integers(piece.size)] = draw(st.sampled_from((254, 255, 256, largest - 1, largest))) & largest
+        elif kind == "anything":
+            piece[:] = dice.integers(0, largest, piece.size, endpoint=True)
+    return image.reshape(1, -1), bins, n_bins
+
+
+@settings(deadline=None, max_examples=150)
+@given(frames(), st.sampled_from((0, 254, 255, 300, 2**32 - 2)), st.sampled_from(("none", "poisson")), st.booleans())
+def test_every_kind_of_block_adds_what_its_pixels_add(
+    made: tuple[Array, Array, int], high: int, model: str, dark: bool
+) -> None:
+    image, bins, n_bins = made
+    high = high or np.iinfo(image.dtype).max
+    engine = CpuEngine(plan_of(bins, n_bins, model, high, dark=dark), image.dtype)
+    frame = packed(image)
+    assert engine.takes(frame) == (high >= (254 if image.itemsize == 1 else 255))
+    if engine.takes(frame):
+        intensity, errors = engine.run(image, 1.0)
+        for _ in range(2):
+            engine.add_packed(frame)
+            found = engine.result(1.0)
+            np.testing.assert_array_equal(found[0], intensity)
+            assert (found[1] is None) == (errors is None)
+            if found[1] is not None and errors is not None:
+                np.testing.assert_array_equal(found[1], errors)
+
+
+@pytest.mark.parametrize("block_bytes", [1024, 4096, 8192, 32768, 12288, 1000 * 8])
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+def test_blocks_of_any_size_are_taken(dtype: str, block_bytes: int) -> None:
+    """Also by an engine that has had frames with blocks of another size."""
+    engine = engine_of(dtype)
+    for seed in range(2):
+        image = counts(dtype, seed)
+        for frame in (packed(image, block_bytes), packed(image)):
+            engine.add_packed(frame)
+            assert_same(engine.result(1.0), engine.run(image, 1.0))
+
+
+def test_bins_that_need_four_bytes_are_taken() -> None:
+    image, dice = counts("uint32", 1), np.random.default_rng(2)
+    engine = CpuEngine(plan_of(dice.integers(0, 70_001, BLOCKS + 5).astype(np.uint32), 70_000), image.dtype)
+    engine.add_packed(packed(image))
+    assert_same(engine.result(1.0), engine.run(image, 1.0))
+
+
+def test_sums_are_those_of_a_plain_loop() -> None:
+    """Against numpy, which shares no line with either way."""
+    image, engine = counts("uint32", 3), engine_of("uint32")
+    bins, flat = engine.plan.bins, image.ravel().astype(np.int64)
+    good = (bins < engine.plan.n_bins) & (flat <= 2**32 - 2)
+    total, variance, norm = (
+        np.bincount(bins[good], values[good], engine.plan.n_bins)
+        for values in (flat, np.maximum(flat, 1), engine.plan.weights.astype(float))
+    )
+    engine.add_packed(packed(image))
+    intensity, errors = engine.result(1.0)
+    np.testing.assert_allclose(intensity, total / norm, rtol=1e-6)
+    np.testing.assert_allclose(errors, np.sqrt(variance) / norm, rtol=1e-6)
+
+
+@cache
+def engine_of(dtype: str) -> CpuEngine:
+    bins = np.random.default_rng(5).integers(0, 51, BLOCKS + 5).astype(np.uint16)
+    return CpuEngine(plan_of(bins, 50), np.dtype(dtype))
+
+
+def counts(dtype: str, seed: int) -> Array:
+    """Some counts, a sparse half, flags outside and one bright pixel at the end."""
+    dice = np.random.default_rng(seed)
+    image = dice.poisson(np.where(np.arange(BLOCKS + 5) < BLOCKS // 2, 0.02, 1.5)).astype(dtype)
+    image[engine_of(dtype).plan.bins == 50] = flagged(image.dtype)
+    image[-2000] = 253 if image.itemsize == 1 else 300
+    return image.reshape(1, -1)
+
+
+@cache
+def good_bytes(dtype: str) -> bytes:
+    return bytes(packed(counts(dtype, 7)).data)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> Payload:
+    """A frame with some bytes changed, cut out, put in or cut off."""
+    dtype = draw(st.sampled_from(DTYPES))
+    data = bytearray(good_bytes(dtype))
+    for _ in range(draw(st.integers(1, 3))):
+        if not data:
+            break
+        place = draw(st.integers(0, len(data) - 1) | st.integers(0, min(40, len(data) - 1)))
+        kind = draw(st.sampled_from(["change", "bit", "cut", "insert", "end"]))
+        if kind == "change":
+            data[place] = draw(st.sampled_from((0, 1, 15, 16, 240, 255)))
+        elif kind == "bit":
+            data[place] ^= 1 << draw(st.integers(0, 7))
+        elif kind == "cut":
+            del data[place : place + draw(st.integers(1, 9))]
+        elif kind == "insert":
+            data[place:place] = draw(st.binary(min_size=1, max_size=9))
+        else:
+            del data[max(place, 1) :]
+    return Payload(bytes(data), Encoding.BSLZ4, (1, BLOCKS + 5), np.dtype(dtype))
+
+
+@settings(deadline=None, max_examples=400)
+@given(damaged())
+def test_damaged_bytes_are_refused_or_integrated_as_they_are_decoded(frame: Payload) -> None:
+    engine = engine_of(frame.dtype.name)
+    try:
+        wanted = engine.run(decode(frame), 1.0)
+    except CorruptPayload as error:
+        with pytest.raises(CorruptPayload) as found:
+            engine.add_packed(frame)
+        assert str(found.value) == str(error)
+    else:
+        engine.add_packed(frame)
+        assert_same(engine.result(1.0), wanted)
+    whole = counts(frame.dtype.name, 7)
+    engine.add_packed(packed(whole))
+    assert_same(engine.result(1.0), engine.run(whole, 1.0))
+
+
+@pytest.fixture
+def poni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("INBEAM_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "tilted.poni"
+    path.write_text(PONI)
+    return path
+
+
+class Looks:
+    """A processor that says nothing of what it reads, as a plug-in."""
+
+    def __init__(self) -> None:
+        self.seen: list[Array] = []
+
+    def start(self, scan: Any, work: Any) -> list[Any]:
+        return []
+
+    def process(self, work: Any) -> None:
+        self.seen.append(work.image().copy())
+
+    def finish(self, end: Any) -> None:
+        pass
+
+
+def chain_of(poni: Path, image: Array, *more: Any, detector: Detector | None = None, **options: Any) -> Chain:
+    made = integrate.create(integrate.Config(poni=poni, npt=40, error_model="poisson", device="cpu", **options))
+    chain = Chain([Step("correct", correct.create(correct.Config())), Step("integrate", made), *more])
+    chain.start(scan_of(image, detector))
+    assert not chain.refusal
+    return chain
+
+
+def frame(image: Array, data: bytes | None = None, **named: Any) -> Frame:
+    payload = packed(image) if data is None else Payload(data, Encoding.BSLZ4, image.shape, image.dtype)
+    return Frame("uid", 0, {"threshold_1": payload}, 0.0, **named)
+
+
+def test_pixels_that_nobody_takes_are_never_made(poni: Path) -> None:
+    image = rings("uint32")
+    chain, other = chain_of(poni, image), chain_of(poni, image, Step("looks", looks := Looks()))
+    without, with_pixels = chain.process(frame(image)), other.process(frame(image))
+    assert without.status is with_pixels.status is FrameStatus.RECEIVED
+    assert not chain._work.is_decoded("threshold_1") and other._work.is_decoded("threshold_1")
+    for name, values in with_pixels.results["integrate"].items():
+        np.testing.assert_array_equal(without.results["integrate"][name], values)
+    np.testing.assert_array_equal(looks.seen[0], image)
+
+
+@pytest.mark.parametrize("options", [{"splitting": "bbox"}, {"empty": 0.0}, {"npt_azimuthal": 5}])
+def test_other_ways_to_integrate_give_the_same_too(poni: Path, options: dict[str, Any]) -> None:
+    image = rings("uint32")
+    one, other = chain_of(poni, image, **options), chain_of(poni, image, Step("looks", Looks()), **options)
+    wanted = other.process(frame(image)).results["integrate"]
+    for name, values in one.process(frame(image)).results["integrate"].items():
+        np.testing.assert_array_equal(values, wanted[name])
+
+
+def test_a_damaged_frame_is_corrupt_for_the_same_reason(poni: Path) -> None:
+    image = rings("uint32")
+    data = bslz4_compress(image)
+    chain, other = chain_of(poni, image), chain_of(poni, image, Step("looks", Looks()))
+    too_long, no_lz4 = (data[:at] + bytes([255] * 40) + data[at + 40 :] for at in (12, 16))
+    for hurt in (data[:-1], data[:40], too_long, no_lz4, b""):
+        found, wanted = (each.process(frame(image, hurt)) for each in (chain, other))
+        assert found.status is wanted.status is FrameStatus.CORRUPT
+        assert found.problem == wanted.problem and found.problem
+
+
+@pytest.mark.parametrize("empty", [float("nan"), 0.0])
+def test_a_frame_without_a_valid_pixel_fails_for_the_same_reason(poni: Path, empty: float) -> None:
+    image = np.full_like(rings("uint32"), 2**32 - 1)
+    chain, other = (chain_of(poni, image, *more, empty=empty) for more in ((), (Step("looks", Looks()),)))
+    found, wanted = chain.process(frame(image)), other.process(frame(image))
+    assert found.status is wanted.status is FrameStatus.FAILED
+    assert found.problem == wanted.problem and "has no valid pixel" in found.problem
+    dark = np.zeros_like(image)  # a pattern of zeros is one
+    assert chain.process(frame(dark)).status is FrameStatus.RECEIVED
+
+
+def test_a_frame_unlike_its_scan_fails_and_says_so(poni: Path) -> None:
+    image = rings("uint32")
+    chain = chain_of(poni, image)
+    for odd in (rings("uint16"), image[:-1], np.ascontiguousarray(image.T)):
+        found = chain.process(frame(np.ascontiguousarray(odd)))
+        assert found.status is FrameStatus.FAILED and "but its scan began as uint32 (131, 149)" in found.problem
+    assert chain.process(frame(image)).status is FrameStatus.RECEIVED
+
+
+def test_payloads_packed_otherwise_are_decoded(poni: Path) -> None:
+    image = rings("uint32")
+    chain = chain_of(poni, image)
+    wanted = chain.process(frame(image)).results["integrate"]
+    bare = Payload(bslz4_compress(image)[12:], Encoding.BSLZ4_BARE, image.shape, image.dtype)
+    raw = Payload(image.tobytes(), Encoding.RAW, image.shape, image.dtype)
+    swapped = Payload(bslz4_compress(image.byteswap()), Encoding.BSLZ4, image.shape, np.dtype(">u4"))
+    for payload in (bare, raw, swapped):
+        found = chain.process(replace(frame(image), payloads={"threshold_1": payload}))
+        np.testing.assert_array_equal(found.results["integrate"]["I"], wanted["I"])
+
+
+def test_pixels_masked_in_the_header_may_hold_anything(poni: Path) -> None:
+    """They stay plain where they are flagged; where they are not, nothing of them may be counted either."""
+    image, mask = rings("uint32"), np.zeros((131, 149), np.uint32)
+    mask[::7] = 1
+    detector = Detector(pixel_mask={"a": mask})
+    chain = chain_of(poni, image, detector=detector)
+    wanted = chain.process(frame(image)).results["integrate"]
+    for value, rest in itertools.product((0, 9, 255, 2**31, 2**32 - 1), (0, 1)):
+        changed = image.copy()
+        changed[::7] = value + rest & 2**32 - 1
+        found = chain.process(frame(changed)).results["integrate"]
+        np.testing.assert_array_equal(found["I"], wanted["I"])
+        np.testing.assert_array_equal(found["I_errors"], wanted["I_errors"])
