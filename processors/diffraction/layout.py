@@ -1,6 +1,5 @@
 """How a tomogram's slices lie in the file, and the volume of all radial bins."""
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from processors.diffraction.options import Config
 from processors.mapping.layout import RADIAL_CHUNK
 from processors.shared.grid import Direction
+from processors.tomography import half
 from stream.products import Axis, Field, Product
 
 WORDS_BYTES = 400
@@ -25,7 +25,7 @@ def size_of(config: Config, translations: int) -> int:
     """Pixels along a side of a slice: as many as translations; of half-acquisition: the whole sample."""
     if not config.half_acquisition or config.centre is None:
         return translations
-    return math.ceil(2 * max(config.centre, translations - 1 - config.centre)) + 1
+    return half.size_of(translations, config.centre)
 
 
 def slices(

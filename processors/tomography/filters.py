@@ -4,13 +4,14 @@ The ramp is that of Kak and Slaney, Principles of Computerized Tomographic Imagi
 -1 / (pi n)^2 at odd n. Sampled in space it keeps the mean of a slice, which a ramp that is sampled in frequency loses.
 """
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from stream.events import Array
 
 Window: TypeAlias = Literal["ramp", "shepp-logan", "cosine", "hamming", "hann"]
+WINDOWS: tuple[Window, ...] = get_args(Window)
 
 
 def response(columns: int, window: Window = "ramp") -> Array:

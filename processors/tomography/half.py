@@ -7,6 +7,11 @@ import numpy as np
 from stream.events import Array
 
 
+def size_of(columns: int, centre: float) -> int:
+    """Pixels along a side of a picture of the whole sample."""
+    return math.ceil(2 * max(centre, columns - 1 - centre)) + 1
+
+
 def feathered(sinogram: Array, centre: float) -> tuple[Array, float]:
     """sinogram (angles, columns[, slices]) over 360 degrees -> one as wide as the whole sample, and its centre.
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "schema": ("stream.commands.schema", "print the JSON schema of the configuration, for editors"),
     "info": ("stream.commands.info", "devices, plug-ins and versions"),
     "completion": ("stream.commands.completion", "print a script that lets bash, zsh or fish complete this command"),
+    "reconstruct": ("stream.commands.reconstruct", "a slice for every radial bin of a map that turned"),
     "export": ("stream.commands.export", "write results as .xy, .chi, .csv columns or .edf, .tif images"),
     "table": ("stream.commands.table", "one row per frame: times, readings, numbers of regions, as .csv or .parquet"),
     "stitch": ("stream.commands.stitch", "the scans of one sample as one series, attenuator changes taken out"),

@@ -1,14 +1,17 @@
 """A sample on a rotation stage, as frames of one row of pixels: two phases, each in its own bins, and a diode."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from phantoms import sinogram
 
 from processors import diffraction_tomography
+from sinks import hdf5
 from stream import Axis, Context, Encoding, Field, Frame, Payload, Product, ScanEnd, ScanStart, Work
 from stream.events import Detector
+from stream.products import Declared
 from stream.testing.gathered import Gathered
 
 SIZE, BINS = 40, 8
@@ -85,3 +88,25 @@ def gathered(given: Iterable[Frame], *, told: list[str] | None = None, **changes
         count += 1
     found.finish(count)
     return found
+
+
+def filed(path: Path, gatherer: Any, given: Sequence[Frame], processor: Any = None, **scan: Any) -> Path:
+    """What the `hdf5` sink has of these frames and of what the gatherer makes of them."""
+    sink, work = hdf5.create(hdf5.Config(path=str(path))), Work()
+    begun = start(expected=len(given), readings=dict.fromkeys(given[0].readings, ""), **scan)
+    earlier = Rows() if processor is None else processor
+    work.put(Declared(tuple(earlier.start(begun, work))))
+    sink.start(begun, gatherer.start(begun, work))
+    for each in given:
+        work.take(each)
+        if each.payloads:
+            earlier.process(work)
+        sink.write(each)
+        for update in gatherer.take(work):
+            sink.write(update)
+    end = ScanEnd(begun.uid, expected=len(given))
+    for update in gatherer.finish(end):
+        sink.write(update)
+    sink.finish(end)
+    sink.close()
+    return path
