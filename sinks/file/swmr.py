@@ -70,9 +70,18 @@ class SwmrFile:
     name is complete in its layout and can be repaired after a kill. reopen: an existing file, closed properly.
     """
 
-    def __init__(self, path: Path, file: Any, *, claim: Claim | None = None, lock: Lock | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        file: Any,
+        *,
+        claim: Claim | None = None,
+        lock: Lock | None = None,
+        overwrite: bool = False,
+    ) -> None:
         self.path = path
         self.started = False
+        self._overwrite = overwrite
         self._file = file
         self._claim = claim
         self._inode = 0
@@ -116,7 +125,7 @@ class SwmrFile:
             except BaseException:
                 claim.release()
                 raise
-        return cls(path, file, claim=claim)
+        return cls(path, file, claim=claim, overwrite=overwrite)
 
     @classmethod
     def reopen(cls, path: Path, lock: Lock | None = None) -> "SwmrFile":
@@ -204,14 +213,14 @@ class SwmrFile:
         """The Cell of a dataset that is there already."""
         return Cell(self._file[path])
 
-    def start(self, *, overwrite: bool = False) -> None:
+    def start(self) -> None:
         """The layout is complete: check it, give the file its name, let readers in. Raises SinkFailed."""
         with failing(self.path, "create"):
             self._file.visititems(_check)
             self._file.flush()
             self._file.swmr_mode = True
             if self._claim is not None:
-                self._claim.publish(overwrite=overwrite)
+                self._claim.publish(overwrite=self._overwrite)
             self._inode = os.fstat(self._descriptor).st_ino
             self.started = True
             full_disk.give_back(self._descriptor)

@@ -357,12 +357,13 @@ class FileSinkConformance(SinkConformance):
         original = path.with_name("original.h5")
         sink = self.at(original, flush_ms=1e9)
         sink.start(scan(), self.products())
+        file = sink._file
         for index in range(10):
             sink.write(self.frame(index))
-        sink._flush(sink._file)
+        file._flush()
         for index in range(10, 20):
             sink.write(self.frame(index))
-        sink._content.flush()
+        file._content.flush()
         shutil.copyfile(original, path)
         sink.close()
 
