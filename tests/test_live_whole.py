@@ -1,7 +1,6 @@
 """What live sinks show of products that belong to the scan: all of it, within bounds."""
 
 import threading
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from pipelines import Kept
 
 from sinks.live.whole import Wholes
-from stream import Counters, Field, Piece, Product, ScanEnd, ScanStart, Stored, Update
+from stream import Counters, Field, Item, Piece, Product, ScanEnd, Update
 from stream.pipeline.lane import Lane
 from stream.testing import examples
 
@@ -83,36 +82,44 @@ def test_a_piece_that_fits_nowhere_spoils_nothing(piece: Piece) -> None:
 
 
 class Slow(Kept):
-    """Is busy with the start of the scan while everything else comes."""
+    """Is busy with the first piece while everything else comes."""
 
     lane: Literal["block", "latest"] = "latest"
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = threading.Event()
+        self.busy, self.gate = threading.Event(), threading.Event()
 
-    def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
-        self.gate.wait(30)
-        return super().start(scan, products)
+    def write(self, item: Item) -> None:
+        self.busy.set()
+        assert self.gate.wait(30)
+        super().write(item)
 
 
-def test_a_burst_beyond_the_queue_costs_pieces_of_the_cube_never_of_the_images() -> None:
+def row_of_both(row: int) -> list[Update]:
+    cube = Update(examples.UID, "map", {"I": Piece((row, 0, 0), np.ones((1, COLUMNS, BINS), np.float32))})
+    total = Update(examples.UID, "map_images", {"total": Piece((row, 0), np.full((1, COLUMNS), float(row)))})
+    return [cube, total]
+
+
+@pytest.mark.parametrize("in_hand", [1, 20])
+def test_a_burst_beyond_the_queue_costs_pieces_of_the_cube_never_of_the_images(in_hand: int) -> None:
     sink = Slow()
     lane = Lane(
         "monitor", sink, policy="latest", capacity_bytes=40_000, required=False, counters=Counters,
         failed=lambda lane, error: None,
     )  # fmt: skip
-    lane.open(examples.scan(examples.UID), [])
+    lane.open(examples.scan(examples.UID), []).answered.wait(30)
     images = Product("map_images", (IMAGE,), "total")
-    for row in range(40):
-        cube = Update(examples.UID, "map", {"I": Piece((row, 0, 0), np.ones((1, COLUMNS, BINS), np.float32))})
-        total = Update(examples.UID, "map_images", {"total": Piece((row, 0), np.full((1, COLUMNS), float(row)))})
-        lane.put([cube, total])
+    lane.put([update for row in range(in_hand) for update in row_of_both(row)])
+    assert sink.busy.wait(30)
+    for row in range(in_hand, in_hand + 40):
+        lane.put(row_of_both(row))
     sink.gate.set()
     lane.end(ScanEnd(examples.UID)).answered.wait(30)
     lane.close()
     wholes = Wholes([images], 10**6)
     for update in sink.updates:
         wholes.take(update)
-    assert wholes.of("map_images")[0]["total"][:, 0].tolist() == list(range(40))
-    assert 0 < sum(update.product == "map" for update in sink.updates) < 40
+    assert wholes.of("map_images")[0]["total"][:, 0].tolist() == list(range(in_hand + 40))
+    assert in_hand < sum(update.product == "map" for update in sink.updates) < in_hand + 40

@@ -175,6 +175,8 @@ class Lane:
             entries, self._entries = self._entries, deque()
             entries.extend(self._newest.values())
             self._newest.clear()
+            if self.policy == "latest":  # what is in hand must not take the room of what is newer
+                self._nbytes = 0
             return entries
 
     def _run(self) -> None:
@@ -228,6 +230,8 @@ class Lane:
 
     def _finished(self, entry: Entry) -> None:
         if isinstance(entry, Frame | Update):
+            if self.policy == "latest":
+                return
             with self._filled:
                 self._nbytes -= entry.nbytes
                 self._emptied.notify()
