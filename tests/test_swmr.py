@@ -239,12 +239,15 @@ def test_the_flush_policy_counts_frames_and_time(monkeypatch: pytest.MonkeyPatch
     assert not policy.due()
     policy.add()
     assert policy.due()
-    policy.done()
-    policy.add()
-    now[0] += 0.79
-    assert not policy.due()
-    now[0] += 0.02
-    assert policy.due()
+    for cost_s, pause_s in ((1.0, 0.8), (0.01, 0.3), (0.0, 0.0)):  # what costs little is done sooner
+        policy.done(cost_s)
+        assert not policy.due()
+        policy.add()
+        if pause_s:
+            now[0] += pause_s - 0.01
+            assert not policy.due()
+            now[0] += 0.02
+        assert policy.due()
 
 
 @pytest.mark.parametrize("kind", ["archive", "hdf5"])

@@ -131,9 +131,10 @@ class ScanFile:
             self._flush()
 
     def _flush(self) -> None:
+        began = time.monotonic()
         self._content.flush()
         self._ledger.commit(time.time())
-        self._policy.done()
+        self._policy.done(time.monotonic() - began)
         if self._file.started:
             self._file.check_place()
 

@@ -76,7 +76,7 @@ class FileSink:
         return stored
 
     def _open(self, scan: ScanStart, products: Sequence[Product]) -> Stored:
-        self._policy.done()
+        self._policy = FlushPolicy(self.options.flush_frames, self.options.flush_ms)
         self._complete = None
         content = self._make(scan, products)
         identity = digest(content.identity())

@@ -38,7 +38,11 @@ class FileOptions(Options):
         "made it and nobody writes it, nor this run reads it",
     )
     flush_frames: int = Field(0, ge=0, description="Flush after this many frames; 0: by time alone")
-    flush_ms: float = Field(800.0, ge=0, description="Flush once the oldest frame at risk is this old, ms")
+    flush_ms: float = Field(
+        800.0,
+        ge=0,
+        description="Flush at the latest when the oldest frame at risk is this old, ms; sooner while it costs little",
+    )
     required: bool = Field(True, description="The frames wait for this file; false: they do not, and it may lack some")
     on_failure: Literal["next_scan", "stop"] | None = Field(
         None,
