@@ -199,6 +199,7 @@ class Integrate:
                 config.solid_angle,
                 config.polarization is not None,
                 monitor_applied=config.normalize_by_monitor,
+                poni=request.geometry.poni,
             ),
         )
 

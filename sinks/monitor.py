@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from sinks.live.karabo import message, timestamp
-from sinks.live.preview import preview
+from sinks.live.preview import bad_pixels, preview
 from sinks.live.socket import Pattern, Service
 from sinks.live.whole import Wholes
 from stream.codec.payload import decode
@@ -143,7 +143,7 @@ class Monitor:
                 preview(np.zeros((1, 1), scan.dtype.newbyteorder("=")), 1, "mean")  # compile before the frames come
         self._scan, self._products, self._frame = scan, products, None
         self._wholes = Wholes(products, int(self._config.whole_mb * 1e6))
-        self._bad = {channel: _bad(scan, products, channel) for channel in scan.channels}
+        self._bad = {channel: bad_pixels(scan, products, channel) for channel in scan.channels}
         self._status, self._stale = "running", True
         return None
 
@@ -249,15 +249,6 @@ class Monitor:
         fitting = bad if bad is not None and bad.shape == self._image.shape else None
         image, step = preview(self._image, config.image_size, config.image, fitting)
         return {"data": image, "channel": channel, "binning": step, "shape": list(payload.shape)}
-
-
-def _bad(scan: ScanStart, products: Sequence[Product], channel: str) -> Array | None:
-    """bool (rows, columns): the mask that the frames are processed with, else the header's; None: there is none."""
-    masks = [product.bad_pixels[channel] for product in products if channel in product.bad_pixels]
-    if not masks and channel in scan.detector.pixel_mask:
-        masks = [scan.detector.pixel_mask[channel] != 0]
-    masks = [mask for mask in masks if mask.shape == scan.shape]
-    return np.logical_or.reduce(masks) if masks else None
 
 
 def _described(product: Product) -> dict[str, Any]:

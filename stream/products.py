@@ -55,7 +55,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """How an azimuthal integration was done: what the definitions NXazint1d and NXazint2d ask for."""
+    """How an azimuthal integration was done: what the definitions NXazint1d and NXazint2d ask for.
+
+    poni: text of a .poni file, for those who show where a pixel lies.
+    """
 
     definition: Literal["NXazint1d", "NXazint2d"]
     wavelength_angstrom: float | None = None
@@ -64,6 +67,7 @@ class Reduction:
     normalization_applied: bool = True
     """Every bin is divided by its pixels' solid angles and factors."""
     monitor_applied: bool = False
+    poni: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ Section: TypeAlias = Literal["stream", "processors", "sinks"]
 BUILT_IN: dict[Section, tuple[str, ...]] = {
     "stream": ("simplon", "stream2", "watch", "files", "capture"),
     "processors": ("correct", "formula", "integrate", "sparsify", "prepare", "map", "diffraction_tomography", "roi"),
-    "sinks": ("archive", "hdf5", "monitor", "sparse"),
+    "sinks": ("archive", "hdf5", "monitor", "page", "sparse"),
 }
 
 

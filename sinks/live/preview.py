@@ -1,11 +1,13 @@
 """A small image of a large frame: blocks of pixels pooled into one, flagged pixels left out."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from stream.codec.compiler import kernel
-from stream.events import Array
+from stream.events import Array, ScanStart
+from stream.products import Product
 
 MEAN, MAXIMUM = 0, 1
 
@@ -53,3 +55,12 @@ def preview(image: Array, size: int, kind: Literal["mean", "max"], bad: Array | 
     masked = np.zeros((0, 0), bool) if bad is None else bad
     _compiled(image, masked, step, flagged, image.dtype.kind == "i", MEAN if kind == "mean" else MAXIMUM, out)
     return out, step
+
+
+def bad_pixels(scan: ScanStart, products: Sequence[Product], channel: str) -> Array | None:
+    """bool (rows, columns): the mask that the frames are processed with, else the header's; None: there is none."""
+    masks = [product.bad_pixels[channel] for product in products if channel in product.bad_pixels]
+    if not masks and channel in scan.detector.pixel_mask:
+        masks = [scan.detector.pixel_mask[channel] != 0]
+    masks = [mask for mask in masks if mask.shape == scan.shape]
+    return np.logical_or.reduce(masks) if masks else None

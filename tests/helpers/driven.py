@@ -1,20 +1,21 @@
 """A sink of policy `latest` in its lane, as the pipeline drives it."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sinks.monitor import Monitor
 from stream import Counters, Frame, Product, ScanEnd, ScanStart
+from stream.events import Change, Update
 from stream.pipeline.lane import Lane
 
 
 class Driven:
-    """A monitor in its lane, as the pipeline drives it."""
+    """A sink in its lane, as the pipeline drives it."""
 
-    def __init__(self, sink: Monitor) -> None:
-        self.sink, self.service = sink, sink.service
+    def __init__(self, sink: Any) -> None:
+        self.sink = sink
         self._counters = Counters()
         self._lane = Lane(
-            "monitor",
+            "sink",
             sink,
             policy=sink.lane,
             capacity_bytes=10**8,
@@ -22,6 +23,11 @@ class Driven:
             counters=lambda: self._counters,
             failed=lambda lane, error: None,
         )
+
+    @property
+    def service(self) -> Any:
+        """The socket of a monitor."""
+        return self.sink.service
 
     def start(self, scan: ScanStart, products: Sequence[Product]) -> None:
         opening = self._lane.open(scan, products)
@@ -31,6 +37,12 @@ class Driven:
 
     def write(self, frame: Frame) -> None:
         self._lane.put([frame])
+
+    def update(self, update: Update) -> None:
+        self._lane.put([update])
+
+    def tell(self, change: Change) -> None:
+        self._lane.tell(change)
 
     def tick(self, counters: Counters) -> None:
         self._counters = counters

@@ -1,0 +1,104 @@
+"""From encoded frames and arrays to what is drawn: the part that is looked at, pooled to the size of the screen."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sinks.browser.messages import View
+from sinks.live.preview import preview
+from stream.codec.payload import decode
+from stream.errors import CorruptPayload
+from stream.events import Array, Encoding, Payload
+
+
+class Source:
+    """One image: an encoded channel of a frame, decoded when it is first looked at, or an array."""
+
+    def __init__(self, image: Payload | Array, bad: Array | None, about: Mapping[str, Any]) -> None:
+        """about: goes with every answer (frame number, name). bad: bool, as the image."""
+        self.about = about
+        self._image, self._bad = image, bad
+        self._decoded: Array | None = None
+        self._answers: dict[View, bytes] = {}
+        self.corrupt = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        rows, columns = self._image.shape
+        return rows, columns
+
+    def pixels(self, spare: Array | None = None) -> Array | None:
+        """All of it; None if it cannot be decoded. spare: of an earlier frame, to be written over."""
+        if self._decoded is None and not self.corrupt:
+            if isinstance(self._image, Payload):
+                fits = spare is not None and spare.shape == self._image.shape
+                fits = fits and spare is not None and spare.dtype == self._image.dtype.newbyteorder("=")
+                try:
+                    self._decoded = decode(self._image, spare if fits else None)
+                except CorruptPayload:
+                    self.corrupt = True
+            else:
+                self._decoded = np.array(self._image, "f4" if self._image.dtype.itemsize <= 4 else "f8", order="C")
+        return self._decoded
+
+    def answer(self, view: View, largest: int) -> bytes:
+        """The message for a view: u32 length of its header, the header (JSON), then the values, little-endian.
+
+        The header has rows and columns [first, last) of the part, `step` (the side of a block of pixels), shape of the
+        values and their type. Blocks without any good pixel are NaN, or the largest value of an unsigned type.
+        """
+        found = self._answers.get(view)
+        if found is None:
+            found = self._answers[view] = self._made(view, largest)
+        return found
+
+    def _made(self, view: View, largest: int) -> bytes:
+        image = self.pixels()
+        if image is None:
+            return framed({"kind": "image", **self.about, "corrupt": True, "full": self.shape}, b"")
+        size = min(view.size, largest)
+        (top, bottom), (left, right) = (
+            _within(part, length) for part, length in zip((view.rows, view.columns), self.shape, strict=True)
+        )
+        step = max(1, -(-max(bottom - top, right - left) // size))
+        top, left = top // step * step, left // step * step
+        part = image[top:bottom, left:right]
+        bad = self._bad[top:bottom, left:right] if self._bad is not None else None
+        values, step = preview(np.ascontiguousarray(part), -(-max(part.shape) // step), view.pool, bad)
+        about = {"rows": [top, bottom], "columns": [left, right], "step": step, "pool": view.pool}
+        return framed({"kind": "image", **self.about, **about, "full": self.shape, "shape": values.shape}, values)
+
+    def value(self, row: int, column: int) -> Any:
+        """(value, or None outside or where nothing can be said; masked)."""
+        image = self.pixels()
+        if image is None or row >= self.shape[0] or column >= self.shape[1]:
+            return None, False
+        value = image[row, column].item()
+        if image.dtype.kind == "f":
+            return (value, False) if np.isfinite(value) else (None, True)
+        flagged = value == np.iinfo(image.dtype).max or value < 0
+        return value, bool(flagged or (self._bad is not None and self._bad[row, column]))
+
+
+def framed(header: Mapping[str, Any], values: Array | bytes) -> bytes:
+    """A binary message for a browser; the values begin at a multiple of 8 bytes."""
+    text = json.dumps(header).encode()
+    text += b" " * (-(len(text) + 4) % 8)
+    body = values if isinstance(values, bytes) else np.ascontiguousarray(values).tobytes()
+    return len(text).to_bytes(4, "little") + text + body
+
+
+def payload_of(described: Any, data: bytes) -> tuple[str, Payload]:
+    """(channel, payload) of one entry of an update."""
+    channel, encoding, shape, dtype = described
+    return channel, Payload(data, Encoding(encoding), (int(shape[0]), int(shape[1])), np.dtype(dtype))
+
+
+def _within(part: tuple[int, int] | None, length: int) -> tuple[int, int]:
+    """The part of an axis that is there, at least one pixel of it."""
+    first, last = part if part is not None else (0, length)
+    first = min(first, length - 1)
+    return first, max(first + 1, min(last, length))

@@ -1,0 +1,129 @@
+"""All that the serving process knows of the run: what the sink told, in the form that viewers ask for it."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sinks.browser.picture import Source, framed, payload_of
+from stream.events import Array
+
+MOST_ROWS = 5000
+MOST_LINES = 200
+
+
+class State:
+    """`apply` takes an update; every kind of news has a version that rises."""
+
+    def __init__(self) -> None:
+        self.versions = dict.fromkeys(("scan", "counters", "options", "changes", "log", "rows", "frame", "pictures"), 0)
+        self.scan: Mapping[str, Any] = {}
+        self.counters: Mapping[str, Any] = {}
+        self.options: Sequence[Any] = ()
+        self.changes: Sequence[Any] = ()
+        self.log: deque[Any] = deque(maxlen=MOST_LINES)
+        self.sources: dict[str, Source] = {}
+        self.curves: dict[str, Array] = {}
+        self.frame: int | None = None
+        self._masks: dict[str, Array] = {}
+        self._rows: deque[Any] = deque(maxlen=MOST_ROWS)
+        self._rows_made = 0
+        self._columns: dict[str, None] = {}
+
+    def apply(self, update: Mapping[str, Any], payloads: Sequence[bytes]) -> None:
+        """Take an update of the sink (see `news`)."""
+        versions = self.versions
+        self.count(update["counters"])
+        if "scan" in update:
+            self._begin(update["scan"] or {})
+        for name in ("options", "changes"):
+            if name in update:
+                setattr(self, name, update[name])
+                versions[name] += 1
+        if "log" in update:
+            self.log.extend(update["log"])
+            versions["log"] += 1
+        if "rows" in update:
+            for row in update["rows"]:
+                self._columns |= dict.fromkeys(row[2])
+                self._rows.append(row)
+            self._rows_made += len(update["rows"])
+            versions["rows"] = self._rows_made
+        for key, image in update.get("pictures", {}).items():
+            self.sources[key] = Source(image, None, {"source": key, "frame": None})
+            versions["pictures"] += 1
+        if "frame" in update:
+            self._show(update["frame"], payloads)
+
+    def count(self, counters: Mapping[str, Any]) -> None:
+        """Take new counters."""
+        self.counters = counters
+        self.versions["counters"] += 1
+
+    def _begin(self, scan: Mapping[str, Any]) -> None:
+        self._masks = {
+            channel: np.unpackbits(mask["bits"])[: int(np.prod(mask["shape"]))].reshape(mask["shape"]).astype(bool)
+            for channel, mask in scan.get("masks", {}).items()
+        }
+        self.scan = {key: value for key, value in scan.items() if key != "masks"}
+        self.sources, self.curves, self.frame = {}, {}, None
+        self._rows.clear()
+        self._columns = {}
+        self.versions["scan"] += 1
+
+    def _show(self, frame: Mapping[str, Any], payloads: Sequence[bytes]) -> None:
+        self.frame = int(frame["index"])
+        about = {"frame": self.frame, "received": frame["received"]}
+        for described, data in zip(frame["channels"], payloads, strict=True):
+            channel, payload = payload_of(described, data)
+            key = f"image {channel}"
+            bad = self._masks.get(channel)
+            bad = bad if bad is not None and bad.shape == payload.shape else None
+            self.sources[key] = Source(payload, bad, {"source": key, **about})
+        self.curves = {}
+        for key, values in frame["results"].items():
+            if values.ndim == 1:
+                self.curves[key] = values
+            else:
+                self.sources[key] = Source(values, None, {"source": key, **about})
+        self.versions["frame"] += 1
+
+    def rows_since(self, version: int) -> bytes | None:
+        """The series from there on, as a matrix of float64 (columns, rows); the first two are number and Unix time."""
+        count = min(self._rows_made - version, len(self._rows))
+        if count <= 0:
+            return None
+        rows = [self._rows[place] for place in range(len(self._rows) - count, len(self._rows))]
+        names = list(self._columns)
+        table = np.full((2 + len(names), count), np.nan)
+        for at, (index, received, values) in enumerate(rows):
+            table[:2, at] = index, received
+            for place, name in enumerate(names):
+                table[2 + place, at] = values.get(name, np.nan)
+        afresh = version == 0 or count < self._rows_made - version
+        return framed({"kind": "rows", "names": names, "count": count, "afresh": afresh}, table)
+
+    def curves_message(self) -> bytes:
+        """The curves of the newest frame, float32, one behind the other."""
+        items = [[key, len(values)] for key, values in self.curves.items()]
+        values = [np.asarray(values, np.float32) for values in self.curves.values()]
+        body = np.concatenate(values) if values else np.zeros(0, np.float32)
+        return framed({"kind": "curves", "frame": self.frame, "items": items}, body)
+
+    def scan_message(self) -> Mapping[str, Any]:
+        """The scan and its products; axes as lists."""
+        return {"kind": "scan", "scan": plain({key: value for key, value in self.scan.items() if key != "poni"})}
+
+
+def plain(value: Any) -> Any:
+    """JSON-like: arrays as lists, what is not finite as None."""
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | deque):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
