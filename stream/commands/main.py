@@ -30,6 +30,7 @@ COMMANDS = {
     "reconstruct": ("stream.commands.reconstruct", "a slice for every radial bin of a map that turned"),
     "export": ("stream.commands.export", "write results as .xy, .chi, .csv columns or .edf, .tif images"),
     "table": ("stream.commands.table", "one row per frame: times, readings, numbers of regions, as .csv or .parquet"),
+    "recompute": ("stream.commands.recompute", "measure the past with the regions of now, from the archived frames"),
     "stitch": ("stream.commands.stitch", "the scans of one sample as one series, attenuator changes taken out"),
     "keys": ("stream.commands.keys", "make CURVE keys for sockets on a network that is not trusted"),
     "check": ("stream.commands.check", "verify a file against its ledger"),
