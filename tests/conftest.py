@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: the recorded data beside the checkout, and a guard against leaks."""
 
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -55,3 +56,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("may not mount a small file system here; the limit on the file size is tested instead")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def ipv6() -> None:
+    """Skips where the loopback interface has no IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6 on this machine")

@@ -278,13 +278,19 @@ def test_revisions_are_found_by_frame_number() -> None:
 
 
 @contextmanager
-def served(control: RunControl) -> Iterator[str]:
-    remote = Remote("tcp://127.0.0.1:*", control)
+def served(control: RunControl, endpoint: str = "tcp://127.0.0.1:*") -> Iterator[str]:
+    remote = Remote(endpoint, control)
     remote.start()
     try:
         yield remote.address
     finally:
         remote.close()
+
+
+@pytest.mark.usefixtures("ipv6")
+def test_options_are_changed_over_ipv6() -> None:
+    with served(RunControl(OPTIONS), "tcp://[::1]:0") as address:
+        assert ask(address, {"get": "processors.total.weight"}) == {"ok": True, "value": 1}
 
 
 def test_the_control_socket_shows_changes_and_refuses(capsys: pytest.CaptureFixture[str]) -> None:

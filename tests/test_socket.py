@@ -1,6 +1,5 @@
 """The detectors' sockets over loopback: scans arrive, detectors go and come back, closing is quick, keys are kept."""
 
-import socket as socket_module
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -281,16 +280,6 @@ def test_options_that_cannot_work_are_told_before_the_start(options: dict[str, A
 )
 def test_every_kind_of_address_that_zmq_connects_to_is_taken(endpoint: str) -> None:
     assert stream2.Config(type="stream2", endpoint=endpoint).endpoint == endpoint
-
-
-@pytest.fixture
-def ipv6() -> None:
-    """Skips where the loopback interface has no IPv6."""
-    try:
-        with socket_module.socket(socket_module.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        pytest.skip("no IPv6 on this machine")
 
 
 @pytest.mark.usefixtures("ipv6")

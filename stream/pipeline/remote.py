@@ -20,6 +20,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from stream.context import Control
 from stream.errors import ConfigError
+from stream.wire.endpoint import any_port, needs_ipv6
 
 log = logging.getLogger("inbeam")
 LONGEST_REQUEST = 65_536
@@ -48,7 +49,7 @@ class Remote:
         socket.setsockopt(zmq.LINGER, POLL_MS)
         socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_REQUEST)
         socket.setsockopt(zmq.HANDSHAKE_IVL, 2000)
-        socket.setsockopt(zmq.IPV6, int("[" in self._endpoint))
+        socket.setsockopt(zmq.IPV6, int(needs_ipv6(self._endpoint)))
         socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
         try:
             if self._secret_key is not None:
@@ -58,7 +59,7 @@ class Remote:
                     self._authenticator.configure_curve(domain=DOMAIN.decode(), location=str(self._clients))
                 socket.curve_publickey, socket.curve_secretkey = zmq.auth.load_certificate(self._secret_key)
                 socket.curve_server = True
-            socket.bind(self._endpoint[:-1] + "*" if self._endpoint.endswith(":0") else self._endpoint)
+            socket.bind(any_port(self._endpoint))
         except (zmq.ZMQError, OSError, ValueError) as error:
             socket.close(0)
             self.close()
@@ -129,7 +130,7 @@ def ask(
     socket = context.socket(zmq.DEALER)
     try:
         socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+        socket.setsockopt(zmq.IPV6, int(needs_ipv6(endpoint)))
         if keys is not None:
             socket.curve_publickey, socket.curve_secretkey = zmq.auth.load_certificate(keys[0])
             socket.curve_serverkey, _ = zmq.auth.load_certificate(keys[1])
