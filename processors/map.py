@@ -6,6 +6,7 @@ while it is neither, and at the end; a frame that comes later rewrites its line.
 """
 
 import json
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,18 +14,20 @@ from typing import Any
 import numpy as np
 
 from processors.mapping import layout
-from processors.mapping.described import described
+from processors.mapping.found import grid_for
 from processors.mapping.lines import Lines
 from processors.mapping.options import Config as Config
 from processors.mapping.pictures import Pictures
 from processors.mapping.rois import Ratio, Roi
 from processors.mapping.source import source_of
-from processors.shared.grid import Grid, grid_of
+from processors.shared.grid import Grid
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, Frame, Piece, ScanEnd, ScanStart, Update
 from stream.products import Product
 from stream.work import Work
+
+log = logging.getLogger("inbeam")
 
 
 def create(config: Config, context: Context = ALONE) -> "Map":
@@ -72,7 +75,8 @@ class Map:
         self._of, self._signal = source.name, source.signal
         fields = {field.name: field for field in source.fields}
         self._errors = f"{source.signal}_errors" if f"{source.signal}_errors" in fields else ""
-        grid = self._grid = grid_of(config, scan, described(scan))
+        grid, told = grid_for(config, scan)
+        self._grid = grid
         bins = tuple(int(size or 0) for size in fields[source.signal].shape)
         most = config.memory_gb * 1e9
         self._lines = Lines(grid.columns, bins, errors=bool(self._errors), most_bytes=most)
@@ -86,6 +90,8 @@ class Map:
         if problems := self._pictures.use(*self._rois):
             raise ConfigError([(f"{config.name}.rois", text) for text in problems])
         parameters = {"configuration": json.loads(config.model_dump_json()), "of": source.name}
+        parameters["grid"] = dict(told)
+        log.info("%s: slow: %s; fast: %s", config.name, told["slow"], told["fast"])
         parameters["patterns"] = dict(source.parameters)  # the file may have the map alone
         return (
             layout.cube(config.name, source, grid, bool(self._errors), parameters),

@@ -3,7 +3,7 @@
 Shapes are always (rows, columns), also where a wire format says it the other way round. Units are in the names.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
@@ -134,6 +134,11 @@ class Detector:
     metadata: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
 
+def nothing_recorded(name: str) -> Array | None:
+    """Nothing is known before the frames come."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ScanStart:
     """A scan begins. The first event of a scan, handed to every worker and sink before any of its frames.
@@ -147,6 +152,8 @@ class ScanStart:
     files: the HDF5 files that hold the frames, as far as they are known at the start.
     fingerprint: of a recording, see `stream.fingerprint`; "" where the uid is identity enough.
     started: when it began, as a recording says it (ISO 8601, as it is there); "" where only `received` is known.
+    recorded: the reading of this name of every frame, float64 (frames,), NaN where there is none: of recorded scans, in
+    which all is known before the first frame; None where it is not.
     """
 
     uid: str
@@ -164,6 +171,7 @@ class ScanStart:
     files: tuple[str, ...] = ()
     fingerprint: str = ""
     started: str = ""
+    recorded: Callable[[str], Array | None] = nothing_recorded
 
     @property
     def raw_nbytes(self) -> int:

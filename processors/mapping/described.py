@@ -1,11 +1,13 @@
 """What a source says of its scan, as directions of a grid: a mapping `map` (or `grid`) in the user data or the header's
-metadata, with the words of our configuration, or the command of a BLISS scan.
+metadata, with the words of our configuration (NeXus files: `stream.formats.hdf5.grid`), or the command of a BLISS scan.
 
 `amesh m1 start stop intervals m2 start stop intervals ...` has m1 as the fast motor; `fscan2d slow start step points
 fast start step points ...` moves the fast one without a stop, so that its positions are the middles of the exposures.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,23 +15,34 @@ from pydantic import ValidationError
 from processors.shared.grid import DirectionOptions
 from stream.events import EMPTY, ScanStart
 
+log = logging.getLogger("inbeam")
 MOST_LOOKED_AT = 1000
 DEEPEST = 4
 
 
-def described(scan: ScanStart) -> Mapping[str, DirectionOptions]:
-    """ "slow" and "fast" of the scan; empty where the source says nothing that can be understood."""
+@dataclass(frozen=True, slots=True)
+class Described:
+    """sides: "slow" and "fast"; origin: where the source said it, in words."""
+
+    sides: Mapping[str, DirectionOptions]
+    origin: str = ""
+
+
+def described(scan: ScanStart) -> Described:
+    """The directions of the scan; none where the source says nothing that can be understood."""
     words: list[str] = []
+    grids: list[Described] = []
     for number, (key, value) in enumerate(_walk(scan.detector.metadata)):
         if number > MOST_LOOKED_AT:
             break
         if key in ("map", "grid") and isinstance(value, Mapping):
-            found = _mapping(value)
-            if found:
-                return found
+            grids += _mapping(key, value)
         if isinstance(value, str):
             words.append(value)
-    return next((found for text in words if (found := command(text))), EMPTY)
+    commands = [Described(found, f"the command {text!r}") for text in words if (found := command(text))]
+    # a command knows the motors' names and where they went, the shape of an array only how many points there are
+    told = sorted([*grids, *commands], key=lambda each: -sum(side.first is not None for side in each.sides.values()))
+    return told[0] if told else Described(EMPTY)
 
 
 def command(text: str) -> Mapping[str, DirectionOptions]:
@@ -56,11 +69,14 @@ def _interval(words: list[str], name: str) -> DirectionOptions:
     return DirectionOptions(motor=motor, first=start, last=stop, points=intervals + 1)
 
 
-def _mapping(value: Mapping[Any, Any]) -> Mapping[str, DirectionOptions]:
+def _mapping(key: str, value: Mapping[Any, Any]) -> list[Described]:
     try:
-        return {side: DirectionOptions.model_validate(value[side]) for side in ("slow", "fast") if side in value}
-    except ValidationError:
-        return EMPTY
+        sides = {side: DirectionOptions.model_validate(value[side]) for side in ("slow", "fast") if side in value}
+    except ValidationError as error:
+        log.warning("what the source says in `%s` is no grid (%s): it is not used", key, error.errors()[0]["msg"])
+        return []
+    origin = value.get("from")
+    return [Described(sides, origin if isinstance(origin, str) else f"`{key}` of the source")] if sides else []
 
 
 def _walk(node: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:

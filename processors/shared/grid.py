@@ -122,6 +122,13 @@ class Grid:
             raise ValueError(f"frame {index} would be in line {found.row}: check `fast` and `slow`")
         return found
 
+    def places(self, indices: Array) -> tuple[Array, Array]:
+        """Rows and columns of frame numbers, int64 (n,), by number; without a meaning below `offset`."""
+        rows, columns = np.divmod((indices - self.offset) // self.frames_per_point, self.columns)
+        if self.zigzag and self.slow.points != 1:
+            columns = np.where(rows % 2 == 1, self.columns - 1 - columns, columns)
+        return rows, columns
+
     def _by_readings(self, index: int, readings: Mapping[str, float]) -> Place:
         where = ", ".join(f"{motor} = {readings.get(motor, float('nan')):g}" for motor in self.motors)
         points = []

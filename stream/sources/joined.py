@@ -7,7 +7,7 @@ shifts nothing: files of a thousand frames each, a folder or a file for each lin
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from stream.events import EndStatus, Event, Frame, Note, ScanEnd, ScanStart
+from stream.events import EndStatus, Event, Frame, Note, ScanEnd, ScanStart, nothing_recorded
 
 
 @dataclass
@@ -68,7 +68,7 @@ def joined(events: Iterator[Event], several: bool, stopped: Callable[[], bool]) 
 def _first(start: ScanStart, several: bool) -> ScanStart:
     if not several:
         return start
-    return replace(start, uid=f"joined:{start.uid}", expected=None)
+    return replace(start, uid=f"joined:{start.uid}", expected=None, recorded=nothing_recorded)
 
 
 def _next(whole: _Joined, start: ScanStart) -> Iterator[Note]:

@@ -20,6 +20,8 @@ class Beside:
     """
 
     def __init__(self, path: str, found: Mapping[str, Column], times: Clock, beam: Beam | None = None) -> None:
+        self.columns = found
+        """The readings, by name."""
         chosen = (name for name in found if beam is None or name != MONITOR)
         self._readings = Table(path, {name: found[name] for name in chosen})
         self._clock = times

@@ -20,6 +20,7 @@ from stream.formats.hdf5.beside import beside_growing
 from stream.formats.hdf5.bliss import counters_of
 from stream.formats.hdf5.chunks import Stack
 from stream.formats.hdf5.detector import entry_has_ended, told_while_growing
+from stream.formats.hdf5.grid import with_grid
 from stream.formats.hdf5.late import Readings
 from stream.formats.hdf5.live import UNREADY, sources, writer_flags, writes_swmr
 from stream.formats.hdf5.locate import Located
@@ -72,6 +73,7 @@ class Growing:
             start = replace(start, name=f"{stem(about.file)}_{about.entry.strip('/')}")
         with open_hdf5(about.file, swmr=writes_swmr(about.file)) as file:
             more = beside_growing(file, about, start.detector.count_time_s, readings)
+            start = with_grid(start, file, about, more.columns)
         self._readings = Readings(about.file, more)
         self.announced = max(start.expected or 0, self._told if self._extensible or self._virtual else 0)
         if self._awaited:

@@ -2,24 +2,26 @@
 
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import h5py
 
 from stream.errors import BadMessage
-from stream.events import Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.events import Array, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.fingerprint import of_files
 from stream.formats.hdf5.beside import Beside
 from stream.formats.hdf5.clock import clock, moment
 from stream.formats.hdf5.cursor import Cursor, read_channels
 from stream.formats.hdf5.detector import announced, describe
+from stream.formats.hdf5.grid import with_grid
 from stream.formats.hdf5.locate import Located, locate
 from stream.formats.hdf5.monitor import Beam, check_length, of_scan
 from stream.formats.hdf5.opening import intact, open_hdf5, split
-from stream.formats.hdf5.readings import columns
+from stream.formats.hdf5.readings import Column, columns
 from stream.formats.hdf5.safe import MOST_FRAME_BYTES
 from stream.formats.hdf5.series import joined, one_frame
+from stream.formats.hdf5.table import whole
 from stream.formats.hdf5.xspectrum import with_images
 from stream.formats.natural import stem
 
@@ -41,9 +43,9 @@ def scans(
     with open_hdf5(path) as file, intact(path):
         found = locate(file, inside or dataset)
         found = replace(found, scans=tuple(joined(file, one) for one in found.scans)).bounded(frame_bytes)
-    whole = found.scans
-    entries = frozenset(located.entry for located in whole)
-    return Scans(tuple(Scan(path, located, monitor, scan, entries, readings) for located in whole), found.lost)
+    every = found.scans
+    entries = frozenset(located.entry for located in every)
+    return Scans(tuple(Scan(path, located, monitor, scan, entries, readings) for located in every), found.lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Scan:
             start = replace(start, fingerprint=of_files(start.files))
             ended = moment(file, self.located, "end_time")
             found = columns(file, self.located, self._readings)
+            start = with_grid(start, file, self.located, found)
             if self._monitor is not None:
                 try:
                     beam = of_scan(file, self.located, self._monitor, self._entries, found)
@@ -95,13 +98,17 @@ class Scan:
                     notes.append(str(error))
                     beam = Beam.none()
             more = Beside(self.located.file, found, clock(file, self.located, start.detector.count_time_s), beam)
-        yield replace(start, readings=more.units)
+        yield replace(start, readings=more.units, recorded=self._recorded(found))
         for text in notes:
             yield Note(text, start.uid)
         yield from self._frames(start.uid, more)
         for text in more.problems:
             yield Note(text, start.uid)
         yield ScanEnd(start.uid, announced=self._expected, ended=ended)
+
+    def _recorded(self, found: Mapping[str, Column]) -> Callable[[str], Array | None]:
+        path, frames = self.located.file, min(self.located.declared, self._expected)
+        return lambda name: whole(path, found[name], frames) if name in found else None
 
     def _written(self, index: int) -> bool:
         """True if the frame has been written. Reads it."""

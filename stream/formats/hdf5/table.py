@@ -87,6 +87,19 @@ class Table:
             self._file = None
 
 
+def whole(path: str, column: Column, frames: int) -> NDArray[np.float64] | None:
+    """The values of all frames of a file that nobody writes to, float64 (frames,), NaN where there is none; None if
+    they cannot be read."""
+    found = np.full(frames, np.nan)
+    try:
+        with open_hdf5(path) as file:
+            values, _ = _values(file, column, 0, frames)
+    except (BadMessage, *DAMAGED):
+        return None
+    found[: len(values)] = values[:frames]
+    return found
+
+
 def _values(file: h5py.File, column: Column, first: int, after: int) -> tuple[NDArray[np.float64], int]:
     """The values of the frames from `first` on, as many as there are, and how many there are in all."""
     dataset = file[column.path]
