@@ -14,7 +14,7 @@ from processors import correct, roi
 from stream import Detector, Encoding, Frame, Payload, ScanStart, Work
 from stream.simulate.eiger import eiger2_4m, frames, pixel_mask
 
-REPEATS, FRAMES = 7, 20
+REPEATS, FRAMES = 40, 5
 CENTRE = [1034.0, 1081.0]
 
 

@@ -261,3 +261,20 @@ def test_poisson_errors_of_a_formula_are_refused() -> None:
         create(Config(channel="twice")).start(scan, work)
     made = create(Config(channel="twice", error_model="none"))
     assert not any(field.name.endswith("_errors") for field in made.start(scan, work)[0].fields)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "i2", "i4", "f4", "f8"])
+def test_pixels_of_every_type_give_the_same_numbers(dtype: str) -> None:
+    regions = {"a": box((10, 30), (5, 25), background="b"), "b": box((40, 60), (5, 25))}
+    wanted, found = measured(NOISE, regions), measured(NOISE.astype(dtype), regions)
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+    image = NOISE.astype(dtype)
+    image[6, 12] = np.nan if dtype.startswith("f") else np.iinfo(dtype).max
+    assert measured(image, regions)["masked"][0] == 1
+
+
+def test_a_place_without_a_region_and_no_region_at_all_are_nan() -> None:
+    found = measured(NOISE, {})
+    assert np.isnan(found["sum"]).all() and not found["pixels"].any()
+    assert measured(NOISE, {"a": None, "b": box((0, 5), (0, 5))})["sum"][1] == NOISE[:5, :5].sum()

@@ -1,6 +1,8 @@
 """Regions on what detectors recorded: against NumPy, SciPy, and numbers that were found by others."""
 
 import bz2
+import csv
+import io
 from pathlib import Path
 
 import fabio
@@ -11,6 +13,8 @@ import pytest
 from measured_regions import box, measured
 from scipy import ndimage
 
+from processors import roi
+from stream import Context, Detector, Encoding, Frame, Payload, ScanEnd, ScanStart, Work
 from stream.events import Array
 
 
@@ -44,8 +48,6 @@ def test_sums_and_positions_of_caked_patterns_are_those_that_are_known(shared: P
 def thaumatin(shared: Path, number: int) -> Array:
     packed = (shared / f"single_crystal/thaumatin_grid/thau_3_2_{number:04d}.cbf.bz2").read_bytes()
     image = fabio.cbfimage.CbfImage()
-    import io
-
     return np.asarray(image.read(io.BytesIO(bz2.decompress(packed))).data)
 
 
@@ -90,3 +92,25 @@ def test_a_ring_in_q_has_the_pixels_that_pyfai_puts_there(shared: Path, tmp_path
     assert found["counts"][:2].tolist() == [image[inside].sum(), image[within].sum()]
     weight = image[inside].astype(float)
     assert found["com_x"][0] == pytest.approx((q[inside] * weight).sum() / weight.sum(), rel=1e-6)
+
+
+def test_frames_without_a_monitor_in_a_recorded_growth_are_nan_and_counted(shared: Path) -> None:
+    """0800time3: the monitor is 0 in 26 of 2462 frames, where the original had infinite intensities."""
+    with (shared / "insitu_growth/spring8_bl11xu_inas/InAs0800time3data_frame.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sum(row["Int_WZ"] == "inf" for row in rows) == 26
+    told: list[str] = []
+    made = roi.create(
+        roi.Config(regions={"a": box((0, 4), (0, 4))}, normalize_by="monitor"), Context(trouble=told.append)
+    )
+    image, work = np.full((4, 4), 3, "u2"), Work()
+    made.start(ScanStart("one", "one", (4, 4), image.dtype, ("data",), None, Detector(), 0.0), work)
+    sums = []
+    for index, row in enumerate(rows):
+        payload = Payload(image.tobytes(), Encoding.RAW, (4, 4), image.dtype)
+        work.take(Frame("one", index, {"data": payload}, 0.0, readings={"monitor": float(row["Monitor"])}))
+        made.process(work)
+        sums.append(work.results["roi"]["sum"][0])
+    made.finish(ScanEnd("one"))
+    assert np.isnan(sums).sum() == 26 and np.isfinite(sums).sum() == 2436
+    assert "26 frames of this worker have no usable reading 'monitor' (the first: frame 0)" in told[0]

@@ -88,9 +88,12 @@ class Regions:
         self._number_x = _numbers([each.bin_x for each in lists], self._first_x)
         self._middle = _means([(each.row, each.column) for each in lists])
         self._centre = _means(along)
-        self._backgrounds = [[names.index(each) for each in background_of(name, config.regions)] for name in names]
-        self._fits = [getattr(config.regions[name], "fit", "mean") for name in names]
-        self._which = np.array(sorted({each for behind in self._backgrounds for each in behind}), np.int64)
+        backgrounds = [[names.index(each) for each in background_of(name, config.regions)] for name in names]
+        self._first_behind = _starts([len(each) for each in backgrounds])
+        self._behind = np.array([each for behind in backgrounds for each in behind], np.int64)
+        linear = [getattr(config.regions[name], "fit", "mean") == "linear" for name in names]
+        self._fits = np.where(linear, kernels.LINEAR, kernels.MEAN).astype(np.int64)
+        self._which = np.unique(self._behind)
         corrected = correction.dark is not None or correction.flat is not None
         index = joined["index"]
         dark = np.zeros(correction.shape, np.float32) if correction.dark is None else correction.dark
@@ -141,12 +144,7 @@ class Regions:
             raw, self._starts, arrays["index"], arrays["row"], arrays["column"], self._middle, self._which,
             self._correct, self._dark, self._gain, self._limits, found,
         )  # fmt: skip
-        for region, behind in enumerate(self._backgrounds):
-            if behind:
-                about = self._middle[region]
-                sums = np.sum([levels.shifted(found[each], about, self._middle[each]) for each in behind], axis=0)
-                fit = levels.linear if self._fits[region] == "linear" else levels.mean
-                planes[region], spreads[region] = fit(sums)
+        levels.levels(found, self._middle, self._first_behind, self._behind, self._fits, planes, spreads)
         return planes, spreads
 
     def _original(

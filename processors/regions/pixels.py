@@ -51,8 +51,8 @@ def pixels_of(shape: Shape, mask: NDArray[np.bool_], rays: Rays) -> Pixels:
     Raises ConfigError, through `rays`, where a ring needs a geometry that is not known.
     """
     top, bottom, left, right = _box(shape, mask.shape, rays)
-    rows, columns = np.mgrid[top:bottom, left:right]
-    y, x = rows + 0.5, columns + 0.5
+    rows, columns = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
+    y, x = np.asarray(rows + 0.5, np.float64), np.asarray(columns + 0.5, np.float64)
     along: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     step_y = step_x = 1.0
     if isinstance(shape, Ring):
@@ -73,18 +73,22 @@ def pixels_of(shape: Shape, mask: NDArray[np.bool_], rays: Rays) -> Pixels:
     else:
         inside, own = _turned_box(shape, y, x)
     bad = mask[top:bottom, left:right]
-    taken = inside & ~bad
+    taken = np.nonzero(inside & ~bad)
+    row, column = taken[0] + top, taken[1] + left
+
+    def of_them(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.broadcast_to(values, inside.shape)[taken])
+
     bins_y, bins_x = _bins(own.length_y, step_y), _bins(own.length_x, step_x)
-    row, column = rows[taken], columns[taken]
-    at_y, at_x = (row, column) if along is None else (along[0][taken], along[1][taken])
+    at_y, at_x = (row, column) if along is None else (of_them(along[0]), of_them(along[1]))
     return Pixels(
         index=(row * mask.shape[1] + column).astype(np.int32),
         row=row.astype(np.uint16),
         column=column.astype(np.uint16),
         along_y=at_y.astype(np.float32),
         along_x=at_x.astype(np.float32),
-        bin_y=np.clip(own.y[taken] / step_y, 0, bins_y - 1).astype(np.int32),
-        bin_x=np.clip(own.x[taken] / step_x, 0, bins_x - 1).astype(np.int32),
+        bin_y=np.clip(of_them(own.y) / step_y, 0, bins_y - 1).astype(np.int32),
+        bin_x=np.clip(of_them(own.x) / step_x, 0, bins_x - 1).astype(np.int32),
         bins_y=bins_y,
         bins_x=bins_x,
         step_y=step_y,
@@ -145,17 +149,25 @@ def _ring(
         first, span = shape.azimuth[0], shape.azimuth[1] - shape.azimuth[0]
     turned = np.mod(chi - first, 360.0)
     inside &= turned < span
-    if not step:  # one pixel wide, as far as the radius is a smooth function of the place
-        slopes = np.hypot(*np.gradient(radius)) if min(radius.shape, default=0) > 1 else np.zeros((0,))
-        step = float(np.median(slopes[inside])) if slopes.shape == inside.shape and inside.any() else high - low
-        step = max(step, (high - low) / 10_000)
+    if not step:
+        step = max(_one_pixel(radius, inside, high - low), (high - low) / 10_000)
     own = _Own(turned, radius - low, span, high - low)
     return inside, own, (first + turned, radius), step
 
 
+def _one_pixel(radius: NDArray[np.float64], inside: NDArray[np.bool_], otherwise: float) -> float:
+    """By how much the radius changes from pixel to pixel, in the middle of what is inside."""
+    rows, columns = np.nonzero(inside)
+    if not len(rows) or min(radius.shape) < 2:
+        return otherwise
+    below, beside = np.minimum(rows + 1, radius.shape[0] - 1), np.minimum(columns + 1, radius.shape[1] - 1)
+    down, across = radius[below, columns] - radius[below - 1, columns], radius[rows, beside] - radius[rows, beside - 1]
+    return float(np.median(np.hypot(down, across)))
+
+
 def _within(corners: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Inside an odd number of times."""
-    inside = np.zeros(y.shape, bool)
+    inside = np.zeros(np.broadcast_shapes(y.shape, x.shape), bool)
     for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         if y1 == y2:
             continue
@@ -168,7 +180,13 @@ def _box(shape: Shape, frame: tuple[int, ...], rays: Rays) -> tuple[int, int, in
     """top, bottom, left, right of the pixels that may be in it, clipped to the frame; empty off the detector."""
     if isinstance(shape, Ring):
         if shape.unit != PIXELS:
-            return 0, frame[0], 0, frame[1]
+            radius, _ = rays.of(shape.unit)
+            inside = (radius >= shape.radius[0]) & (radius < shape.radius[1])
+            ends = [np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0)]
+            if not len(ends[0]):
+                return 0, 0, 0, 0
+            (top, bottom), (left, right) = ((int(each[0]), int(each[-1]) + 1) for each in ends)
+            return top, bottom, left, right
         center = np.array(shape.center or rays.center())
         corners = np.array([center - shape.radius[1], center + shape.radius[1]])
     elif isinstance(shape, Polygon):
