@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from pydantic import Field, PositiveInt, ValidationError
 
-from stream import registry
+from stream import registry, wording
 from stream.document import parse, read
 from stream.errors import ConfigError
 from stream.registry import Options, Section
@@ -148,12 +148,7 @@ def _model(path: str, model: type[Options], item: Any, problems: list[tuple[str,
     try:
         return model.model_validate(item)
     except ValidationError as error:
-        for problem in error.errors():
-            inner = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"])
-            text = problem["msg"].removeprefix("Value error, ")
-            if problem["type"] == "extra_forbidden":
-                text = f"unknown option; known: {', '.join(sorted(model.model_fields))}"
-            problems.append((f"{path}{inner}", text))
+        problems += [(f"{path}{inner}", text) for inner, text in wording.problems(error, item, model)]
         return None
 
 
@@ -162,14 +157,27 @@ def _override(document: dict[str, Any], override: str) -> None:
     key, sign, value = override.partition("=")
     if not sign:
         raise ConfigError([(override, "--set takes key.path=value, such as run.scans=1 or sinks.0.path=out.h5")])
-    node: Any = document
     *parents, last = key.replace("[", ".").replace("]", "").split(".")
     try:
-        for part in parents:
-            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
-        if isinstance(node, list):
-            node[int(last)] = parse(value)
-        else:
-            node[last] = parse(value)
-    except (IndexError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError([(key, f"--set cannot reach this place in the configuration ({error})")]) from error
+        node: Any = document
+        for number, part in enumerate(parents):
+            place = _place(node, part, parents[:number])
+            node = node[place] if isinstance(node, list) else node.setdefault(place, {})
+        node[_place(node, last, parents)] = parse(value)
+    except ValueError as error:
+        raise ConfigError([(key, f"--set cannot set this: {error}")]) from error
+
+
+def _place(node: Any, part: str, way: Sequence[str]) -> Any:
+    """The key or number of an entry below `way`. Raises ValueError, in words."""
+    above = ".".join(way)
+    if isinstance(node, dict):
+        return part
+    if not isinstance(node, list):
+        raise ValueError(f"there is nothing below {above}, it is {wording.shown(node)}")
+    try:
+        node[int(part)]
+    except (ValueError, IndexError):
+        there = f"use {above}.0 to {above}.{len(node) - 1}" if node else "it is empty"
+        raise ValueError(f"{above} is a list without an entry {part!r}: {there}") from None
+    return int(part)

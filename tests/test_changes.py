@@ -118,7 +118,7 @@ def test_sinks_hear_of_a_change_before_the_first_frame_that_it_holds_for() -> No
 @pytest.mark.parametrize(
     "path, value, words",
     [
-        ("processors.total.weight", "heavy", r"processors\[0\].weight: Input should be a valid integer"),
+        ("processors.total.weight", "heavy", r"processors\[0\].weight: must be a whole number, not \"heavy\""),
         ("processors.total.wieght", 2, r"processors\[0\].wieght: unknown option; known: .*weight"),
         ("processors.total.bad", 2, "may not change while inbeam runs"),
         ("processors.totl.weight", 2, "'totl' names no entry of processors; there are: 0 total"),
@@ -303,7 +303,7 @@ def test_the_control_socket_shows_changes_and_refuses(capsys: pytest.CaptureFixt
             assert main(words) == 0
             assert "from frame 0 on (revision 1)" in capsys.readouterr().out
             assert main(["set", "processors.total.weight=x", "--control", address]) == 2
-            assert "processors[0].weight: Input should be a valid integer" in capsys.readouterr().err
+            assert "processors[0].weight: must be a whole number" in capsys.readouterr().err
     finally:
         pipeline.close()
 

@@ -1,6 +1,7 @@
 """The configuration: every error at once, with its YAML path."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,63 @@ def test_every_error_is_told_at_once_with_its_path(tmp_path: Path) -> None:
     assert "run.scans" in found
 
 
+@pytest.mark.parametrize(
+    "section, key, value, words",
+    [
+        ("run", "scans", "many", 'must be a whole number, not "many"'),
+        ("run", "scans", 1.5, "must be a whole number, not 1.5"),
+        ("run", "inbox_mb", 0, "must be more than 0, not 0"),
+        ("run", "workers", -1, "must be more than 0 or 'auto', not -1"),
+        ("run", "again", "perhaps", 'must be true or false, not "perhaps"'),
+        ("run", "when_full", "wait", "must be 'block' or 'drop_oldest', not \"wait\""),
+        ("run", "scan", 1, "unknown option; known: .*; did you mean 'scans'\\?"),
+        ("stream", "files", "a.h5", 'must be a list, such as \\[a, b\\], not "a.h5"'),
+        ("stream", "files", ["a.h5", 5], "files\\[1\\]: must be text, not 5"),
+        ("stream", "monitor", [1], "must be text or a number, not \\[1\\]"),
+        ("stream", "files", None, "must be a list"),
+        ("processors[0]", "radial_range", [1], "radial_range\\[1\\]: is missing: give it"),
+        ("processors[1]", "dark", ["a.edf", 5], "dark\\[1\\]: must be text, not 5"),
+        ("processors[2]", "regions", {"a": {"kind": "ring", "radius": [1, 2], "npt": 1}}, "known: .*radius"),
+        (
+            "processors[2]",
+            "regions",
+            {"a": {"kind": "circle"}},
+            "regions.a: 'kind' must be one of .*'ring'.*not 'circle'",
+        ),
+        ("processors[2]", "regions", {"a": {"x": [1, 2]}}, "regions.a: has no 'kind': give it"),
+        ("sinks[0]", "path", ..., "is missing: give it"),
+    ],
+)
+def test_a_wrong_option_is_told_once_in_plain_words_with_what_is_there(
+    section: str, key: str, value: object, words: str
+) -> None:
+    document = {
+        "stream": {"type": "files", "files": ["a.h5"]},
+        "processors": [{"type": "integrate"}, {"type": "correct"}, {"type": "roi", "regions": {}}],
+        "sinks": [{"type": "hdf5", "path": "a.h5"}],
+        "run": {},
+    }
+    name, _, number = section.rstrip("]").partition("[")
+    place = document[name][int(number)] if number else document[name]  # type: ignore[index, call-overload]
+    if value is ...:
+        del place[key]
+    else:
+        place[key] = value
+    with pytest.raises(ConfigError) as caught:
+        validate(document)
+    assert re.fullmatch(f"{re.escape(section)}\\.({key}: )?.*{words}.*", str(caught.value)), str(caught.value)
+
+
 def test_a_file_that_is_missing_or_no_yaml_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read .*nowhere\.yaml"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml is not there \(looked from .*\): correct the path"):
         load(tmp_path / "nowhere.yaml")
-    (tmp_path / "bad.yaml").write_text("a: [1")
-    with pytest.raises(ConfigError, match="not valid YAML"):
+    with pytest.raises(ConfigError, match="is a folder: give a YAML file"):
+        load(tmp_path)
+    (tmp_path / "tab.yaml").write_text("stream:\n\ttype: files\n")
+    with pytest.raises(ConfigError, match=r"tab\.yaml is not valid YAML: line 2, column 1: .* indent with spaces"):
+        load(tmp_path / "tab.yaml")
+    (tmp_path / "bad.yaml").write_text("stream: {type: files\n  a: b}\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml is not valid YAML: line 2, column 4: .*begins in line 1"):
         load(tmp_path / "bad.yaml")
     assert main(["validate", str(tmp_path / "bad.yaml")]) == 2
 
@@ -60,8 +113,14 @@ def test_set_reaches_into_lists_and_reads_yaml_values(tmp_path: Path) -> None:
     config = load(path, ["sinks.0.path=b.h5", "run.scans=3", "run.when_full=drop_oldest"])
     assert str(config.sinks[0].path) == "b.h5"  # type: ignore[attr-defined]
     assert config.run.scans == 3
-    with pytest.raises(ConfigError, match="cannot reach"):
-        load(path, ["sinks.7.path=b.h5"])
+    for override, words in {
+        "sinks.7.path=b.h5": "sinks is a list without an entry '7': use sinks.0 to sinks.0",
+        "sinks.first.path=b.h5": "sinks is a list without an entry 'first'",
+        "stream.type.x=1": 'there is nothing below stream.type, it is "stream2"',
+        "stream.type=[": "line 1, column 2",
+    }.items():
+        with pytest.raises(ConfigError, match=f"--set cannot set this: {re.escape(words)}"):
+            load(path, [override])
     with pytest.raises(ConfigError, match="--set takes"):
         load(path, ["run"])
 

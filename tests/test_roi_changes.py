@@ -73,8 +73,8 @@ def test_edits_that_cannot_be_are_refused_and_change_nothing() -> None:
     pipeline.put(frame(0))
     for path, value, words in (
         ("processors.roi.regions.a.x", [9, 3], "the smaller first"),
-        ("processors.roi.regions.a.y", "wide", "valid tuple"),
-        ("processors.roi.regions.b", {"kind": "circle"}, "expected tags: 'rectangle'"),
+        ("processors.roi.regions.a.y", "wide", "must be a list"),
+        ("processors.roi.regions.b", {"kind": "circle"}, "'kind' must be one of 'rectangle'"),
         (
             "processors.roi.regions.b",
             {"kind": "rectangle", "x": [0, 1], "y": [0, 1], "background": "c"},

@@ -16,6 +16,7 @@ import xxhash
 from pydantic import TypeAdapter, ValidationError
 
 from processors.regions.shapes import Region, Shape, checked_names
+from stream import wording
 from stream.errors import InbeamError
 
 VERSION = 1
@@ -55,18 +56,22 @@ def read_regions(path: Path, offset: tuple[float, float] = (0.0, 0.0)) -> tuple[
 def load(path: Path, offset: tuple[float, float] = (0.0, 0.0)) -> dict[str, Any]:
     """See `inbeam.load_roi`."""
     try:
-        return _checked(read_regions(path, offset)[0])
+        regions = read_regions(path, offset)[0]
     except ValueError as error:
-        raise InbeamError(f"{path}: {_words(error)}") from error
+        raise InbeamError(f"{path}: {error}") from error
+    try:
+        return _checked(regions)
+    except ValueError as error:
+        raise InbeamError(f"{path}: {_words(error, regions)}") from error
 
 
 def dump(regions: Mapping[str, Any], path: Path) -> None:
     """See `inbeam.dump_roi`: whole or not at all."""
     try:
-        regions = _checked(regions)
+        checked = _checked(regions)
     except ValueError as error:
-        raise InbeamError(f"nothing was written to {path}: {_words(error)}") from error
-    text = json.dumps({"inbeam_regions": VERSION, "regions": dict(regions)}, indent=1, allow_nan=False) + "\n"
+        raise InbeamError(f"nothing was written to {path}: {_words(error, regions)}") from error
+    text = json.dumps({"inbeam_regions": VERSION, "regions": checked}, indent=1, allow_nan=False) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -90,10 +95,11 @@ def _checked(regions: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _words(error: ValueError) -> str:
+def _words(error: ValueError, regions: Mapping[str, Any]) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
-    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+    found = wording.problems(error, regions, Region)
+    return "; ".join(f"{place.lstrip('.')}: {text}" if place else text for place, text in found)
 
 
 def from_states(states: Sequence[Any], offset: tuple[float, float] = (0.0, 0.0)) -> dict[str, Any]:

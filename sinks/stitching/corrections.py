@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from sinks.stitching.joining import Joined
 from sinks.stitching.steps import Step
+from stream import wording
 from stream.document import read
 from stream.errors import ConfigError, InbeamError
 from stream.events import Array
@@ -68,13 +69,12 @@ class Factors:
 
 def plan_of(path: Path) -> Plan:
     """Read an edited file. Raises ConfigError."""
+    found = read(path) or {}
     try:
-        return Plan.model_validate(read(path) or {})
-    except ValueError as error:
-        if isinstance(error, ValidationError):
-            problems = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
-            raise ConfigError([(f"{path}: {where}", text) for where, text in problems]) from error
-        raise ConfigError([(str(path), str(error))]) from error
+        return Plan.model_validate(found)
+    except ValidationError as error:
+        problems = wording.problems(error, found, Plan)
+        raise ConfigError([(f"{path}{where}", text) for where, text in problems]) from error
 
 
 def planned(steps: Sequence[Step], all_rows: Joined, events: Mapping[str, float]) -> Plan:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from stream import wording
 from stream.errors import SourceLost
 from stream.wire.capture import Writer
 from stream.wire.socket import Message, Receiver, SocketOptions
@@ -45,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
         )
         writer = Writer(args.out, args.endpoint, overwrite=args.overwrite)
     except ValidationError as error:
-        problems = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
-        return _fail(problems, WRONG_USE)
+        return _fail("; ".join(text for _, text in wording.problems(error, {}, SocketOptions)), WRONG_USE)
     except FileExistsError:
         return _fail(f"{args.out} exists: choose another name, or add --overwrite", WRONG_USE)
     except OSError as error:
