@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import h5py
+import hdf5plugin  # noqa: F401
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -309,3 +311,31 @@ def test_pixels_masked_in_the_header_may_hold_anything(poni: Path) -> None:
         found = chain.process(frame(changed)).results["integrate"]
         np.testing.assert_array_equal(found["I"], wanted["I"])
         np.testing.assert_array_equal(found["I_errors"], wanted["I_errors"])
+
+
+RECORDED = {
+    "single_crystal/derived_ewoksscxrd_eiger2_cdte4m_2frames_bslz4.h5": "entry_0000/ESRF-ID11/eiger/data",
+    "powder/i15_1_eiger2_cdte500k/i15-1-100245-fastcs_eiger_000001.h5": "data",
+    "powder/i15_1_eiger2_cdte500k/i15-1-100614-fastcs_eiger_000001.h5": "data",
+    "powder/id11_ceo2_frelon/derived_CeO2_frame0_bslz4.h5": "entry_0000/measurement/data",
+    "streams/dectris_h5-testfiles/eiger2_simread7_2datafiles_4images_bslz4_uint8_data_000001.h5": "entry/data/data",
+    "streams/dectris_h5-testfiles/eiger1_testmode10_2datafiles_4images_bslz4_data_000001.h5": "entry/data/data",
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_frames_give_what_their_pixels_give(shared: Path, name: str) -> None:
+    with h5py.File(shared / name) as file:
+        data = file[RECORDED[name]]
+        frames = [data.id.read_direct_chunk((index, 0, 0))[1] for index in range(min(2, len(data)))]
+        shape, dtype = data.shape[1:], data.dtype
+    rows, columns = np.indices(shape)
+    bins = np.hypot(rows - shape[0] / 2, columns - 0.45 * shape[1]).astype(np.uint16).ravel()
+    first = decode(Payload(frames[0], Encoding.BSLZ4, shape, dtype)).ravel()
+    bins[first == np.iinfo(dtype).max] = n_bins = int(bins.max()) + 1
+    engine = CpuEngine(plan_of(bins, n_bins, high=float(np.iinfo(dtype).max - 1)), dtype)
+    for data in frames:
+        frame = Payload(data, Encoding.BSLZ4, shape, dtype)
+        assert engine.takes(frame)
+        engine.add_packed(frame)
+        assert_same(engine.result(1.0), engine.run(decode(frame), 1.0))
