@@ -25,7 +25,7 @@ from processors.shared.correction import Correction
 from processors.shared.derived import Derived, pixel_type
 from processors.shared.engine import start as start_engine
 from stream.context import ALONE, Context
-from stream.errors import ConfigError
+from stream.errors import ConfigError, InbeamError
 from stream.events import Array, Frame, Payload, ScanEnd, ScanStart
 from stream.products import Axis, Field, Product, Reduction
 from stream.work import Work
@@ -158,9 +158,9 @@ class Integrate:
             return 1.0
         factor = frame.monitor / config.monitor_reference
         if not (np.isfinite(factor) and factor > 0):
-            raise ValueError(
-                f"frame {frame.index} has the monitor reading {frame.monitor}: set normalize_by_monitor: false, or "
-                "mend the monitor"
+            raise InbeamError(
+                f"frame {frame.index} has the monitor reading {frame.monitor}: say with `monitor` of the stream which "
+                "reading it is, or set normalize_by_monitor: false"
             )
         return factor
 

@@ -12,7 +12,7 @@ import xxhash
 
 from sinks.archive import DATA, dataset_paths
 from sinks.file import ledger, parts, repair, superblock
-from sinks.file.advice import absent
+from sinks.file.advice import absent, foreign
 from sinks.file.chunk_index import rows_present
 from sinks.file.direct_chunk import NO_FILTER, came_as
 from sinks.file.ledger_reader import Record, read
@@ -71,7 +71,7 @@ def check(path: Path) -> Verdict:
                     if total <= MOST_PROBLEMS:
                         problems.append(problem)
     except KeyError as error:
-        problems, total = [f"no ledger, not written by inbeam? ({error})"], 1
+        problems, total = [foreign(path, "a file of inbeam", error)], 1
     except (OSError, RuntimeError, ValueError) as error:
         problems, total = [_unreadable(path, error)], 1
     if verified:

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -63,6 +64,21 @@ def test_every_port_that_another_program_has_is_told_at_once(
         assert f"{place}: cannot listen at {address}: Address already in use; stop what has this port" in told
 
 
+@pytest.mark.parametrize("place", ["stream.endpoint", "sinks[0].endpoint", "run.control"])
+def test_an_address_of_another_machine_is_told_as_such(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = "tcp://192.0.2.7:45454"
+    changes: dict[str, Any] = {
+        "stream.endpoint": {"stream": {"type": "stream2", "endpoint": address, "bind": True}},
+        "sinks[0].endpoint": {"sinks": [{"type": "monitor", "endpoint": address}]},
+        "run.control": {"run": {"control": address}},
+    }[place]
+    assert main(["validate", configuration(tmp_path, **changes)]) == 2
+    told = capsys.readouterr().err
+    assert f"{place}: cannot listen at {address}: Cannot assign requested address; give an address that this" in told
+
+
 def test_a_control_address_that_another_program_has_is_told(
     port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +91,15 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "out").write_text("a file")
     assert main(["validate", configuration(tmp_path)]) == 2
     assert f"sinks[0].path: {tmp_path / 'out'} is not a folder: choose another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["{folder}", "{folder}/new/", "{folder}/{{scan}}/"])
+def test_a_folder_instead_of_a_file_name_is_told(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its files would be called like the folder, or lie beside it."""
+    path = path.format(folder=tmp_path)
+    assert main(["validate", configuration(tmp_path, sinks=[{"type": "archive", "path": path}])]) == 2
+    told = capsys.readouterr().err
+    assert f"sinks[0].path: {path} is a folder: write a file name, such as {path.rstrip('/')}/{{scan}}.h5" in told
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -284,6 +284,13 @@ def test_an_existing_file_is_never_overwritten_unless_told(tmp_path: Path, capsy
     assert read(path)[0] == [list(STREAM2[0])]
 
 
+def test_a_recording_in_a_folder_that_is_not_there_is_refused_before_anything_comes(
+    tmp_path: Path, capsys: Any
+) -> None:
+    assert record("tcp://127.0.0.1:9", str(tmp_path / "new" / "x.cbors")) == 2
+    assert "x.cbors: its folder is not there: make it" in capsys.readouterr().err
+
+
 def test_a_recording_that_got_nothing_says_so_and_leaves_no_file(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "nothing.cbors"
     assert record("tcp://127.0.0.1:9", str(path), "--seconds", "0.2") == 1

@@ -33,6 +33,7 @@ from stream.pipeline.control import RunControl
 from stream.pipeline.gathering import Gathering
 from stream.pipeline.journal import Journal
 from stream.pipeline.pipeline import Pipeline
+from stream.pipeline.recorded import recorded_changes
 from stream.pipeline.remote import Remote, answer, ask
 from stream.pipeline.revisions import OptionSet, Revisions
 from stream.pipeline.runner import Run
@@ -113,6 +114,11 @@ def test_sinks_hear_of_a_change_before_the_first_frame_that_it_holds_for() -> No
         pipeline.put(event)
     pipeline.close()
     assert sink.order == ["change 0", "frame 0"]
+
+
+def test_a_record_of_changes_that_is_not_there_is_called_just_that(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run.changes: .*gone\.h5 is not there \(looked from .*\): correct the path"):
+        recorded_changes(tmp_path / "gone.h5")
 
 
 @pytest.mark.parametrize(
@@ -331,7 +337,7 @@ def test_a_control_address_that_is_taken_is_an_error_before_the_start(tmp_path: 
                 "run": {"control": f"tcp://127.0.0.1:{port}"},
             }
         )
-        with pytest.raises(ConfigError, match="another program may have it"):
+        with pytest.raises(ConfigError, match="Address already in use; stop what has this port"):
             Run(config, reopen=False).execute()
 
 

@@ -135,7 +135,7 @@ def test_files_that_cannot_be_verified_are_told_one_by_one(tmp_path: Path, capsy
             "is not an HDF5 file",
             "not closed properly",
             "the scan was not finished",
-            "no ledger",
+            "foreign.h5 is not a file of inbeam: it lacks what such a file has",
             "nothing.h5",
             "sound: 8 frames",
         ),

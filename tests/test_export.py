@@ -260,7 +260,7 @@ def test_files_that_are_no_results_are_named(tmp_path: Path, capsys: pytest.Capt
         "frames.h5": "has no results, only frames: process it first",
         "text.h5": "cannot be opened as HDF5",
         "damaged.h5": "cannot be opened as HDF5",
-        "other.h5": "is it a results file of inbeam?",
+        "other.h5": "is not a results file of inbeam: it has no ",
         "nothere.h5": "is not there",
     }.items():
         assert export(tmp_path / name, "-o", tmp_path) == 1

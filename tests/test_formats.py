@@ -473,8 +473,17 @@ def test_a_file_without_frames_and_a_file_that_is_none_are_explained(tmp_path: P
     with pytest.raises(BadMessage, match=r"i0\.h5 holds no frames .* give its path with `dataset`"):
         hdf5.scans(str(shared / "powder/i15_1_eiger2_cdte500k/i15-1-100245-i0.h5"))
     (tmp_path / "text.h5").write_text("not HDF5")
-    with pytest.raises(BadMessage, match=r"text\.h5 cannot be opened as HDF5"):
+    with pytest.raises(BadMessage, match=r"text\.h5 cannot be opened as HDF5: it is no HDF5 file, or its beginning is"):
         hdf5.scans(str(tmp_path / "text.h5"))
+
+
+def test_a_copy_that_was_cut_off_is_told_with_its_bytes(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "whole.h5", "w") as file:
+        file["entry/data/data"] = np.zeros((5, 64, 64), np.uint32)
+    whole = (tmp_path / "whole.h5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[:5000])
+    with pytest.raises(BadMessage, match=rf"cut\.h5 .* 5000 of {len(whole)} bytes are there: copy it again"):
+        hdf5.scans(str(tmp_path / "cut.h5"))
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ from processors import correct, integrate
 from processors.integration.cpu import CpuEngine
 from processors.integration.scatter import BLOCK
 from processors.shared import cache, geometry
-from stream.errors import ConfigError
+from stream.errors import ConfigError, InbeamError
 from stream.events import Detector, ScanEnd
 from stream.work import Work
 
@@ -199,7 +199,7 @@ def test_the_monitor_divides_intensities_and_errors(poni: Path) -> None:
 
 
 def test_a_frame_without_monitor_reading_fails_and_says_so(poni: Path) -> None:
-    with pytest.raises(ValueError, match="frame 0 has the monitor reading nan"):
+    with pytest.raises(InbeamError, match="frame 0 has the monitor reading nan: say with `monitor` of the stream"):
         run(rings(), {"poni": poni, "npt": 30, "normalize_by_monitor": True})
 
 

@@ -188,7 +188,7 @@ def test_files_are_neither_replaced_nor_taken_for_what_they_are_not(
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["data"] = 1
     assert main(["reconstruct", str(tmp_path / "other.h5")]) == 1
-    assert "is it a results file of inbeam?" in capsys.readouterr().err
+    assert "is not a results file of inbeam: it has no " in capsys.readouterr().err
 
 
 def test_a_volume_that_is_broken_off_leaves_no_file(tomogram: Path, tmp_path: Path) -> None:

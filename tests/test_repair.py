@@ -185,6 +185,10 @@ def test_a_file_beyond_repair_is_an_error_that_names_it(tmp_path: Path) -> None:
     os.truncate(path, 600)
     with pytest.raises(SinkFailed, match=r"scan\.h5"):
         recover(path)
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        file["entry/data/data"] = 1
+    with pytest.raises(SinkFailed, match=r"theirs\.h5 was not written by inbeam"):
+        recover(tmp_path / "theirs.h5")
 
 
 def test_the_checksum_is_the_one_hdf5_writes(tmp_path: Path) -> None:

@@ -340,7 +340,7 @@ def test_densify_lists_tries_and_refuses(folder, capsys):
     assert main(["densify", "-l"]) == 0
     assert "lima, eiger" in capsys.readouterr().out
     assert main(["densify", "one.h5"]) == 1, "not sparse"
-    assert "not a file of sparse frames" in capsys.readouterr().err
+    assert "one.h5 is not a file of sparse frames: it lacks what such a file has" in capsys.readouterr().err
     assert main(["densify"]) == 2
     assert main(["densify", "-O", "tiff", "one.h5"]) == 2
     assert main(["sparsify-bragg", "-p", "120x130.poni", "one.h5"]) == 0

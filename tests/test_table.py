@@ -124,5 +124,5 @@ def test_a_file_without_results_and_no_file_are_told(tmp_path: Path) -> None:
         inbeam.columns(tmp_path / "nothing.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["entry/data"] = 1
-    with pytest.raises(InbeamError, match="is it a results file of inbeam"):
+    with pytest.raises(InbeamError, match="is not a results file of inbeam: it has no "):
         inbeam.columns(tmp_path / "other.h5")

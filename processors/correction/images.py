@@ -18,6 +18,7 @@ from stream.formats.images.file import Damaged, ImageFile
 from stream.formats.images.header import describe
 from stream.wire.limits import DEFAULT
 
+ANOTHER = "give one that was made with this detector and binning"
 HDF5, NPY, ZIP, PNG = b"\x89HDF\r\n\x1a\n", b"\x93NUMPY", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n"
 
 
@@ -49,7 +50,9 @@ def averaged(key: str, name: str) -> Averaged:
 def same_shape(key: str, name: str, image: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
     """`image`, if it has the shape of the scan's frames. Raises ConfigError with both shapes."""
     if image.shape != shape:
-        raise ConfigError([(key, f"{name} has the shape {image.shape}, but the frames of this scan have {shape}")])
+        raise ConfigError(
+            [(key, f"{name} has the shape {image.shape}, but the frames of this scan have {shape}: {ANOTHER}")]
+        )
     return image
 
 

@@ -12,7 +12,7 @@ import hdf5plugin  # noqa: F401  (registers the filters)
 import numpy as np
 
 from sinks.file import ledger
-from sinks.file.advice import absent
+from sinks.file.advice import absent, foreign
 from sinks.file.ledger_reader import read
 from sinks.file.product import FLAGS
 from stream.errors import InbeamError
@@ -105,7 +105,7 @@ def opened(path: Path, product: str | None = None) -> Iterator[Results]:
         try:
             yield _results(file, path, product)
         except (KeyError, OSError, RuntimeError) as error:
-            raise InbeamError(f"{path} cannot be exported: {_words(error)}; is it a results file of inbeam?") from error
+            raise InbeamError(foreign(path, "a results file of inbeam", error)) from error
 
 
 @contextmanager
@@ -211,7 +211,3 @@ def _string(dataset: Any) -> str:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -17,6 +17,7 @@ import numpy as np
 
 from sinks.export.results import open_results, parameters_of, plots
 from sinks.file import ledger
+from sinks.file.advice import foreign
 from sinks.file.ledger_reader import Record, read
 from stream.errors import InbeamError
 from stream.events import Array, Change, FrameStatus
@@ -54,8 +55,7 @@ def series(path: Path) -> Series:
         try:
             return _series(file)
         except (KeyError, OSError, RuntimeError) as error:
-            words = " ".join(str(error).split())
-            raise InbeamError(f"{path} has no table ({words}): is it a results file of inbeam?") from error
+            raise InbeamError(foreign(path, "a results file of inbeam", error)) from error
 
 
 def values_of(configured: Mapping[str, Any], changes: Iterable[Change], path: str) -> list[tuple[int, dict[str, Any]]]:

@@ -34,6 +34,16 @@ def absent(path: Path) -> str:
     return "" if path.exists() else f"{path} is not there (looked from {Path.cwd()}): correct the path"
 
 
+def foreign(path: Path, wanted: str, error: Exception) -> str:
+    """What to say of a file that lacks what it should have. wanted: what it should be, such as "a file of inbeam"."""
+    text = " ".join(str(error).split())
+    if lacks := re.search(r"object '([^']+)' doesn't exist|can't locate attribute: '([^']+)'", text):
+        text = f"it has no {lacks[1] or lacks[2]!r}"
+    elif isinstance(error, KeyError) or "name parameter cannot be an empty string" in text:
+        text = "it lacks what such a file has"
+    return f"{path} is not {wanted}: {text}"
+
+
 @contextlib.contextmanager
 def failing(path: Path, doing: str = "write") -> Iterator[None]:
     """Turn what h5py and the system raise into SinkFailed that names the file and says what to do."""

@@ -17,6 +17,8 @@ def problems(pattern: str, overwrite: bool, others: Iterable[str], known: Known)
         yield "path", f"{pattern} is the file of an earlier sink too: give each its own"
     source = known.config.stream
     name = with_gaps(place)
+    if not os.path.basename(os.path.expanduser(pattern)) or (UNKNOWN not in name and os.path.isdir(name)):
+        yield "path", f"{pattern} is a folder: write a file name, such as {os.path.join(pattern, '{scan}.h5')}"
     if problem := unwritable(Path(os.path.dirname(name.split(UNKNOWN)[0]))):
         yield "path", problem
     if isinstance(source, Follows) and source.follows(name):

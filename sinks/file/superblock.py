@@ -48,7 +48,7 @@ def read(path: Path) -> Superblock:
     if len(raw) < SIZE or not raw.startswith(SIGNATURE):
         raise ValueError(f"{path} is not an HDF5 file, or was cut off at its very beginning")
     if raw[8] not in (2, 3) or raw[9] != 8 or raw[10] != 8:
-        raise ValueError(f"{path} has superblock version {raw[8]}: inbeam writes version 3 only")
+        raise ValueError(f"{path} was not written by inbeam: its superblock has version {raw[8]}, not 3")
     (end,) = struct.unpack_from("<Q", raw, 28)
     (checksum,) = struct.unpack_from("<I", raw, 44)
     return Superblock(raw, raw[11], end, size, checksum == lookup3(raw[:44]))

@@ -14,7 +14,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from sinks.file.advice import absent, failing
+from sinks.file.advice import absent, failing, foreign
 from sinks.file.swmr import new_file
 from sinks.sparse_frames.dense_layout import lima, master, master_name
 from stream.claim import replacing
@@ -45,7 +45,7 @@ class SparseFile:
             radius = self._group["radius"][()] if modelled else np.zeros(1, np.float32)
             self._pointer = self._group["frame_ptr"]
         except (BadMessage, OSError, KeyError, ValueError) as error:
-            raise InbeamError(f"{path} is not a file of sparse frames: {error}") from error
+            raise InbeamError(foreign(path, "a file of sparse frames", error)) from error
         self.entry = entry
         self.shape: tuple[int, int] = mask.shape
         self.dtype: np.dtype[Any] = self._group["intensity"].dtype

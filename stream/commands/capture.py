@@ -1,6 +1,7 @@
 """`inbeam capture ENDPOINT OUT`: record a detector's messages byte for byte, with their arrival times."""
 
 import argparse
+import errno
 import signal
 import sys
 import threading
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     except FileExistsError:
         return _fail(f"{args.out} exists: choose another name, or add --overwrite", WRONG_USE)
     except OSError as error:
-        return _fail(f"cannot write {args.out}: {error.strerror}", WRONG_USE)
+        words = "its folder is not there: make it" if error.errno == errno.ENOENT else error.strerror
+        return _fail(f"cannot write {args.out}: {words}", WRONG_USE)
     receiver = Receiver(options)
     failure = ""
     try:

@@ -117,7 +117,7 @@ class Chain:
             return replace(frame, payloads=EMPTY, results=EMPTY, status=FrameStatus.CORRUPT, problem=str(error))
         except BaseException as error:
             # One bad frame must not end a scan, whatever the processor did; the words reach the ledger and the user.
-            status, problem = FrameStatus.FAILED, f"{name}: {type(error).__name__}: {error}"
+            status, problem = FrameStatus.FAILED, f"{name}: {words(error)}"
         checksums = frame.checksums or {
             channel: xxhash.xxh3_64_intdigest(payload.data) for channel, payload in frame.payloads.items()
         }

@@ -1,6 +1,7 @@
 """The changes of options that a file of ours recorded, to be repeated by `inbeam process --changes FILE`."""
 
 import json
+import os
 from pathlib import Path
 
 import h5py
@@ -27,6 +28,9 @@ def recorded_changes(path: Path) -> tuple[Change, ...]:
             Change("", int(each["frame"]), str(each["path"]), each["value"], str(each.get("who", "")), number, 0.0)
             for number, each in enumerate(sorted(listed, key=lambda each: int(each["frame"])), 1)
         )
+    except FileNotFoundError as error:
+        text = f"{path} is not there (looked from {os.getcwd()}): correct the path"
+        raise ConfigError([("run.changes", text)]) from error
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         text = f"{path} holds no changes ({error}): give a file of inbeam, or a YAML list of frame, path and value"
         raise ConfigError([("run.changes", text)]) from error

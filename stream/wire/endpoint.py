@@ -7,6 +7,7 @@ tcp://eth1:0;172.31.1.1:31001                                to connect: from th
 ipc:///run/detector                                          a socket of this machine
 """
 
+import errno
 import re
 import socket
 
@@ -72,8 +73,17 @@ def taken(endpoint: str) -> str:
             trial.bind(("" if host == "*" else host, int(found["port"])))
     except (OSError, OverflowError) as error:
         words = error.strerror if isinstance(error, OSError) else str(error)
-        return f"cannot listen at {endpoint}: {words}; stop what has this port, or give another"
+        return f"cannot listen at {endpoint}: {words}; {remedy(getattr(error, 'errno', None))}"
     return ""
+
+
+def remedy(number: int | None) -> str:
+    """What to do where nothing can listen, by the number of the system's error."""
+    if number in (errno.EADDRNOTAVAIL, errno.ENODEV):
+        return "give an address that this machine has, such as 127.0.0.1"
+    if number == errno.EACCES:
+        return "give a port from 1024 on: those below are the administrator's"
+    return "stop what has this port, or give another"
 
 
 def reached(endpoint: str, patience_s: float = 1.0) -> bool | None:

@@ -13,6 +13,7 @@ import numpy as np
 from processors.diffraction.options import DEGREES
 from processors.mapping.pictures import patterns_of
 from sinks.export.results import open_results
+from sinks.file.advice import foreign
 from stream.errors import ConfigError, InbeamError
 from stream.events import Array
 
@@ -62,7 +63,7 @@ def opened(path: Path, name: str | None, rotation: Literal["slow", "fast"] | Non
             entry = file["entry"]
             yield _turned(entry, _name(entry, path, name), rotation)
         except (KeyError, OSError) as error:
-            raise InbeamError(f"{path} cannot be reconstructed: {error}; is it a results file of inbeam?") from error
+            raise InbeamError(foreign(path, "a results file of inbeam", error)) from error
 
 
 def _name(entry: Any, path: Path, wanted: str | None) -> str:

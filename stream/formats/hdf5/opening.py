@@ -1,5 +1,6 @@
 """Opening an HDF5 file to read, also while it is written, and what HDF5 raises on one that is damaged."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from stream.errors import BadMessage
 MAGIC = b"\x89HDF\r\n\x1a\n"
 DAMAGED = (Exception,)
 """What h5py may raise on files with flipped bytes: there is no end to the list."""
+CUT_OFF = re.compile(r"truncated file: eof = (\d+),.* stored_eof = (\d+)")
 IN_USE = ("open for write", "locking flag")
 """What HDF5 says of a file that somebody writes, or that this process writes itself."""
 
@@ -37,7 +39,15 @@ def open_hdf5(path: str, *, swmr: bool = False) -> h5py.File:
             problem = problem or error
             if not mode and not any(words in str(error) for words in IN_USE):
                 break  # as an SWMR reader HDF5 would read a damaged superblock again and again, for minutes
-    raise BadMessage(f"{path} cannot be opened as HDF5: {problem}")
+    raise BadMessage(f"{path} cannot be opened as HDF5: {_words(str(problem))}")
+
+
+def _words(problem: str) -> str:
+    if "file signature not found" in problem:
+        return "it is no HDF5 file, or its beginning is damaged"
+    if found := CUT_OFF.search(problem):
+        return f"it is cut off, {found[1]} of {found[2]} bytes are there: copy it again, or wait for its writer"
+    return " ".join(problem.split())
 
 
 @contextmanager
