@@ -15,6 +15,7 @@ from stream.events import Detector
 from stream.preflight import Known, Problem
 from stream.registry import CHANGES, READS, Options
 
+MOST_VALUES = 1_000_000
 MOST_PIXELS = 65_535
 """Rows and columns of a frame: what 16 bits can count."""
 
@@ -88,6 +89,9 @@ class Config(Options):
         if len(self.regions) > self.most:
             text = "set `most` higher, or replace one that is no longer used"
             raise ValueError(f"{len(self.regions)} regions, but the file has places for {self.most}: {text}")
+        if self.profiles is not None and self.profiles * self.most > MOST_VALUES:
+            text = f"profiles x most are {self.profiles * self.most} values per frame, at most {MOST_VALUES}"
+            raise ValueError(f"{text}: choose one of them smaller")
         return self
 
     @property

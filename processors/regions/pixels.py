@@ -166,13 +166,14 @@ def _one_pixel(radius: NDArray[np.float64], inside: NDArray[np.bool_], otherwise
 
 
 def _within(corners: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Inside an odd number of times."""
-    inside = np.zeros(np.broadcast_shapes(y.shape, x.shape), bool)
-    for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if y1 == y2:
-            continue
-        crossed = (y1 > y) != (y2 > y)
-        inside ^= crossed & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
+    """Inside an odd number of times; y (rows, 1), x (1, columns). Row by row: a lasso may have hundreds of corners."""
+    inside = np.zeros((y.shape[0], x.shape[1]), bool)
+    (x1, y1), (x2, y2) = corners.T, np.roll(corners, -1, axis=0).T
+    for row, height in enumerate(y[:, 0]):
+        crossed = (y1 > height) != (y2 > height)
+        slope = (x2[crossed] - x1[crossed]) / (y2[crossed] - y1[crossed])
+        places = np.sort(slope * (height - y1[crossed]) + x1[crossed])
+        inside[row] = (len(places) - np.searchsorted(places, x[0], side="right")) % 2 == 1
     return inside
 
 

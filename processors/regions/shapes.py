@@ -16,7 +16,11 @@ from pydantic import Discriminator, Field, field_validator, model_validator
 from processors.shared.geometry import UNITS
 from stream.registry import Options
 
+FARTHEST = 100_000.0
+"""Pixels: what lies farther out is a mistake, and would make profiles without end."""
+Place = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
 Pair: TypeAlias = tuple[float, float]
+Point: TypeAlias = tuple[Place, Place]
 PIXELS = "px"
 MOST_POINTS = 500
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,40}")
@@ -27,12 +31,6 @@ def _in_order(limits: Pair | None) -> Pair | None:
     if limits is not None and not (np.isfinite(limits).all() and limits[0] < limits[1]):
         raise ValueError("must be two numbers, the smaller first")
     return limits
-
-
-def _finite(values: Pair) -> Pair:
-    if not np.isfinite(values).all():
-        raise ValueError("must be finite numbers")
-    return values
 
 
 class Common(Options):
@@ -62,8 +60,8 @@ class Rectangle(Common):
     """Turned by `angle` about its middle."""
 
     kind: Literal["rectangle"]
-    x: Pair = Field(description="First column and the one behind the last")
-    y: Pair = Field(description="First row and the one behind the last")
+    x: Point = Field(description="First column and the one behind the last")
+    y: Point = Field(description="First row and the one behind the last")
     angle: float = Field(0.0, ge=-360, le=360, description="Degrees from x towards y")
 
     _order = field_validator("x", "y")(_in_order)
@@ -73,16 +71,14 @@ class Ellipse(Common):
     """Turned by `angle` about its centre."""
 
     kind: Literal["ellipse"]
-    center: Pair
-    radii: Pair = Field(description="Half axes along its own x and y, pixels")
+    center: Point
+    radii: Point = Field(description="Half axes along its own x and y, pixels")
     angle: float = Field(0.0, ge=-360, le=360, description="Degrees from x towards y")
-
-    _center = field_validator("center")(_finite)
 
     @field_validator("radii")
     @classmethod
     def _positive(cls, radii: Pair) -> Pair:
-        if not (np.isfinite(radii).all() and min(radii) > 0):
+        if not min(radii) > 0:
             raise ValueError("must be two numbers above 0")
         return radii
 
@@ -91,21 +87,14 @@ class Polygon(Common):
     """Closed by itself; where it crosses itself, what is inside an odd number of times."""
 
     kind: Literal["polygon"]
-    points: tuple[Pair, ...] = Field(min_length=3, max_length=MOST_POINTS, description="Corners (x, y)")
-
-    @field_validator("points")
-    @classmethod
-    def _all_finite(cls, points: tuple[Pair, ...]) -> tuple[Pair, ...]:
-        for point in points:
-            _finite(point)
-        return points
+    points: tuple[Point, ...] = Field(min_length=3, max_length=MOST_POINTS, description="Corners (x, y)")
 
 
 class Ring(Common):
     """Between two radii around `center`, or, with a `unit` of pyFAI, around the beam; a sector with `azimuth`."""
 
     kind: Literal["ring", "sector"]
-    center: Pair | None = Field(None, description="(x, y), pixels, with unit px; null: the beam centre of the header")
+    center: Point | None = Field(None, description="(x, y), pixels, with unit px; null: the beam centre of the header")
     radius: Pair = Field(description="Inner and outer limit, in `unit`")
     azimuth: Pair | None = Field(
         None,
@@ -126,8 +115,8 @@ class Ring(Common):
     def _fits(self) -> "Ring":
         if self.unit != PIXELS and self.center is not None:
             raise ValueError(f"center with unit {self.unit}: the geometry says where the beam is; leave it out")
-        if self.center is not None:
-            _finite(self.center)
+        if self.unit == PIXELS and self.radius[1] > FARTHEST:
+            raise ValueError(f"radius must be at most {FARTHEST:g} pixels")
         if self.kind == "sector" and self.azimuth is None:
             raise ValueError("a sector needs azimuth, two angles in degrees")
         if self.azimuth is not None and self.azimuth[1] - self.azimuth[0] > 360:
@@ -139,14 +128,12 @@ class Line(Common):
     """A line profile: pixels within width / 2 of the line between two points."""
 
     kind: Literal["line"]
-    start: Pair
-    end: Pair
+    start: Point
+    end: Point
     width: float = Field(1.0, gt=0, le=10_000, description="Pixels, across the line")
 
     @model_validator(mode="after")
     def _long(self) -> "Line":
-        for point in (self.start, self.end):
-            _finite(point)
         if np.hypot(self.end[0] - self.start[0], self.end[1] - self.start[1]) < 1e-6:
             raise ValueError("start and end are the same point")
         return self
