@@ -21,7 +21,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from sinks.live.flood import Guard, port_of
 from stream.errors import SinkFailed
-from stream.wire.endpoint import any_port, needs_ipv6
+from stream.wire.endpoint import any_port, needs_ipv6, words
 from stream.wire.keys import load
 
 Pattern: TypeAlias = Literal["pub", "rep", "push"]
@@ -86,7 +86,7 @@ class Service:
         except zmq.ZMQError as error:
             socket.close(0)
             raise SinkFailed(
-                f"the monitor cannot use {self.address}: {error.strerror}. Another inbeam or program may have this "
+                f"the monitor cannot use {self.address}: {words(error)}. Another inbeam or program may have this "
                 "port: stop it, or give this sink another `endpoint`, such as tcp://127.0.0.1:45455"
             ) from error
         self.address = socket.getsockopt_string(zmq.LAST_ENDPOINT)

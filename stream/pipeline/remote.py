@@ -20,7 +20,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from stream.context import Control
 from stream.errors import ConfigError
-from stream.wire.endpoint import any_port, needs_ipv6, remedy
+from stream.wire.endpoint import any_port, needs_ipv6, remedy, words
 
 log = logging.getLogger("inbeam")
 LONGEST_REQUEST = 65_536
@@ -63,9 +63,8 @@ class Remote:
         except (zmq.ZMQError, OSError, ValueError) as error:
             socket.close(0)
             self.close()
-            words = error.strerror if isinstance(error, zmq.ZMQError) else str(error)
-            text = f"cannot use {self._endpoint}: {words}; {remedy(getattr(error, 'errno', None))}"
-            raise ConfigError([("run.control", text)]) from error
+            text = f"{words(error)}; {remedy(error.errno)}" if isinstance(error, zmq.ZMQError) else str(error)
+            raise ConfigError([("run.control", f"cannot use {self._endpoint}: {text}")]) from error
         self.address = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._thread = threading.Thread(target=self._serve, args=(socket,), name="inbeam-control", daemon=True)
         self._thread.start()

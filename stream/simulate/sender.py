@@ -11,7 +11,7 @@ import zmq.auth
 
 from stream.errors import InbeamError
 from stream.simulate.messages import Message
-from stream.wire.endpoint import any_port, needs_ipv6
+from stream.wire.endpoint import any_port, needs_ipv6, words
 from stream.wire.keys import load
 
 PORTS = {"stream2": 31001, "simplon": 9999}
@@ -76,7 +76,7 @@ class Sender:
             self._socket.bind(any_port(self._wanted))
         except zmq.ZMQError as error:
             raise InbeamError(
-                f"cannot send from {self._wanted}: {error.strerror}; another detector or simulator may have the port: "
+                f"cannot send from {self._wanted}: {words(error)}; another detector or simulator may have the port: "
                 "stop it, or choose with --bind tcp://127.0.0.1:PORT"
             ) from error
         self._bound = True

@@ -11,6 +11,8 @@ import errno
 import re
 import socket
 
+import zmq
+
 HOST = r"\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[A-Za-z0-9._-]+|\*"
 SOURCE = rf"(?:(?P<source>{HOST}):(?P<source_port>\d{{1,5}});)?"
 ENDPOINT = re.compile(rf"tcp://{SOURCE}(?P<host>{HOST}):(?P<port>\d{{1,5}}|\*)|ipc://.+")
@@ -84,6 +86,11 @@ def remedy(number: int | None) -> str:
     if number == errno.EACCES:
         return "give a port from 1024 on: those below are the administrator's"
     return "stop what has this port, or give another"
+
+
+def words(error: zmq.ZMQError) -> str:
+    """Those of the system alone: ZMQ puts the address behind them."""
+    return str(zmq.strerror(error.errno or 0))
 
 
 def reached(endpoint: str, patience_s: float = 1.0) -> bool | None:
