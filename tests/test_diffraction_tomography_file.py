@@ -11,11 +11,16 @@ import pytest
 import yaml
 from integration_frames import PONI, SHAPE, rings
 from phantoms import sinogram
-from turning import CENTRE, SIZE
+from turning import CENTRE, SIZE, Rows, frames, options, sample, start
 
+from processors import diffraction_tomography as tomography
 from processors.tomography.backprojection import fbp, seen
 from sinks.check import check
+from sinks.live.whole import Wholes
+from stream import ScanEnd, Work
 from stream.commands.main import main
+from stream.products import Declared
+from stream.testing.gathered import Gathered
 
 ANGLES = np.arange(0, 180, 9.0)
 CONFIG = Path(__file__).parents[1] / "configs/diffraction_tomography.yaml"
@@ -146,3 +151,25 @@ def _process(folder: Path, recording: Path, seconds: float) -> int:
     code = child.wait()
     assert code in (0, -9), words
     return code
+
+
+def test_the_monitor_shows_the_slices_of_now(tmp_path: Path) -> None:
+    config = tomography.Config(**options(centre=CENTRE))
+    gatherer, source, work = tomography.create(config), Rows(), Work()
+    work.put(Declared(tuple(source.start(start(), work))))
+    products = gatherer.start(start(), work)
+    shown, made = Wholes(products, 32_000_000), Gathered(tomography.create(config), [Rows()], start())
+    for each in frames(sample())[: 25 * SIZE]:
+        made.take(each)
+        work.take(each)
+        source.process(work)
+        for update in gatherer.take(work):
+            shown.take(update)
+    for update in gatherer.finish(ScanEnd("one")):
+        shown.take(update)
+    made.finish(25 * SIZE)
+    whole, newest = shown.of("tomogram_slices")
+    assert not newest
+    for name in ("total", "alpha_sum", "alpha_sum_sinogram", "summary"):
+        wanted = made.fields("tomogram_slices")[name]
+        np.testing.assert_array_equal(whole[name][: len(wanted)] if wanted.shape else whole[name], wanted)

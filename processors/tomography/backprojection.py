@@ -55,6 +55,7 @@ def add(picture: Array, ready: Array, angles_deg: Array, centre: float, *, threa
     """
     radian = np.deg2rad(angles_deg)
     cosine, sine = np.cos(radian), np.sin(radian)
+    assert picture.flags.c_contiguous and ready.flags.c_contiguous
     work = _add_one if picture.ndim == 2 else _add_many
     rows = np.linspace(0, len(picture), max(1, threads) + 1).astype(int)
     if threads <= 1:
@@ -131,19 +132,22 @@ def _add_one(picture, ready, cosine, sine, centre, top, bottom):  # type: ignore
 
 @kernel(fastmath={"contract"})
 def _add_many(picture, ready, cosine, sine, centre, top, bottom):  # type: ignore[no-untyped-def]
-    width, last, slices = picture.shape[1], float(ready.shape[1] - 2), picture.shape[2]
+    """By flat indices: a view for every pixel would be counted, with an atomic operation each."""
+    width, last, slices = picture.shape[1], float(ready.shape[1] - 2), np.uint32(picture.shape[2])
     half_x, half_y = (width - 1) / 2.0, (picture.shape[0] - 1) / 2.0
     for row in range(top, bottom):
+        line = picture[row].ravel()
         for number in range(len(cosine)):
             step = cosine[number]
             start = centre + (row - half_y) * sine[number] - half_x * step
             first, end = _span(start, step, width, last)
+            projection = ready[number].ravel()
             for column in range(first, end):
                 place = start + column * step
                 before = int(place)
                 part = place - before
                 rest = 1.0 - part
-                into = picture[row, column]
-                left, right = ready[number, before], ready[number, before + 1]
+                into, left = np.uint32(column * slices), np.uint32(before * slices)
+                right = np.uint32(left + slices)
                 for each in range(slices):
-                    into[each] += left[each] * rest + right[each] * part
+                    line[into + each] += projection[left + each] * rest + projection[right + each] * part

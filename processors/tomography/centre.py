@@ -124,27 +124,25 @@ def _moments(sinogram: Array) -> tuple[Array, Array, Array]:
     """Mass, centre and standard deviation of each projection, within what its sample covers; NaN where it has none."""
     count, columns = sinogram.shape
     mass, place, width = (np.full(count, np.nan) for _ in range(3))
-    for number, projection in enumerate(sinogram):
-        if not np.isfinite(projection).all():
-            continue
-        smooth = _median5(projection)
-        high = np.percentile(smooth, 99)
-        inside = np.flatnonzero(smooth > SUPPORT * high) if high > 0 else np.zeros(0, int)
-        if not len(inside):
-            continue
-        first, last = max(0, inside[0] - MARGIN), min(columns, inside[-1] + MARGIN + 1)
-        part, x = projection[first:last], np.arange(first, last)
-        total = part.sum()
-        if total > 0:
-            mass[number], place[number] = total, (part * x).sum() / total
-            width[number] = np.sqrt(max((part * (x - place[number]) ** 2).sum() / total, 0.0))
+    whole = np.flatnonzero(np.isfinite(sinogram).all(axis=1))
+    if not len(whole):
+        return mass, place, width
+    projections = sinogram[whole]
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(projections, ((0, 0), (2, 2)), mode="edge"), 5, axis=1)
+    smooth = np.median(around, axis=2)
+    high = np.percentile(smooth, 99, axis=1)
+    inside = smooth > SUPPORT * high[:, None]
+    first = np.maximum(inside.argmax(axis=1) - MARGIN, 0)
+    last = np.minimum(columns - 1 - inside[:, ::-1].argmax(axis=1) + MARGIN, columns - 1)
+    x = np.arange(columns)
+    part = np.where((x >= first[:, None]) & (x <= last[:, None]), projections, 0.0)
+    total = part.sum(axis=1)
+    good = (high > 0) & inside.any(axis=1) & (total > 0)
+    rows, part, total = whole[good], part[good], total[good]
+    mass[rows], place[rows] = total, (part @ x) / total
+    spread = (part * (x - place[rows][:, None]) ** 2).sum(axis=1) / total
+    width[rows] = np.sqrt(np.maximum(spread, 0.0))
     return mass, place, width
-
-
-def _median5(values: Array) -> Array:
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(values, 2, mode="edge"), 5)
-    found: Array = np.median(around, axis=1)
-    return found
 
 
 def _near(values: Array) -> Array:

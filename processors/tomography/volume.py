@@ -13,8 +13,9 @@ from processors.tomography.half import feathered
 from processors.tomography.repair import Mark, repaired
 from stream.events import Array
 
-TOGETHER = 16
-"""Bins that share the way through their projections."""
+TOGETHER = 32
+"""Bins that share the way through their projections, at most; fewer where they take more than `BYTES`."""
+BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ def blocks(
         sinograms = read(first, end)
         pictures = np.empty((recipe.size, recipe.size, end - first), np.float32)
         replaced = np.empty(end - first, np.int32)
-        for here in range(0, end - first, TOGETHER):
-            some = slice(here, here + TOGETHER)
+        together = max(1, min(TOGETHER, BYTES // (8 * max(recipe.size**2, sinograms[..., 0].size, 1))))
+        for here in range(0, end - first, together):
+            some = slice(here, here + together)
             pictures[..., some], replaced[some] = slices(sinograms[..., some], angles_deg, recipe)
         yield Block(first, pictures, replaced)
 
