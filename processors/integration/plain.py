@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from stream.codec.bits import bit_count, lowest_bit
-from stream.codec.blocks import next_block, transpose_rows
+from stream.codec.blocks import BAD_BLOCK, block_end, next_block, transpose_rows
 from stream.codec.compiler import kernel
+from stream.codec.lz4 import REPEATED, SLACK, UNKNOWN, decompress
 from stream.events import Array
 
 SHIFT = 31
@@ -46,7 +47,7 @@ class Scratch(NamedTuple):
     @classmethod
     def of(cls, pixels: int, block_bytes: int) -> "Scratch":
         """For blocks of this size; those of less than CHUNK pixels only use `shuffled` and `plane`."""
-        shuffled, plane = np.zeros(block_bytes, np.uint8), np.zeros(block_bytes, np.uint8)
+        shuffled, plane = np.zeros(block_bytes + SLACK, np.uint8)[:block_bytes], np.zeros(block_bytes, np.uint8)
         usable = pixels if pixels % CHUNK == 0 else 0
         rows = shuffled[:usable].reshape(8, usable // 8)
         return cls(
@@ -103,22 +104,33 @@ def tally_plain(source, at, number, scratch, outside, into, four, sums):  # type
     r0, r1, r2, r3, r4, r5, r6, r7 = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
     w0, w1, w2, w3, w4, w5, w6, w7 = words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]
     one_32, one_64 = np.uint32(1 << SHIFT), np.uint64(1 << SHIFT)
+    memory, target = np.uint64(source.ctypes.data), np.uint64(shuffled.ctypes.data)
+    limit = memory + np.uint64(source.size)
+    sizes = np.uint64(shuffled.size), np.uint64(pixels // 8), np.uint64(pixels)
     for i in range(number, len(into)):
         begin = at
-        at = next_block(source, at, shuffled.size, shuffled.ctypes.data)
+        at = block_end(source, begin)
         if at < 0:
             return at, i
+        said = UNKNOWN
+        if higher.size:
+            said = decompress(memory + np.uint64(begin + 4), memory + np.uint64(at), limit, target, *sizes)
+        if said == UNKNOWN and next_block(source, begin, shuffled.size, shuffled.ctypes.data) < 0:
+            return -BAD_BLOCK, i
         # a flagged pixel, or a count above 255 (of uint8: above 254), of a pixel that belongs to a bin?
         wrong = np.uint64(0)
         if higher.size == 0:
             for j in range(row):
                 wrong |= w0[j] & w1[j] & w2[j] & w3[j] & w4[j] & w5[j] & w6[j] & w7[j] & ~outside[i, j]
         else:
-            for j in range(above.size):
-                wrong |= higher[j] ^ above[j]
+            if said != REPEATED:
+                for j in range(above.size):
+                    wrong |= higher[j] ^ above[j]
             for j in range(row):
                 wrong |= higher[j] & ~outside[i, j]
         if wrong:
+            if said == REPEATED and next_block(source, begin, shuffled.size, shuffled.ctypes.data) < 0:
+                return -BAD_BLOCK, i
             return at, i
         if (at - begin) * WORTH_A_LOOK < pixels:
             many = np.uint64(0)

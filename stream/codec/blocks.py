@@ -122,20 +122,26 @@ def untranspose_block(shuffled, planes, out):  # type: ignore[no-untyped-def]
 
 
 @kernel(inline="always")
+def block_end(source, at):  # type: ignore[no-untyped-def]
+    """The place behind the block whose length stands at `at`, or -TRUNCATED if there are not so many bytes."""
+    if at + 4 > source.size:
+        return -TRUNCATED
+    size = big_endian_u32(source, at)
+    return at + 4 + size if size <= source.size - at - 4 else -TRUNCATED
+
+
+@kernel(inline="always")
 def next_block(source, at, want, target):  # type: ignore[no-untyped-def]
     """Decompress the block whose length stands at `at` to the address `target`, where there is room for `want` bytes.
 
     Returns the place behind it, or -TRUNCATED or -BAD_BLOCK: every length is checked against the bytes that are there.
     """
-    if at + 4 > source.size:
-        return -TRUNCATED
-    size = big_endian_u32(source, at)
-    at += 4
-    if size > source.size - at:
-        return -TRUNCATED
-    if lz4(source.ctypes.data + at, target, np.int32(size), np.int32(want)) != want:
+    end = block_end(source, at)
+    if end < 0:
+        return end
+    if lz4(source.ctypes.data + at + 4, target, np.int32(end - at - 4), np.int32(want)) != want:
         return -BAD_BLOCK
-    return at + size
+    return end
 
 
 @kernel

@@ -38,6 +38,8 @@ from dectris_messages import (
 )
 from hostile_corpus import CBOR_VALUES, simplon_cases, simplon_headers, stream2_cases
 
+from processors.integration.cpu import CpuEngine
+from processors.integration.plan import Plan
 from stream.codec.native import bslz4_compress
 from stream.codec.payload import check, decode
 from stream.errors import CorruptPayload
@@ -60,6 +62,16 @@ PACK: dict[Encoding, Callable[[np.ndarray], bytes]] = {
     Encoding.LZ4_HDF5: lambda image: lz4_hdf5(image.tobytes()),
     Encoding.LZ4_BLOCK: lambda image: lz4_literals(image.tobytes()),
 }
+
+
+def integrator(shape: tuple[int, int], dtype: np.dtype[Any]) -> CpuEngine:
+    """Into 20 bins and nowhere, by turns: what is in them does not matter, only that it is the same by every way."""
+    pixels, nothing = shape[0] * shape[1], np.empty(0, np.float32)
+    bins = (np.arange(pixels) % 21).astype(np.uint16)
+    limits, starts = (0.0, 2.0**32 - 2, np.inf, -np.inf), np.empty(0, np.uint32)
+    return CpuEngine(
+        Plan(20, bins, starts, nothing, np.ones(pixels, np.float32), nothing, *limits, model=1, empty=0.0), dtype
+    )
 
 
 class Fault(Exception):
@@ -91,6 +103,12 @@ class Fuzzer:
             for dtype in ("uint8", "uint16", "uint32", "uint64")
             for shape in ((6, 50), (1, 7), (64, 65), (70, 70))
         ]
+
+        self.engines = {
+            (payload.shape, payload.dtype): integrator(payload.shape, payload.dtype)
+            for payload in self.payloads
+            if payload.dtype.itemsize <= 4
+        }
 
     def _add_recorded(self) -> None:
         """A real image of each protocol, where the recordings are at hand."""
@@ -153,13 +171,33 @@ class Fuzzer:
         self.counts["payloads"] += 1
         try:
             image = decode(payload)
-        except CorruptPayload:
+        except CorruptPayload as error:
             self.counts["payloads corrupt"] += 1
+            self._integrate(payload, str(error))
             return
+        self._integrate(payload, image)
         check(payload)
         if image.shape != payload.shape or image.dtype != payload.dtype.newbyteorder("="):
             raise Fault(f"decoded {image.shape} {image.dtype} from {payload.shape} {payload.dtype}")
         self.counts["payloads decoded"] += 1
+
+    def _integrate(self, payload: Payload, decoded: np.ndarray | str) -> None:
+        """While it is decompressed it gives what its decoded pixels give, or the same refusal."""
+        engine = self.engines.get((payload.shape, payload.dtype))
+        if engine is None or not engine.takes(payload):
+            return
+        self.counts["payloads integrated"] += 1
+        try:
+            engine.add_packed(payload)
+            found: Any = engine.result(1.0)
+        except CorruptPayload as error:
+            found = str(error)
+        wanted: Any = decoded if isinstance(decoded, str) else engine.run(decoded, 1.0)
+        if isinstance(found, str) or isinstance(wanted, str):
+            if found is not wanted and not (isinstance(found, str) and found == wanted):
+                raise Fault(f"{payload.shape} {payload.dtype}: decoding gave {wanted!r}, integrating it {found!r}")
+        elif not all(map(np.array_equal, found, wanted)):
+            raise Fault(f"{payload.shape} {payload.dtype}: other sums than those of its pixels")
 
     def _alive(self) -> None:
         """A new scan and its frame still come out, pixel for pixel."""

@@ -1,0 +1,65 @@
+"""Bytes at addresses, in compiled code: words and runs of bytes that need not be aligned. Nothing is checked here."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+RUN = 32
+"""Bytes of a run: two or one of the processor's vectors."""
+
+
+def _loading(bits: int) -> Any:
+    def load(typing: Any, address: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.IntType(bits)
+            found = builder.load(builder.inttoptr(arguments[0], kind.as_pointer()), align=1)
+            return builder.zext(found, ir.IntType(64)) if bits < 64 else found
+
+        return types.uint64(types.uint64), emit
+
+    return intrinsic(load)
+
+
+def _copying(size: int) -> Any:
+    def copy(typing: Any, target: Any, source: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.VectorType(ir.IntType(8), size).as_pointer()
+            to, of = (builder.inttoptr(each, kind) for each in arguments)
+            builder.store(builder.load(of, align=1), to, align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.uint64, types.uint64), emit
+
+    return intrinsic(copy)
+
+
+def _store(typing: Any, target: Any, word: Any) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[1], builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint64), emit
+
+
+def _fill(typing: Any, target: Any, word: Any) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.VectorType(ir.IntType(64), RUN // 8)
+        words = ir.Constant(kind, ir.Undefined)
+        for place in range(RUN // 8):
+            words = builder.insert_element(words, arguments[1], ir.Constant(ir.IntType(32), place))
+        builder.store(words, builder.inttoptr(arguments[0], kind.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint64), emit
+
+
+load_1, load_2, load_8 = _loading(8), _loading(16), _loading(64)
+"""load_N(address): N bytes, little-endian, as uint64."""
+store_8: Any = intrinsic(_store)
+"""store_8(address, word)"""
+fill_run: Any = intrinsic(_fill)
+"""fill_run(address, word): the 8 bytes of a word over and over, RUN bytes."""
+copy_16, copy_run = _copying(16), _copying(RUN)
+"""copy_N(target, source): all bytes are read before one is written."""
