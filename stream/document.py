@@ -51,6 +51,8 @@ def read(path: Path) -> Any:
         raise ConfigError([("", f"{path} is not there (looked from {os.getcwd()}): correct the path")]) from error
     except IsADirectoryError as error:
         raise ConfigError([("", f"{path} is a folder: give a YAML file")]) from error
+    except PermissionError as error:
+        raise ConfigError([("", f"{path} may not be read: change its permissions")]) from error
     except OSError as error:
         raise ConfigError([("", f"cannot read {path}: {error.strerror}")]) from error
     except ValueError as error:  # UnicodeDecodeError too

@@ -93,6 +93,15 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, capsys: pytest.Cap
     assert f"sinks[0].path: {tmp_path / 'out'} is not a folder: choose another" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_a_folder_to_follow_that_is_not_there_is_told(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = {"type": "watch", "folder": str(tmp_path / "incoming")}
+    assert main([command, configuration(tmp_path, stream=stream)]) == 2
+    assert f"stream.folder: {tmp_path / 'incoming'} is not a folder: create it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("path", ["{folder}", "{folder}/new/", "{folder}/{{scan}}/"])
 def test_a_folder_instead_of_a_file_name_is_told(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its files would be called like the folder, or lie beside it."""

@@ -116,9 +116,19 @@ def test_sinks_hear_of_a_change_before_the_first_frame_that_it_holds_for() -> No
     assert sink.order == ["change 0", "frame 0"]
 
 
-def test_a_record_of_changes_that_is_not_there_is_called_just_that(tmp_path: Path) -> None:
+def test_a_record_of_changes_that_is_not_there_or_is_none_is_called_just_that(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"run.changes: .*gone\.h5 is not there \(looked from .*\): correct the path"):
         recorded_changes(tmp_path / "gone.h5")
+    for text in ("notes", "- frame", "{frame: 1}", "a: [1"):
+        (tmp_path / "notes.txt").write_text(text)
+        with pytest.raises(ConfigError, match=r"notes\.txt holds no changes: give a file of inbeam, or a YAML list"):
+            recorded_changes(tmp_path / "notes.txt")
+
+
+def test_an_address_among_the_options_to_set_is_not_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    address = "tcp://127.0.0.1:45999"
+    assert main(["set", address, "processors.total.weight=3"]) == 2
+    assert f"{address}: is no option: give the address as --control {address}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from watched import Driven, indices, kinds
 
-from stream.errors import ConfigError
+from stream.config import load
+from stream.errors import ConfigError, InbeamError
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanStart
+from stream.formats.hdf5.opening import open_hdf5
 from stream.sources import files, watch
 
 PIXELS = np.arange(120, dtype="u2").reshape(10, 12)
@@ -152,3 +154,12 @@ def test_a_folder_of_a_sample_with_one_for_each_measurement_gives_a_scan_named_a
     assert texts(found) == []
     for start in starts:
         assert sorted(e.index for e in found if isinstance(e, Frame) and e.scan == start.uid) == [0, 1, 2]
+
+
+def test_an_hdf5_file_and_a_yaml_that_may_not_be_read_are_told_with_what_to_do(folder: Path) -> None:
+    for name, read in (("scan.h5", lambda path: open_hdf5(str(path))), ("my.yaml", load)):
+        path = folder / name
+        path.write_text("x")
+        path.chmod(0)
+        with pytest.raises(InbeamError, match=f"{name} may not be read: change its permissions"):
+            read(path)

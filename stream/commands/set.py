@@ -30,6 +30,8 @@ def run(options: argparse.Namespace) -> int:
     """0 if every change was taken."""
     if (options.secret_key is None) != (options.server_key is None):
         raise ConfigError([("--secret-key", "goes with --server-key: give both or none")])
+    if addresses := [each for each in options.assignments if "://" in each.partition("=")[0]]:
+        raise ConfigError([(addresses[0], f"is no option: give the address as --control {addresses[0]}")])
     keys = None if options.secret_key is None else (options.secret_key, options.server_key)
     for assignment in options.assignments:
         path, sign, text = assignment.partition("=")

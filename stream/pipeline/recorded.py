@@ -32,7 +32,7 @@ def recorded_changes(path: Path) -> tuple[Change, ...]:
         text = f"{path} is not there (looked from {os.getcwd()}): correct the path"
         raise ConfigError([("run.changes", text)]) from error
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        text = f"{path} holds no changes ({error}): give a file of inbeam, or a YAML list of frame, path and value"
+        text = f"{path} holds no changes: give a file of inbeam, or a YAML list of mappings with frame, path and value"
         raise ConfigError([("run.changes", text)]) from error
 
 

@@ -217,7 +217,8 @@ def found(names: Sequence[str]) -> list[str]:
         else:
             matches = natural(glob.glob(path, recursive=True))
         if not matches:
-            kind = "holds no HDF5 file, image or capture" if os.path.isdir(path) else "is not there"
+            there = os.path.isdir(path)
+            kind = "holds no HDF5 file, image or capture" if there else f"is not there (looked from {os.getcwd()})"
             problems.append((f"stream.files[{place}]", f"{path} {kind}: correct the path"))
         matched += [f"{match}::{inside}" if inside else match for match in matches]
     if problems:

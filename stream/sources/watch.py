@@ -33,6 +33,7 @@ from stream.formats.folder.scans import GrowingScan, ImageSeries
 from stream.formats.folder.taken import state_of
 from stream.formats.monitor import Monitor, is_path
 from stream.formats.natural import LAST_NUMBER, check_pattern, natural_key
+from stream.preflight import Known, Problem
 from stream.registry import Options
 from stream.sources.readers import is_input, readers
 
@@ -95,6 +96,11 @@ class Config(Options):
             raise ValueError(f"monitor: {self.monitor} is a path: give the name of a reading, or a number")
         return self
 
+    def preflight(self, known: Known) -> Iterator[Problem]:
+        """A folder that is not there, or that may not be read."""
+        if problem := _unusable(self.folder):
+            yield "folder", problem
+
     def follows(self, path: str) -> bool:
         """True if a file of this name may be taken for input; NUL in it stands for text without a slash."""
         root = os.path.realpath(os.path.expanduser(self.folder))
@@ -109,14 +115,21 @@ class Config(Options):
 
 def create(config: Config, context: Context = ALONE) -> "Watch":
     """The source. Raises ConfigError if there is no such folder, or none that may be read."""
-    folder = os.path.expanduser(config.folder)
+    if problem := _unusable(config.folder):
+        raise ConfigError([("stream.folder", problem)])
+    return Watch(config)
+
+
+def _unusable(name: str) -> str:
+    """Why a folder cannot be followed, in words, or ""."""
+    folder = os.path.expanduser(name)
     if not os.path.isdir(folder):
-        raise ConfigError([("stream.folder", f"{config.folder} is not a folder: create it or correct the path")])
+        return f"{name} is not a folder: create it or correct the path"
     try:
         os.scandir(folder).close()
     except OSError as error:
-        raise ConfigError([("stream.folder", f"{config.folder} may not be read: {error.strerror}")]) from error
-    return Watch(config)
+        return f"{name} may not be read: {error.strerror}"
+    return ""
 
 
 class Watch:

@@ -35,6 +35,8 @@ def open_hdf5(path: str, *, swmr: bool = False) -> h5py.File:
             return h5py.File(path, "r", swmr=mode, locking=None if mode else False)
         except FileNotFoundError as error:
             raise BadMessage(f"{path} is not there") from error
+        except PermissionError as error:
+            raise BadMessage(f"{path} may not be read: change its permissions") from error
         except DAMAGED as error:
             problem = problem or error
             if not mode and not any(words in str(error) for words in IN_USE):
