@@ -200,6 +200,7 @@ class Integrate:
                 config.polarization is not None,
                 monitor_applied=config.normalize_by_monitor,
                 poni=request.geometry.poni,
+                radial_unit="" if config.along_ring else config.unit,
             ),
         )
 

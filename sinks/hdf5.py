@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from sinks import archive
 from sinks.archive import DATA, dataset_paths
-from sinks.file import naming, nexus, provenance
+from sinks.file import naming, nexus, provenance, pyfai_view
 from sinks.file import product as results
 from sinks.file.apart import set_apart
 from sinks.file.chunk_index import rows_present
@@ -77,6 +77,7 @@ class Results:
         self._config = config
         self._scan = scan
         self._products = results.main_first(_chosen(config, products), scan.detector)
+        self._made = tuple(products)
         self._configuration = context.document
         self._placed = context.placed
         self._readings = Readings(scan, config.readings)
@@ -116,6 +117,9 @@ class Results:
         if self._config.link is not None:
             archived = (self._placed or {}).get(self._config.link) or self._foretold(self._config.link)
             results.link_archive(made, archived, file.path, self._frames())
+        for product in self._products:
+            if product.of:
+                pyfai_view.declare(file.layout, made, product, names[product.name], self._made, self._scan.shape)
         self._file = file
         if self._readings.known_at_start:
             self.settle(None)

@@ -57,7 +57,7 @@ class Field:
 class Reduction:
     """How an azimuthal integration was done: what the definitions NXazint1d and NXazint2d ask for.
 
-    poni: text of a .poni file, for those who show where a pixel lies.
+    poni: text of a .poni file, for those who show where a pixel lies. radial_unit: pyFAI's name of it.
     """
 
     definition: Literal["NXazint1d", "NXazint2d"]
@@ -68,6 +68,7 @@ class Reduction:
     """Every bin is divided by its pixels' solid angles and factors."""
     monitor_applied: bool = False
     poni: str = ""
+    radial_unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,8 @@ class Product:
     recipe: str = ""
     reduction: Reduction | None = None
     sparse: SparseFrames | None = None
+    of: str = ""
+    """Name of the product whose results this one gathers; "" if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

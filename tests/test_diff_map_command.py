@@ -180,6 +180,12 @@ def test_a_tomography_scan_is_mapped_with_the_defaults_of_the_original(folder: P
     assert_same(ours[1, 2], reference.intensity)
 
 
+def test_the_slices_of_a_tomography_scan_can_be_made_of_its_file(folder: Path) -> None:
+    assert main(["diff-tomo", "-p", "d.poni", "-t", "7", "-r", "2", "-c", "60", "-m", "mask.edf", "frames"]) == 0
+    assert main(["reconstruct", "diff_tomo.h5", "--angles", "0:90", "--centre", "3"]) == 0
+    assert Path("diff_tomo_volume.h5").exists()
+
+
 @pytest.mark.parametrize("command", ["diff-map", "diff-tomo"])
 @pytest.mark.parametrize(
     ("words", "told"),

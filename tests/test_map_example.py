@@ -1,5 +1,6 @@
 """configs/map.yaml as a user runs it: over recorded frames, and live from a detector's socket; what opens its file."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,42 @@ def test_the_example_runs_live(folder: Path) -> None:
         assert main(["run", "map.yaml", *words]) == 1
     (path,) = (folder / "data").glob("*_map.h5")
     assert_the_map(path)
+
+
+def as_pyfai_diffmap_view_reads(path: str) -> dict[str, Any]:
+    """What `initData` of pyFAI/gui/pilx/MainWindow.py reads before it draws: the window itself needs a screen."""
+    from pyFAI.gui.pilx import utils
+    from pyFAI.io.integration_config import WorkerConfig
+
+    with h5py.File(path) as file:
+        process = file["/entry_0000/pyFAI"]
+        result = process["result"]
+        signal = utils.get_signal_dataset(result, default="intensity")
+        place = utils.get_axes_index(signal)
+        worker = WorkerConfig.from_dict(json.loads(utils.get_dataset(process, "configuration/data")[()]), inplace=True)
+        return {
+            "map": signal[()].sum(axis=place.radial),
+            "slow": utils.get_axes_dataset(result, dim=place.slow, default="slow")[()],
+            "fast": utils.get_axes_dataset(result, dim=place.fast, default="fast")[()],
+            "radial": utils.get_radial_dataset(result, size=worker.nbpt_rad)[()],
+            "pointers": utils.get_dataset(result, "map_ptr")[()],
+            "offset": process["offset"][()],
+            "radii": utils.compute_radial_values(worker),
+            "images": list(file["/entry_0000/measurement"]),
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", [False, True])
+def test_pyfais_viewer_of_maps_finds_what_it_looks_for(folder: Path, alone: bool) -> None:
+    words = ["--set", "processors.1.splitting=full", *(["--set", "sinks.0.products=[map]"] if alone else [])]
+    main(["process", "--quiet", *words, "--set", "processors.1.radial_range=[4, 33]", "map.yaml", "frames.h5"])
+    found = as_pyfai_diffmap_view_reads("data/frames_map.h5")
+    assert found["map"].shape == found["pointers"].shape == (200, 200) and found["pointers"][2, 9] == 409
+    assert np.isfinite(found["map"][0, :7]).all()
+    assert found["slow"][-1] == pytest.approx(1.99) and found["fast"][0] == -1 and len(found["radial"]) == 1000
+    assert found["radii"].shape == SHAPE and found["offset"] == 0 and not found["images"]
+    assert 4 < found["radial"][0] < found["radial"][-1] < 33 < found["radii"].max()
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def cube(name: str, source: Product, grid: Grid, errors: bool, parameters: Mappi
         Field("frames", points, np.dtype("i4"), "", "frames in the mean", "scan", small, "image"),
         slow_field(grid),
     ]
-    return Product(name, tuple(fields), "I", (*axes(grid), *source.axes), parameters=parameters)
+    return Product(name, tuple(fields), "I", (*axes(grid), *source.axes), parameters=parameters, of=source.name)
 
 
 def images(name: str, source: Product, grid: Grid, slots: Sequence[str], ratios: Sequence[str]) -> Product:
