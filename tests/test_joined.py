@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_files import events, frames_of, only, texts_of, tiffs
+from recordings import events, frames_of, only, texts_of, tiffs
 
 from stream.events import EndStatus, Frame, ScanEnd, ScanStart
 from stream.sources import files

@@ -11,10 +11,10 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from bliss import Live
 from dectris_messages import stream2_start
 from hypothesis import given
 from hypothesis import strategies as st
-from test_hdf5_readings import Live
 
 from processors.mapping.found import grid_for
 from processors.mapping.options import Config

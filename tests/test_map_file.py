@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from integration_frames import PONI, SHAPE, by_pyfai, rings
+from integration_frames import PONI, SHAPE, by_pyfai, record
 from patterns import Patterns
 from pipelines import Kept
 
@@ -55,16 +55,6 @@ def poni(tmp_path: Path) -> Path:
     return path
 
 
-def record(path: Path, frames: int = FAST * SLOW, gaps: tuple[int, ...] = GAPS) -> np.ndarray:
-    images = np.array([rings(seed=number) for number in range(frames)])
-    with h5py.File(path, "w") as file:
-        data = file.create_dataset("entry/data/data", images.shape, images.dtype, chunks=(1, *SHAPE))
-        for number in range(frames):
-            if number not in gaps:
-                data[number] = images[number]
-    return images
-
-
 def points(frames: int = FAST * SLOW, columns: int = FAST) -> list[tuple[int, int]]:
     rows = -(-frames // columns)
     return [
@@ -78,7 +68,7 @@ def points(frames: int = FAST * SLOW, columns: int = FAST) -> list[tuple[int, in
 def test_the_cube_is_that_of_pyfai_frame_by_frame_and_laid_out_for_viewers(poni: Path, tmp_path: Path) -> None:
     from silx.io import nxdata
 
-    images = record(tmp_path / "scan.h5")
+    images = record(tmp_path / "scan.h5", FAST * SLOW, GAPS)
     config = document(poni, tmp_path / "scan.h5", tmp_path, "hdf5")
     Run(validate(config), reopen=False).execute()
     path = tmp_path / "hdf5.h5"
@@ -115,7 +105,7 @@ def test_the_cube_is_that_of_pyfai_frame_by_frame_and_laid_out_for_viewers(poni:
 
 @pytest.mark.slow
 def test_a_cake_keeps_its_azimuth_before_the_radius(poni: Path, tmp_path: Path) -> None:
-    images = record(tmp_path / "scan.h5", gaps=())
+    images = record(tmp_path / "scan.h5", FAST * SLOW)
     config = document(poni, tmp_path / "scan.h5", tmp_path, "hdf5", integrate={"npt_azimuthal": 6})
     assert Run(validate(config), reopen=False).execute().exit_code == 0
     with h5py.File(tmp_path / "hdf5.h5", "r") as file:
@@ -132,7 +122,7 @@ def test_a_cake_keeps_its_azimuth_before_the_radius(poni: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_surplus_frames_make_another_line_in_the_file_too(poni: Path, tmp_path: Path) -> None:
-    record(tmp_path / "scan.h5", 22, gaps=())
+    record(tmp_path / "scan.h5", 22)
     config = document(poni, tmp_path / "scan.h5", tmp_path, "hdf5")
     assert Run(validate(config), reopen=False).execute().exit_code == 0
     with h5py.File(tmp_path / "hdf5.h5", "r") as file:
@@ -205,7 +195,7 @@ def test_regions_changed_in_mid_scan_hold_for_every_point_past_and_to_come() -> 
 @pytest.mark.slow
 def test_a_map_killed_at_random_and_resumed_is_that_of_a_run_that_was_never_killed(poni: Path, tmp_path: Path) -> None:
     frames, columns = 1000, 25
-    record(tmp_path / "scan.h5", 40, gaps=())
+    record(tmp_path / "scan.h5", 40)
     with h5py.File(tmp_path / "scan.h5", "r") as file:
         few = file["entry/data/data"][()]
     with h5py.File(tmp_path / "long.h5", "w") as file:

@@ -7,10 +7,9 @@ import h5py
 import numpy as np
 import pytest
 from commands import detector, wait_for
-from integration_frames import PONI
+from integration_frames import PONI, record
 from karabo_bridge import Client
-from test_map_file import record
-from test_run import background
+from runs import background
 
 from stream.commands.demo import free_port
 from stream.commands.main import main
@@ -45,7 +44,7 @@ def finished(path: Path) -> bool:
 def test_regions_that_are_set_in_mid_scan_are_seen_whole_by_a_client_that_comes_late(tmp_path: Path) -> None:
     (tmp_path / "d.poni").write_text(PONI)
     recorded = tmp_path / "scan.h5"
-    record(recorded, FAST * SLOW, gaps=())
+    record(recorded, FAST * SLOW)
     stream, seen, control = (f"tcp://127.0.0.1:{free_port()}" for _ in range(3))
     live = document(
         tmp_path,

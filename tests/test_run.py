@@ -4,9 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import yaml
 from commands import committed, detector, inbeam, pipeline, simulated_file, small_pipeline, wait_for
 from karabo_bridge import Client
 from pyFAI.integrator.azimuthal import AzimuthalIntegrator
+from runs import background
 
 from sinks.check import check
 from stream import FrameStatus, registry
@@ -29,28 +28,12 @@ from stream.commands.main import main
 from stream.config import validate
 from stream.events import Array, ScanStart
 from stream.pipeline.journal import Journal
-from stream.pipeline.report import Report
 from stream.pipeline.runner import Run
 
 LIVE = {"type": "stream2", "endpoint": "tcp://127.0.0.1:31001"}
 RECORDED = "streams/streaming-receiver"
 GEOMETRY = {"distance_m": 0.1, "beam_center_px": (500.0, 520.0), "pixel_size_m": (75e-6, 75e-6)}
 INTEGRATE = {"type": "integrate", "npt": 300, "unit": "r_mm", "error_model": "poisson", "device": "cpu"}
-
-
-@contextmanager
-def background(running: Run) -> Iterator[list[Report]]:
-    """A run in a thread; stopped, if it has not ended, when the block is left."""
-    reports: list[Report] = []
-    thread = threading.Thread(target=lambda: reports.append(running.execute()), name="inbeam-test-run")
-    thread.start()
-    try:
-        yield reports
-    finally:
-        thread.join(0 if sys.exc_info()[0] else 120)
-        running.stop()
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 def images_of(config: Mapping[str, Any]) -> list[Array]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from processors import correct, integrate
@@ -133,3 +134,14 @@ def uncertain_in_pyfai(image: np.ndarray, mask: np.ndarray, options: dict[str, A
     header = Detector(pixel_mask={"all": mask.astype(np.uint32)})
     _, result = run(alone, {**options, "npt_azimuthal": None, "error_model": "none"}, detector=header)
     return np.nan_to_num(result["I"]) > 0
+
+
+def record(path: Path, frames: int, gaps: tuple[int, ...] = ()) -> np.ndarray:
+    """A file of rings, all different; frames of the gaps were not written."""
+    images = np.array([rings(seed=number) for number in range(frames)])
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("entry/data/data", images.shape, images.dtype, chunks=(1, *SHAPE))
+        for number in range(frames):
+            if number not in gaps:
+                data[number] = images[number]
+    return images

@@ -1,11 +1,14 @@
 """Runs in this process, with a bound on how long they may take."""
 
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from stream.config import Config, validate
+from stream.pipeline.report import Report
 from stream.pipeline.runner import Run
 
 LIMIT_S = 60.0
@@ -29,3 +32,18 @@ def finished(running: Run, meanwhile: Callable[[], object] = lambda: None) -> An
         running.stop()
         thread.join(LIMIT_S)
     return reports[0]
+
+
+@contextmanager
+def background(running: Run) -> Iterator[list[Report]]:
+    """A run in a thread; stopped, if it has not ended, when the block is left."""
+    reports: list[Report] = []
+    thread = threading.Thread(target=lambda: reports.append(running.execute()), name="inbeam-test-run")
+    thread.start()
+    try:
+        yield reports
+    finally:
+        thread.join(0 if sys.exc_info()[0] else 120)
+        running.stop()
+        thread.join(30)
+        assert not thread.is_alive()
