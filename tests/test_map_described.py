@@ -195,6 +195,7 @@ def test_numbers_that_contradict_the_recorded_positions_are_refused() -> None:
     [
         (np.random.default_rng(1).uniform(0, 1, 60), "keep to no regular axis|not evenly spaced"),
         (np.repeat([0, 1, 2, 3, 4.5], 12), "evenly spaced|regular axis"),
+        (np.repeat([0, 1, 2, 60, 61, 62.0], 10), "in several ways|points of an axis only|2 points"),
         (np.zeros(60), "it did not move"),
         (np.full(60, np.nan), "it has no recorded position"),
     ],

@@ -41,6 +41,8 @@ NXAZINT: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 """Attributes with the only values that NXazint1d.nxdl.xml and NXazint2d.nxdl.xml allow."""
+REDUCTION = ("definition", "poni", "radial_unit")
+"""Of a product's `Reduction`, what its parameters say too, or its definition."""
 REFERENCE = "G. Ashiotis et al., J. Appl. Cryst. 48 (2015) 510-519, doi:10.1107/S1600576715004306"
 
 
@@ -180,7 +182,7 @@ def _process(entry: Any, product: Product, name: str) -> None:
         nexus.text(made, "reference", REFERENCE)
     given = {**product.parameters, **({"device": product.device} if product.device else {})}
     if product.reduction is not None:
-        given |= {name: value for name, value in asdict(product.reduction).items() if name != "definition"}
+        given |= {name: value for name, value in asdict(product.reduction).items() if name not in REDUCTION}
     if product.sparse is not None:
         given["recipe"] = product.sparse.recipe
     _parameters(nexus.group(made, "input", "NXparameters"), provenance.plain(given))
