@@ -48,6 +48,7 @@ class Map:
         self._reset()
 
     def _reset(self) -> None:
+        self._to_tell = ""
         self._taken: set[int] = set()
         self._outside: list[int] = []
         self._row: int | None = None
@@ -91,7 +92,7 @@ class Map:
             raise ConfigError([(f"{config.name}.rois", text) for text in problems])
         parameters = {"configuration": json.loads(config.model_dump_json()), "of": source.name}
         parameters["grid"] = dict(told)
-        log.info("%s: slow: %s; fast: %s", config.name, told["slow"], told["fast"])
+        self._to_tell = f"slow: {told['slow']}; fast: {told['fast']}"
         parameters["patterns"] = dict(source.parameters)  # the file may have the map alone
         return (
             layout.cube(config.name, source, grid, bool(self._errors), parameters),
@@ -101,6 +102,9 @@ class Map:
     def take(self, work: Work) -> Iterable[Update]:
         """Put the frame where it belongs. Raises ValueError for one that has no place, or no pattern."""
         frame = work.frame
+        if self._to_tell:
+            log.info("%s: %s", self.config.name, self._to_tell)
+            self._to_tell = ""
         if not frame.payloads or frame.index in self._taken:
             return []
         place = self._grid.place(frame.index, frame.readings)

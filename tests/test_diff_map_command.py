@@ -18,7 +18,10 @@ from integration_frames import by_pyfai as by_pyfai_itself
 from pyFAI.diffmap import DiffMap
 from pyFAI.io.diffmap_config import DiffmapConfig
 
+from stream import Frame, registry
+from stream.codec.payload import decode
 from stream.commands.main import main, parser
+from stream.sources import files
 
 FAST, SLOW = 4, 3
 
@@ -85,6 +88,28 @@ def test_the_golden_command_line_gives_the_golden_map(folder: Path, shared: Path
     with h5py.File(golden / "diffmap_off2.h5") as file:
         assert_same(ours, file["entry_0000/pyFAI/result/intensity"][()])
     assert numbers.tolist() == np.arange(2, 14).reshape(3, 4).tolist()
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_a_scan_of_i15_1_is_mapped_as_pyfai_integrates_its_frames(folder: Path, shared: Path) -> None:
+    """20 frames of an EIGER2 CdTe 500k behind external links."""
+    recorded = shared / "powder" / "i15_1_eiger2_cdte500k" / "i15-1-100245.nxs"
+    Path("eiger.poni").write_text(
+        'poni_version: 2\nDetector: Detector\nDetector_config: {"pixel1": 7.5e-5, "pixel2": 7.5e-5, "max_shape": '
+        "[512, 1028]}\nDistance: 0.3\nPoni1: 0.02\nPoni2: -0.05\nRot1: 0\nRot2: 0\nRot3: 0\nWavelength: 1.6e-11\n"
+    )
+    assert main(["diff-map", "-p", "eiger.poni", "-t", "5", "-r", "4", "--zigzag", "-o", "map.h5", str(recorded)]) == 0
+    ours, numbers = cube("map.h5")
+    integrator = pyFAI.load("eiger.poni")
+    start, *frames = registry.create("stream", files.Config(files=(str(recorded),))).events()
+    images = [decode(next(iter(frame.payloads.values()))) for frame in frames if isinstance(frame, Frame)]
+    mask = sum(start.detector.pixel_mask.values(), start=np.zeros(start.shape, np.uint32)) != 0
+    assert len(images) == 20 and numbers[1].tolist() == [9, 8, 7, 6, 5]
+    for number, image in enumerate(images):
+        bad = (mask | (image == np.iinfo(image.dtype).max)).astype(np.int8)
+        reference = integrator.integrate1d(image, 1000, unit="2th_deg", method=("full", "csr", "cython"), mask=bad)
+        assert_same(ours[tuple(np.argwhere(numbers == number)[0])], reference.intensity)
 
 
 @pytest.mark.parametrize(

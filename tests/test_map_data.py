@@ -135,10 +135,16 @@ Wavelength: 3.344e-11
 
 
 def recorded(name: str, shared: Path) -> tuple[np.ndarray, str]:
-    """Real frames and their geometry: two of a diamond-anvil map; a spotty catalyst, whole and in three parts."""
+    """Real frames and their geometry: two of a diamond-anvil map; a spotty catalyst, whole and in three parts; eight
+    cut-outs of an XRD-CT scan of I18, of the same detector."""
     if name == "dioptas":
         files = sorted((shared / "powder" / "dioptas_map_pilatus1m").glob("*.tif.gz"))
         return np.array([fabio.open(str(file)).data for file in files]), DIOPTAS
+    if name == "i18":
+        with h5py.File(shared / "xrdct" / "savu_i18_xrd_test.nxs") as file:
+            images = file["entry1/xrd_entry/instrument/detector/data"][()].reshape(-1, 100, 1000)
+        poni = (shared / "xrdct" / "nDTomo_Spotty_calib.poni").read_text()
+        return images, poni.replace("[2083, 4150]", "[100, 1000]")
     with h5py.File(shared / "xrdct" / "derived_nDTomo_Spotty_crop_0-1040_0-2075.h5") as file:
         image = file["spotty"][()]
     parts = [image, *(np.where(np.arange(2075) // 700 == part, image, 0) for part in range(3))]
@@ -147,7 +153,7 @@ def recorded(name: str, shared: Path) -> tuple[np.ndarray, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dioptas", "spotty"])
+@pytest.mark.parametrize("name", ["dioptas", "spotty", "i18"])
 @pytest.mark.parametrize("splitting", ["no", "full"])
 def test_the_cube_of_a_recorded_map_is_that_of_pyfai(name: str, splitting: str, shared: Path, tmp_path: Path) -> None:
     import pyFAI
