@@ -78,7 +78,7 @@ def test_every_frame_is_in_its_point_once_and_nowhere_else(scan: Disturbed) -> N
             points.setdefault(places[number], []).append(number)
     cube = found.fields("map")
     rows = max([scan.slow or 0, *(row + 1 for row, _ in points)])
-    assert cube["frames"].shape == cube["frame_index"].shape == (rows, scan.fast) or not rows
+    assert not rows or cube["frames"].shape == cube["frame_index"].shape == (rows, scan.fast)
     total = found.fields("map_images").get("total")
     for point in np.ndindex(rows, scan.fast):
         here = points.get(point, [])
