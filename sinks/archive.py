@@ -17,7 +17,8 @@ from sinks.file.columns import Cell, Rows
 from sinks.file.direct_chunk import filter_of, frame_bytes, stored_as
 from sinks.file.readings import Readings
 from sinks.file.sink import FileSink
-from sinks.file.swmr import SwmrFile, fill_of
+from sinks.file.storage import fill_of
+from sinks.file.swmr import SwmrFile
 from sinks.file.target import FileOptions
 from stream.context import ALONE, Context
 from stream.events import Array, Encoding, Frame, Payload, ScanEnd, ScanStart, Update

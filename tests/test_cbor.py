@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream.wire import cbor
+from stream.wire import cbor, cbor_sequence
 from stream.wire.cbor import CborError, Simple, Tag, Truncated
 from stream.wire.limits import Limits
 
@@ -62,7 +62,7 @@ def comparable(value: Any) -> Any:
 def test_whatever_cbor2_writes_is_read_back(document: Any, canonical: bool) -> None:
     data = cbor2.dumps(document, canonical=canonical)
     assert comparable(cbor.loads(data)) == comparable(document)
-    assert cbor.read_item(io.BytesIO(data + b"\x00")) == data
+    assert cbor_sequence.read_item(io.BytesIO(data + b"\x00")) == data
 
 
 @given(DOCUMENTS)
@@ -74,7 +74,7 @@ def test_a_document_cut_anywhere_is_truncated(document: Any) -> None:
             cbor.loads(data[:end])
         if end:
             with pytest.raises(Truncated):
-                cbor.read_item(io.BytesIO(data[:end]))
+                cbor_sequence.read_item(io.BytesIO(data[:end]))
 
 
 @given(st.binary(max_size=60))
@@ -84,7 +84,7 @@ def test_any_bytes_give_a_value_or_a_cbor_error(data: bytes) -> None:
         value = cbor.loads(data)
     except CborError:
         return
-    assert cbor.read_item(io.BytesIO(data)) == data, "both readers agree where an item ends"
+    assert cbor_sequence.read_item(io.BytesIO(data)) == data, "both readers agree where an item ends"
     if "Tag(" not in repr(value):  # cbor2 reads meaning into tags
         assert repr(comparable(value)) == repr(comparable(cbor2.loads(data)))
 
@@ -166,7 +166,7 @@ def test_a_forged_length_allocates_nothing(head: str, length: str) -> None:
     data = bytes.fromhex(head + length)
     tracemalloc.start()
     try:
-        for read in (cbor.loads, lambda item: cbor.read_item(io.BytesIO(item * 2))):
+        for read in (cbor.loads, lambda item: cbor_sequence.read_item(io.BytesIO(item * 2))):
             with pytest.raises(CborError):
                 read(data)
         assert tracemalloc.get_traced_memory()[1] < 100_000
@@ -195,7 +195,7 @@ def test_a_message_beyond_the_size_limit_is_refused_unread() -> None:
     with pytest.raises(CborError, match="max_message_mb"):
         cbor.loads(data, Limits(message_bytes=1000))
     with pytest.raises(CborError, match="max_message_mb"):
-        cbor.read_item(io.BytesIO(data), Limits(message_bytes=1000))
+        cbor_sequence.read_item(io.BytesIO(data), Limits(message_bytes=1000))
 
 
 @given(st.lists(DOCUMENTS, max_size=5))
@@ -204,6 +204,6 @@ def test_a_sequence_is_split_into_its_items(documents: list[Any]) -> None:
     items = [cbor2.dumps(document) for document in documents]
     stream = io.BytesIO(b"".join(items))
     found = []
-    while (item := cbor.read_item(stream)) is not None:
+    while (item := cbor_sequence.read_item(stream)) is not None:
         found.append(bytes(item))
     assert found == items

@@ -12,7 +12,7 @@ import pytest
 from stream.codec.payload import decode
 from stream.events import Array, Encoding, EndStatus, Event, Frame, Note, Payload, ScanEnd, ScanStart
 from stream.formats.hdf5 import growing, locate, scans
-from stream.formats.hdf5.locate import Located
+from stream.formats.hdf5.located import Located
 from stream.formats.images import file as images
 from stream.formats.images.file import Format
 from stream.formats.reader import Choice, Recording

@@ -13,7 +13,8 @@ import pytest
 from sink_examples import BINS, PRODUCT, frame, image, make, pattern, scan
 
 from sinks.file.columns import FlushPolicy
-from sinks.file.swmr import COMPRESS_FROM_BYTES, SwmrFile, fill_of
+from sinks.file.storage import COMPRESS_FROM_BYTES, fill_of
+from sinks.file.swmr import SwmrFile
 from stream.errors import SinkFailed
 from stream.events import ScanEnd
 from stream.roles import Counters

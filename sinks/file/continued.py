@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sinks.file.swmr import BITSHUFFLE
+from sinks.file.storage import BITSHUFFLE
 from stream.events import FrameStatus
 from stream.ledger import States
 

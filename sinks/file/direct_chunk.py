@@ -7,7 +7,7 @@ from typing import Any
 import hdf5plugin
 import numpy as np
 
-from sinks.file.swmr import BITSHUFFLE
+from sinks.file.storage import BITSHUFFLE
 from stream.codec.payload import check_header, decode, with_header
 from stream.errors import CorruptPayload
 from stream.events import Buffer, Encoding, Payload

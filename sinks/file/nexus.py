@@ -15,7 +15,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sinks.file.swmr import BITSHUFFLE, SwmrFile
+from sinks.file.storage import BITSHUFFLE
+from sinks.file.swmr import SwmrFile
 from stream.events import Array, Detector, ScanEnd, ScanStart
 
 END_TIME_BYTES = 40

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from sinks.file.columns import Rows
-from sinks.file.swmr import BITSHUFFLE, SwmrFile, fill_of
+from sinks.file.storage import BITSHUFFLE, fill_of
+from sinks.file.swmr import SwmrFile
 from stream.errors import SinkFailed
 from stream.events import Array, Update
 from stream.ledger import Saved

@@ -13,38 +13,18 @@ from types import MappingProxyType
 from typing import Any
 
 import h5py
-import hdf5plugin
 import numpy as np
 
 from sinks.file import detach, full_disk
 from sinks.file.advice import failing, reason
 from sinks.file.columns import Cell, Flat, Rows
 from sinks.file.locks import Held, Lock
+from sinks.file.storage import BITSHUFFLE, COMPRESS_FROM_BYTES, fill_of, refuse_unreadable
 from stream.claim import Claim, Taken
 from stream.errors import SinkFailed
 
-BITSHUFFLE: Mapping[str, Any] = MappingProxyType(dict(hdf5plugin.Bitshuffle(cname="lz4")))
-"""Keywords of `create_dataset` for bitshuffle-LZ4, HDF5 filter 32008."""
-
 CHUNK_CACHE_BYTES = 262_144
 """Per dataset; a scan file has some twenty, and whole chunks pass the cache by."""
-
-COMPRESS_FROM_BYTES = 2048
-"""Rows at least this long become one compressed chunk each: written once, so that a flush leaves no garbage behind.
-Under SWMR HDF5 never gives back the space of a chunk that grew, and a half-filled compressed chunk grows with every
-flush. Shorter rows share an uncompressed chunk, which is patched in place."""
-
-
-def fill_of(dtype: np.dtype[Any]) -> Any:
-    """What a frame that never came reads as: NaN; the largest unsigned value, which is how detectors flag a bad
-    pixel; -1 for signed integers."""
-    if dtype.kind in "fc":
-        return np.array(np.nan, dtype)[()]
-    if dtype.kind == "u":
-        return np.array(np.iinfo(dtype).max, dtype)[()]
-    if dtype.kind == "i":
-        return np.array(-1, dtype)[()]
-    return np.zeros((), dtype)[()]
 
 
 def new_file(claim: Claim, **options: Any) -> Any:
@@ -216,7 +196,7 @@ class SwmrFile:
     def start(self) -> None:
         """The layout is complete: check it, give the file its name, let readers in. Raises SinkFailed."""
         with failing(self.path, "create"):
-            self._file.visititems(_check)
+            self._file.visititems(refuse_unreadable)
             self._file.flush()
             self._file.swmr_mode = True
             if self._claim is not None:
@@ -263,15 +243,3 @@ class SwmrFile:
         if self._claim is not None:
             self._claim.release()
             self._claim = None
-
-
-def _check(name: str, item: Any) -> None:
-    """Refuse what makes SWMR readers fail: vlen data, and contiguous datasets that were never written."""
-    if not isinstance(item, h5py.Dataset):
-        return
-    if h5py.check_vlen_dtype(item.dtype) is not None or (
-        (text := h5py.check_string_dtype(item.dtype)) is not None and text.length is None
-    ):
-        raise ValueError(f"/{name} has variable length: use fixed-length bytes in a file that grows")
-    if item.chunks is None and item.size and not item.id.get_storage_size() and not item.is_virtual:
-        raise ValueError(f"/{name} is contiguous and empty: write it before the start, or make it chunked")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sinks.file.swmr import fill_of
+from sinks.file.storage import fill_of
 from stream.events import Array, Piece, Update
 from stream.products import Field, Product
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from sinks.file.chunk_index import rows_from
 from sinks.file.columns import Rows
-from sinks.file.swmr import BITSHUFFLE, SwmrFile
+from sinks.file.storage import BITSHUFFLE
+from sinks.file.swmr import SwmrFile
 from stream.events import Array
 
 PEAK_COLUMNS = {

@@ -22,7 +22,7 @@ import cbor2
 from stream.claim import Claim
 from stream.errors import BadMessage
 from stream.events import Buffer
-from stream.wire import cbor, metadata
+from stream.wire import cbor, cbor_sequence, metadata
 from stream.wire.cbor import Tag, Value
 from stream.wire.limits import DEFAULT, Limits
 
@@ -166,7 +166,7 @@ class Reader:
         number = 0
         while True:
             try:
-                data = cbor.read_item(stream, self._limits)
+                data = cbor_sequence.read_item(stream, self._limits)
                 if data is None:
                     return
                 item = cbor.loads(data, self._limits)

@@ -20,7 +20,7 @@ import stream.codec.blocks  # noqa: F401  compiled code cannot be instrumented
 
 with atheris.instrument_imports(include=["stream.wire"], enable_loader_override=False):
     from stream.codec import payload
-    from stream.wire import cbor, decoder, metadata, series, simplon, simplon_header, stream2, typed
+    from stream.wire import cbor, cbor_sequence, decoder, metadata, series, simplon, simplon_header, stream2, typed
     from stream.wire.decoder import FAULT
 
 from dectris_messages import pixels, stream2_end, stream2_image, stream2_start, v1_end, v1_header, v1_image
@@ -29,7 +29,7 @@ from hostile_corpus import simplon_cases, simplon_headers, stream2_cases
 from stream.errors import BadMessage, CorruptPayload
 from stream.events import Frame, FrameStatus, Note
 
-INSTRUMENTED = (cbor, decoder, metadata, payload, series, simplon, simplon_header, stream2, typed)
+INSTRUMENTED = (cbor, cbor_sequence, decoder, metadata, payload, series, simplon, simplon_header, stream2, typed)
 SEPARATOR = b"\x00|PART|\x00"
 STREAM2, SIMPLON, SEQUENCE = range(3)
 
@@ -42,7 +42,7 @@ def one_input(data: bytes) -> None:
     if kind == SEQUENCE:
         with suppress(BadMessage):
             stream = io.BytesIO(message)
-            while (item := cbor.read_item(stream)) is not None:
+            while (item := cbor_sequence.read_item(stream)) is not None:
                 cbor.loads(item)
         return
     decoder = stream2.Decoder(monitor_key="a.b") if kind == STREAM2 else simplon.Decoder(monitor_key="a.b")

@@ -14,7 +14,7 @@ import numpy as np
 from processors.mapping.layout import RADIAL_CHUNK
 from processors.tomography.volume import Block
 from sinks.file import nexus
-from sinks.file.swmr import BITSHUFFLE
+from sinks.file.storage import BITSHUFFLE
 from stream.commands.volumes.source import Turned
 from stream.events import Array
 

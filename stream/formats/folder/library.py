@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from stream.events import Note
 from stream.formats.hdf5.growing import Growing
 from stream.formats.hdf5.live import UNREADY, look, writes_swmr
-from stream.formats.hdf5.locate import Located
+from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.nexus import some
 from stream.formats.hdf5.safe import MOST_FRAME_BYTES
 

@@ -7,7 +7,7 @@ import h5py
 
 from stream.events import EMPTY, MONITOR
 from stream.formats.hdf5.clock import Clock, clock
-from stream.formats.hdf5.locate import Located
+from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.monitor import Beam
 from stream.formats.hdf5.readings import Column, columns
 from stream.formats.hdf5.table import Table

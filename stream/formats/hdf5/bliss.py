@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 
 from stream.errors import BadMessage
-from stream.formats.hdf5.locate import Located
+from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.opening import DAMAGED, open_hdf5
 from stream.formats.natural import natural, stem
 

@@ -11,13 +11,13 @@ from datetime import datetime
 
 import h5py
 
-from stream.formats.hdf5.detector import detector_group
-from stream.formats.hdf5.locate import Located
+from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.nexus import peek, text
 from stream.formats.hdf5.readings import Column
 from stream.formats.hdf5.safe import may_read
 from stream.formats.hdf5.table import Table
 from stream.formats.hdf5.units import factor
+from stream.formats.hdf5.values import detector_group
 
 NAMES = ("timestamp", "timestamps", "time_stamp", "frame_time_stamp", "frame_start_time", "start_time", "epoch", "time")
 EPICS_NAME, EPICS_EPOCH = "NDArrayTimeStamp", 631152000

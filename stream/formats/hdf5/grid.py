@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from stream.events import ScanStart
-from stream.formats.hdf5.locate import Located
+from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.nexus import peek, text
 from stream.formats.hdf5.opening import DAMAGED
 from stream.formats.hdf5.readings import Column

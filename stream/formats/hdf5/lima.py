@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import h5py
 
-from stream.formats.hdf5.detector import told_frames
-from stream.formats.hdf5.locate import Located
+from stream.formats.hdf5.expected import told_frames
+from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.nexus import text
 from stream.formats.hdf5.segments import Segment
 

@@ -5,7 +5,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from stream.errors import BadMessage
-from stream.formats.hdf5.locate import Found, Located, locate
+from stream.formats.hdf5.locate import locate
+from stream.formats.hdf5.located import Found, Located
 from stream.formats.hdf5.opening import DAMAGED, MAGIC, open_hdf5
 from stream.formats.hdf5.safe import MOST_FRAME_BYTES
 from stream.formats.hdf5.series import growing

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import BadMessage
-from stream.formats.hdf5.locate import Located
+from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.nexus import peek, text
 from stream.formats.hdf5.opening import DAMAGED, open_hdf5
 from stream.formats.hdf5.readings import Column

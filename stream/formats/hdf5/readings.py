@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from stream.events import MONITOR
-from stream.formats.hdf5.locate import Located
+from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.nexus import nx_class, peek, text
 from stream.formats.hdf5.safe import may_read
 

@@ -13,9 +13,11 @@ from stream.fingerprint import of_files
 from stream.formats.hdf5.beside import Beside
 from stream.formats.hdf5.clock import clock, moment
 from stream.formats.hdf5.cursor import Cursor, read_channels
-from stream.formats.hdf5.detector import announced, describe
+from stream.formats.hdf5.detector import describe
+from stream.formats.hdf5.expected import announced
 from stream.formats.hdf5.grid import with_grid
-from stream.formats.hdf5.locate import Located, locate
+from stream.formats.hdf5.locate import locate
+from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.monitor import Beam, check_length, of_scan
 from stream.formats.hdf5.opening import intact, open_hdf5, split
 from stream.formats.hdf5.readings import Column, columns

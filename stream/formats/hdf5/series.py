@@ -8,7 +8,8 @@ import h5py
 from stream.codec import tiles
 from stream.events import Payload
 from stream.formats.hdf5 import lima, xspectrum
-from stream.formats.hdf5.locate import ONE_CHANNEL, Located, located_again
+from stream.formats.hdf5.locate import located_again
+from stream.formats.hdf5.located import ONE_CHANNEL, Located
 
 
 def joined(file: h5py.File, located: Located) -> Located:

@@ -15,12 +15,12 @@ import numpy as np
 
 from stream.errors import BadMessage
 from stream.events import Array, Detector
-from stream.formats.hdf5.detector import detector_group
-from stream.formats.hdf5.locate import ONE_CHANNEL, Located, Tile
+from stream.formats.hdf5.located import ONE_CHANNEL, Located, Tile
 from stream.formats.hdf5.nexus import peek, text
 from stream.formats.hdf5.opening import DAMAGED, open_hdf5
 from stream.formats.hdf5.safe import all_values, first_value
 from stream.formats.hdf5.segments import Segment
+from stream.formats.hdf5.values import detector_group
 
 NAME = re.compile(r"(?P<before>.+_m)(?P<module>\d+)(?:_part(?P<part>\d+))?\.nxs$")
 GAP_BIT = 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 from stream.errors import BadMessage
 from stream.events import MONITOR, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.fingerprint import of_beginning, of_files
-from stream.formats.hdf5.locate import ONE_CHANNEL
+from stream.formats.hdf5.located import ONE_CHANNEL
 from stream.formats.hdf5.monitor import Beam
 from stream.formats.hdf5.nexus import some
 from stream.formats.images.file import Damaged, Image, ImageFile

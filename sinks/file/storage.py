@@ -1,0 +1,41 @@
+"""How values lie in a file that grows: what stands for those that never came, what is compressed, what SWMR forbids."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+BITSHUFFLE: Mapping[str, Any] = MappingProxyType(dict(hdf5plugin.Bitshuffle(cname="lz4")))
+"""Keywords of `create_dataset` for bitshuffle-LZ4, HDF5 filter 32008."""
+
+COMPRESS_FROM_BYTES = 2048
+"""Rows at least this long become one compressed chunk each: written once, so that a flush leaves no garbage behind.
+Under SWMR HDF5 never gives back the space of a chunk that grew, and a half-filled compressed chunk grows with every
+flush. Shorter rows share an uncompressed chunk, which is patched in place."""
+
+
+def fill_of(dtype: np.dtype[Any]) -> Any:
+    """What a frame that never came reads as: NaN; the largest unsigned value, which is how detectors flag a bad
+    pixel; -1 for signed integers."""
+    if dtype.kind in "fc":
+        return np.array(np.nan, dtype)[()]
+    if dtype.kind == "u":
+        return np.array(np.iinfo(dtype).max, dtype)[()]
+    if dtype.kind == "i":
+        return np.array(-1, dtype)[()]
+    return np.zeros((), dtype)[()]
+
+
+def refuse_unreadable(name: str, item: Any) -> None:
+    """Refuse what makes SWMR readers fail: vlen data, and contiguous datasets that were never written."""
+    if not isinstance(item, h5py.Dataset):
+        return
+    if h5py.check_vlen_dtype(item.dtype) is not None or (
+        (text := h5py.check_string_dtype(item.dtype)) is not None and text.length is None
+    ):
+        raise ValueError(f"/{name} has variable length: use fixed-length bytes in a file that grows")
+    if item.chunks is None and item.size and not item.id.get_storage_size() and not item.is_virtual:
+        raise ValueError(f"/{name} is contiguous and empty: write it before the start, or make it chunked")
