@@ -1,5 +1,9 @@
 """The past of a series after its regions were moved: computed again from the archive, and kept apart."""
 
+import contextlib
+import subprocess
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +12,15 @@ import hdf5plugin
 import numpy as np
 import pytest
 import yaml
+from following import shell
 from roi_files import IMAGES, SHAPE, START
 
 import inbeam
 from sinks import archive
+from stream.commands.demo import free_port
 from stream.commands.main import main
+from stream.errors import ConfigError
+from stream.pipeline.remote import ask
 from stream.roles import Counters
 from stream.testing import examples
 
@@ -100,7 +108,71 @@ def test_a_running_scan_is_recomputed_as_far_as_it_is_on_disk(
         sink.write(examples.frame(index, scan=uid, payloads=payloads))
     sink.tick(Counters())
     assert main(["recompute", "--quiet", str(results), "--frames", "growing.h5"]) == 0
-    assert "the scan is not over: from frame 5 on" in capsys.readouterr().out
+    assert "from frame 5 on" in capsys.readouterr().out
     sink.close()
     found = inbeam.columns("results_recomputed.h5")
     assert found["a_sum"].tolist() == (IMAGES * MASKED)[:6, :10, 10:20].sum((1, 2)).tolist()
+
+
+@pytest.mark.slow
+def test_beside_a_live_run_the_past_is_computed_again_after_every_move(tmp_path: Path) -> None:
+    """A detector, a run, `inbeam recompute --follow` beside it, regions that are moved through the control socket."""
+    images = np.random.default_rng(3).poisson(9, (600, *SHAPE)).astype("u2")
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file.create_dataset("entry/data/data", data=images, chunks=(1, *SHAPE))
+    port, address = free_port(), f"ipc://{tmp_path}/control"
+    document = {
+        "stream": {"type": "stream2", "endpoint": f"tcp://127.0.0.1:{port}"},
+        "processors": [{"type": "roi", "regions": START, "most": 3}],
+        "sinks": [{"type": "archive", "path": "raw.h5"}, {"type": "hdf5", "path": "live.h5", "link": "raw.h5"}],
+        "run": {"scans": 1, "control": address, "workers": 2},
+    }
+    (tmp_path / "live.yaml").write_text(yaml.safe_dump(document))
+    environment = shell(tmp_path / "bin")
+    children: list[subprocess.Popen[bytes]] = []
+
+    def begun(*words: Any) -> "subprocess.Popen[bytes]":
+        children.append(subprocess.Popen(["inbeam", *map(str, words)], cwd=tmp_path, env=environment))
+        return children[-1]
+
+    def moved(value: Any) -> int:
+        """The first frame that has it."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            with contextlib.suppress(ConfigError):
+                reply = ask(address, {"set": "processors.roi.regions.a.x", "value": value, "who": "test"}, patience_s=2)
+                if reply["ok"] and reply["scan"] and reply["frame"]:
+                    return int(reply["frame"])
+            threading.Event().wait(0.05)
+        raise AssertionError("nobody took the change")
+
+    try:
+        live = begun("run", "--quiet", "live.yaml")
+        begun("replay", "scan.h5", "--as", "stream2", "--rate", "60", "--bind", f"tcp://127.0.0.1:{port}")
+        first = moved([10, 20])
+        follower = begun("recompute", "--quiet", "--follow", "live.h5")
+        until = time.monotonic() + 60
+        while not (tmp_path / "live_recomputed.h5").exists() and time.monotonic() < until:
+            threading.Event().wait(0.05)
+        second = moved([20, 30])
+        assert live.wait(60) == 0 and follower.wait(60) == 0
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+    sums = {left: images[:, :10, left : left + 10].sum((1, 2), dtype=float) for left in (0, 10, 20)}
+    kept = inbeam.columns(tmp_path / "live.h5")["a_sum"]
+    np.testing.assert_array_equal(kept, [*sums[0][:first], *sums[10][first:second], *sums[20][second:]])
+    once = inbeam.columns(tmp_path / "live_recomputed.h5")["a_sum"]
+    twice = inbeam.columns(tmp_path / "live_recomputed_2.h5")["a_sum"]
+    assert first <= len(once) and second <= len(twice)
+    np.testing.assert_array_equal(once, sums[10][: len(once)])
+    np.testing.assert_array_equal(twice, sums[20][: len(twice)])
+    document = {**document, "sinks": [{"type": "hdf5", "path": "again.h5"}], "run": {}}
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(document))
+    words = ["inbeam", "process", "--quiet", "again.yaml", "raw.h5", "--changes", "live.h5"]
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=100)
+    with h5py.File(tmp_path / "live.h5") as one, h5py.File(tmp_path / "again.h5") as two:
+        for name, dataset in one["entry/roi"].items():
+            np.testing.assert_array_equal(dataset[()], two[f"entry/roi/{name}"][()], err_msg=name)

@@ -7,6 +7,8 @@ import argparse
 import contextlib
 import glob
 import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from stream.pipeline.recorded import changes_in
 BEFORE = ("correct", "formula", "prepare")
 """Processors that make what the regions are measured on."""
 LOWEST_PRIORITY = 19
+LOOK_S = 0.5
+LONGEST_WAIT_S = 20.0
+"""For the archive to have what the results have."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,42 +46,91 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="default: RESULTS with _recomputed, in the same folder"
     )
+    parser.add_argument(
+        "--follow", action="store_true", help="beside a running scan: again after every change, until the scan is over"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress line")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be computed. latest: how many changes there were; first: the frame that the last one began with."""
+
+    config: dict[str, Any]
+    frames: Path
+    latest: int
+    first: int
+    finished: bool
 
 
 def run(options: argparse.Namespace) -> int:
     """0: every frame that is there was measured; 1: something failed; 2 (ConfigError): it cannot be."""
+    if options.follow and (options.revision is not None or options.regions is not None):
+        raise ConfigError([("--follow", "computes with the regions of now: leave --revision and --regions out")])
+    os.nice(LOWEST_PRIORITY)
     results = options.results.resolve()
+    task = _task(results, options)
+    if not options.follow:
+        code = execute(validate(task.config), reopen=False, quiet=options.quiet)
+        if not task.finished and options.regions is None and options.revision is None:
+            _say_where(task, results)
+        return code
+    done, worst = 0, 0
+    while True:
+        if task.latest != done:
+            _wait_for(task)
+            worst = max(worst, execute(validate(task.config), reopen=False, quiet=options.quiet))
+            _say_where(task, results)
+            done = task.latest
+        elif task.finished:
+            return worst
+        else:
+            time.sleep(LOOK_S)
+        task = _task(results, options)
+
+
+def _say_where(task: Task, results: Path) -> None:
+    print(f"from frame {task.first} on, {results} has these regions itself", flush=True)
+
+
+def _wait_for(task: Task) -> None:
+    """Until the frames of before the last change are in the archive."""
+    until = time.monotonic() + LONGEST_WAIT_S
+    while time.monotonic() < until:
+        with open_results(task.frames) as file:
+            if GROUP not in file or len(file[f"{GROUP}/status"]) >= task.first:
+                return
+        time.sleep(LOOK_S)
+
+
+def _task(results: Path, options: argparse.Namespace) -> Task:
     output = (options.output or results.with_name(f"{results.stem}_recomputed.h5")).resolve()
     chosen = None if options.regions is None else str(options.regions.resolve())
     frames = None if options.frames is None else options.frames.resolve()
     with open_results(results) as file:
         try:
-            entry = file["entry"]
+            entry, changes = file["entry"], changes_in(file)
             document = yaml.safe_load(_text(entry["provenance/configuration"]))
             folder = Path(_text(entry["provenance/working_directory"]))
             uid = entry["ledger"].attrs["scan_uid"]
-            processors = _processors(entry, document, changes_in(file), options.revision, chosen)
+            processors = _processors(entry, document, changes, options.revision, chosen)
             frames = frames or _linked(entry, results) or _archive(document, folder, uid)
-            finished, first = bool(entry["ledger/finished"][0]), _first_of_last(file)
+            finished = bool(entry["ledger/finished"][0])
         except (KeyError, TypeError, AttributeError) as error:
             raise InbeamError(f"{results} has no regions of interest that could be computed again ({error})") from error
     if frames is None:
         raise InbeamError(f"{results} does not say where its frames are: name the file with --frames")
-    _same_scan(frames, uid, results)
     stream = document.get("stream") or {}
-    kept = stream if stream.get("type") == "files" else {}
+    ours = _same_scan(frames, uid, results)
+    kept = stream if stream.get("type") == "files" and not ours else {}
     config = {
         "stream": {**kept, "type": "files", "files": [str(frames)]},
         "processors": [_located(each, folder) for each in processors],
         "sinks": [{"type": "hdf5", "path": str(output).replace("{", "{{").replace("}", "}}")}],
         "run": {"inbox_mb": 64, "workers": 1},
     }
-    os.nice(LOWEST_PRIORITY)
-    code = execute(validate(config), reopen=False, quiet=options.quiet)
-    if not finished and chosen is None and options.revision is None:
-        print(f"the scan is not over: from frame {first} on, {results} has these regions itself")
-    return code
+    latest = max((change.revision for change in changes), default=0)
+    return Task(config, frames, latest, max((change.frame for change in changes), default=0), finished)
 
 
 def _processors(
@@ -150,17 +204,14 @@ def _uid(path: Path) -> Any:
         return file[GROUP].attrs.get("scan_uid") if GROUP in file else None
 
 
-def _same_scan(frames: Path, uid: Any, results: Path) -> None:
+def _same_scan(frames: Path, uid: Any, results: Path) -> bool:
+    """True if the frames are in a file of ours. Raises InbeamError if they are of another scan."""
     if not frames.exists():
         raise InbeamError(f"{frames}, the frames of {results}, is not there: name it with --frames")
     told = _uid(frames)
     if told is not None and told != uid:
         raise InbeamError(f"{frames} is of another scan than {results}: name the right one with --frames")
-
-
-def _first_of_last(file: Any) -> int:
-    changes = changes_in(file)
-    return max((change.frame for change in changes), default=0)
+    return told is not None
 
 
 def _text(dataset: Any) -> str:
