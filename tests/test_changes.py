@@ -284,6 +284,16 @@ def test_the_journal_keeps_changes_until_the_scan_has_ended(tmp_path: Path) -> N
     assert journal.changes("one") == ()
 
 
+def test_a_change_that_is_just_being_written_is_not_read_yet(tmp_path: Path) -> None:
+    """The columns of a growing file are written one after the other, `revision` last."""
+    kinds = {"frame": "u8", "made": "f8", "path": "S9", "value": "S9", "who": "S9"}
+    with h5py.File(tmp_path / "growing.h5", "w") as file:
+        for name, kind in kinds.items():
+            file[f"entry/changes/{name}"] = np.array(["4", "5"], kind) if kind == "S9" else np.array([4, 5], kind)
+        file["entry/changes/revision"] = np.array([1], "u4")
+    assert [(each.frame, each.value) for each in recorded_changes(tmp_path / "growing.h5")] == [(4, 4)]
+
+
 def test_revisions_are_found_by_frame_number() -> None:
     table = Revisions(OPTIONS)
     for each in (change(3, 2, 1), change(3, 3, 2), change(8, 4, 3)):

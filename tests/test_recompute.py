@@ -1,6 +1,7 @@
 """The past of a series after its regions were moved: computed again from the archive, and kept apart."""
 
 import contextlib
+import json
 import subprocess
 import threading
 import time
@@ -162,11 +163,16 @@ def test_beside_a_live_run_the_past_is_computed_again_after_every_move(tmp_path:
                 child.kill()
             child.wait()
     sums = {left: images[:, :10, left : left + 10].sum((1, 2), dtype=float) for left in (0, 10, 20)}
+    left = np.zeros(len(images), int)
+    with h5py.File(tmp_path / "live.h5") as file:  # an answer that came late may have been asked for twice
+        for frame, value in zip(file["entry/changes/frame"][()], file["entry/changes/value"][()], strict=True):
+            left[int(frame) :] = int(json.loads(value)[0])
+    assert (left[first - 1], left[second - 1], left[second]) in ((0, 10, 20), (10, 10, 20)) and left[first] == 10
     kept = inbeam.columns(tmp_path / "live.h5")["a_sum"]
-    np.testing.assert_array_equal(kept, [*sums[0][:first], *sums[10][first:second], *sums[20][second:]])
-    once = inbeam.columns(tmp_path / "live_recomputed.h5")["a_sum"]
-    twice = inbeam.columns(tmp_path / "live_recomputed_2.h5")["a_sum"]
-    assert first <= len(once) and second <= len(twice)
+    np.testing.assert_array_equal(kept, [sums[each][index] for index, each in enumerate(left)])
+    made = sorted(tmp_path.glob("live_recomputed*.h5"), key=lambda path: path.stat().st_mtime)
+    once, twice = (inbeam.columns(path)["a_sum"] for path in (made[0], made[-1]))
+    assert len(made) >= 2 and second <= len(twice)
     np.testing.assert_array_equal(once, sums[10][: len(once)])
     np.testing.assert_array_equal(twice, sums[20][: len(twice)])
     document = {**document, "sinks": [{"type": "hdf5", "path": "again.h5"}], "run": {}}

@@ -30,6 +30,7 @@ BEFORE = ("correct", "formula", "prepare")
 """Processors that make what the regions are measured on."""
 LOWEST_PRIORITY = 19
 LOOK_S = 0.5
+MOST_TORN = 10
 LONGEST_WAIT_S = 20.0
 """For the archive to have what the results have."""
 
@@ -86,7 +87,16 @@ def run(options: argparse.Namespace) -> int:
             return worst
         else:
             time.sleep(LOOK_S)
-        task = _task(results, options)
+        task = _again(results, options)
+
+
+def _again(results: Path, options: argparse.Namespace) -> Task:
+    """Look once more into a file that is being written: HDF5 may be met in the middle of a write."""
+    for _ in range(MOST_TORN):
+        with contextlib.suppress(InbeamError, OSError, RuntimeError):
+            return _task(results, options)
+        time.sleep(LOOK_S)
+    return _task(results, options)
 
 
 def _say_where(task: Task, results: Path) -> None:

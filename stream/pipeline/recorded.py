@@ -37,9 +37,10 @@ def recorded_changes(path: Path) -> tuple[Change, ...]:
 
 
 def changes_in(file: h5py.File) -> tuple[Change, ...]:
-    """The table of changes of an open file. Raises KeyError if it has none."""
+    """The table of changes of an open file, also of one that grows. Raises KeyError if it has none."""
     group = file[GROUP]
-    rows = zip(*(group[name][()].tolist() for name in COLUMNS), strict=True)
+    whole = len(group["revision"])  # written last: a row that has it has all
+    rows = zip(*(group[name][:whole].tolist() for name in COLUMNS), strict=True)
     return tuple(
         Change("", int(frame), path.decode(), json.loads(value), who.decode(), int(revision), float(made))
         for frame, revision, made, path, value, who in rows
