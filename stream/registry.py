@@ -25,7 +25,17 @@ Section: TypeAlias = Literal["stream", "processors", "sinks"]
 
 BUILT_IN: dict[Section, tuple[str, ...]] = {
     "stream": ("simplon", "stream2", "watch", "files", "capture"),
-    "processors": ("correct", "formula", "integrate", "sparsify", "prepare", "map", "diffraction_tomography", "roi"),
+    "processors": (
+        "correct",
+        "formula",
+        "integrate",
+        "sparsify",
+        "prepare",
+        "map",
+        "diffraction_tomography",
+        "roi",
+        "mosaicity",
+    ),
     "sinks": ("archive", "hdf5", "monitor", "page", "sparse"),
 }
 

@@ -156,8 +156,8 @@ def grid_of(options: Any, scan: ScanStart, described: Mapping[str, DirectionOpti
 
     options: has slow, fast (DirectionOptions), place_by, offset, zigzag, frames_per_point. Raises ConfigError.
     """
-    slow = _direction("slow", merged(options.slow, described.get("slow")), scan)
-    fast = _direction("fast", merged(options.fast, described.get("fast")), scan)
+    slow = direction_of("slow", merged(options.slow, described.get("slow")), scan)
+    fast = direction_of("fast", merged(options.fast, described.get("fast")), scan)
     motors = tuple(merged(getattr(options, side), described.get(side)).motor or "" for side in ("slow", "fast"))
     if fast.points is None:
         raise ConfigError([("fast", "how many points a line has is not known, and the source does not say: set it")])
@@ -193,7 +193,8 @@ def merged(given: DirectionOptions, described: DirectionOptions | None) -> Direc
     return DirectionOptions(**{**known, **found})
 
 
-def _direction(side: str, options: DirectionOptions, scan: ScanStart) -> Direction:
+def direction_of(side: str, options: DirectionOptions, scan: ScanStart) -> Direction:
+    """A direction as the options say it, with the unit that the source says; `side` names it if no motor does."""
     name = re.sub(r"\W", "_", options.motor or side)
     unit = options.unit or (scan.readings or {}).get(options.motor or "", "")
     points = options.points
