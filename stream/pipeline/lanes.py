@@ -95,11 +95,12 @@ class Lanes:
         found = [opening.stored for opening in openings if opening.stored is not None]
         return Stored.in_all(found) if found else None
 
-    def restart(self, revisions: Revisions, restart: Callable[[Gathering], None]) -> None:
-        """Give the gatherers the options of the scan, then see each of them."""
-        for gathering, _ in self._gatherers:
+    def use(self, revisions: Revisions) -> Sequence[Gathering]:
+        """Give the gatherers the options of the scan; returns them."""
+        gatherings = [gathering for gathering, _ in self._gatherers]
+        for gathering in gatherings:
             gathering.use(revisions)
-            restart(gathering)
+        return gatherings
 
     def put(self, frames: Sequence[Frame], fresh: Sequence[Frame]) -> None:
         """`frames` to every gatherer; to every sink those that no file has yet."""

@@ -1,9 +1,8 @@
 """Inbox, workers, order, lanes: one scan after the other through all of them.
 
-A scan opens completely (every processor prepared, every sink's file laid out) before its first frame is worked on, so
-that a sink that cannot write is noticed while the detector still holds the frames, and a resumed file can say what it
-already has. It closes in the same way: the boundary waits until no worker has anything in hand, and the sinks complete
-their files when the gatherers have given the last of theirs.
+A scan opens completely before its first frame is worked on (see `stream.pipeline.beginning`). It closes in the same
+way: the boundary waits until no worker has anything in hand, and the sinks complete their files when the gatherers have
+given the last of theirs.
 """
 
 import threading
@@ -13,8 +12,8 @@ from dataclasses import replace
 
 from stream.config import RunOptions
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
-from stream.fingerprint import is_of_beginning
 from stream.ledger import Ledger, Stored
+from stream.pipeline.beginning import Beginning
 from stream.pipeline.boundaries import Boundaries
 from stream.pipeline.chain import Chain
 from stream.pipeline.control import RunControl
@@ -24,11 +23,8 @@ from stream.pipeline.known import Known
 from stream.pipeline.lane import Lane
 from stream.pipeline.lanes import Lanes
 from stream.pipeline.order import Order
-from stream.pipeline.reading_back import ReadingBack
-from stream.pipeline.recipe import recipes
 from stream.pipeline.report import Meter, Report, ScanReport, reach
-from stream.pipeline.revisions import OptionSet, Revisions
-from stream.products import Product
+from stream.pipeline.revisions import OptionSet
 from stream.roles import Counters, Sink
 
 MOST_NOTES = 100
@@ -59,7 +55,7 @@ class Pipeline:
         """
         self.report = Report()
         self.control = control or RunControl(OptionSet())
-        self._chains, self._options, self._spare = chains, options, spare
+        self._chains, self._options = chains, options
         self._failed, self._ended, self._expired = failed, ended, expired
         self._inbox = Inbox(int(options.inbox_mb * 1e6), options.when_full, len(chains))
         self._meter = Meter()
@@ -78,6 +74,14 @@ class Pipeline:
         self._putting = threading.Lock()
         self._stopping = threading.Event()
         self._lanes = Lanes(options, retried=retried, linked=linked, counters=self.counters, failed=self._sink_failed)
+        self._beginning = Beginning(
+            chains,
+            self._lanes,
+            self.control,
+            spare=spare,
+            refused=self._processor_failed,
+            trouble=self.report.trouble,
+        )
         self.emit = self._lanes.emit
         """Pass what a gatherer gives on to every sink. Called from the gatherers' lanes."""
         self._lanes.begin(sinks, gatherings(self))
@@ -196,22 +200,7 @@ class Pipeline:
         if self._halted:
             self.report.trouble(f"scan {scan.name} was not taken: a sink that is required had failed before")
             return
-        options = self.control.start_options(scan.uid)
-        made = recipes(options.processors, self.control.repeated)
-        first = self._chains[0]
-        products, *_ = [chain.start(scan, options, made) for chain in self._chains]
-        gathered = self._lanes.open_gatherers(scan, first.bench, options)
-        products += tuple(replace(product, recipe=made[-1]) for product in gathered)
-        if first.refusal:
-            self._processor_failed(f"{first.refusal} (the frames are kept, marked as failed)")
-        for refusal in self._lanes.refusals:
-            self._processor_failed(f"{refusal} (the frames are kept)")
-        stored = self._lanes.open(scan, products)
-        revisions = self.control.opened(scan.uid, stored.changes if stored else (), self._lanes.tell)
-        for chain in self._chains:
-            chain.use(revisions)
-        self._known = self._frames_known(scan, stored)
-        self._lanes.restart(revisions, lambda gathering: self._restart(gathering, scan, stored, products, revisions))
+        stored, self._known = self._beginning.open(scan)
         with self._ordering:
             woken = self._scan is not None and self._scan.uid == scan.uid and stored is None
             self._ledger = Ledger(scan.expected, Stored(self._ledger.states()) if woken else stored)
@@ -224,32 +213,6 @@ class Pipeline:
                 max_bytes=int(self._options.sink_mb * 1e6),
             )
         self._meter.begin(already=int(stored.states.astype(bool).sum()) if stored else 0)
-
-    def _frames_known(self, scan: ScanStart, stored: Stored | None) -> Known | None:
-        if stored is None or stored.empty:
-            return None
-        return Known(stored, self._tell_of_other if is_of_beginning(scan.fingerprint) else None)
-
-    def _restart(
-        self,
-        gathering: Gathering,
-        scan: ScanStart,
-        stored: Stored | None,
-        products: Sequence[Product],
-        revisions: Revisions,
-    ) -> None:
-        """A source that sends only once is helped out by our own files; the others give every frame again."""
-        if stored is not None and self._known is not None:
-            reading = ReadingBack(stored, scan, products, revisions, self._spare) if scan.resumed else None
-            self._known.lack(gathering.restart(stored, reading))
-
-    def _tell_of_other(self, frame: Frame) -> None:
-        """A frame that the files have was recorded anew since."""
-        name = self._scan.name if self._scan is not None else frame.scan
-        self.report.trouble(
-            f"frame {frame.index} of scan {name} is not what its files were made from: it was recorded anew, and is "
-            "not taken; move the files away, and start again"
-        )
 
     def _close(self, end: ScanEnd) -> None:
         if self._order is None or self._scan is None:
