@@ -126,3 +126,39 @@ def test_a_file_without_results_and_no_file_are_told(tmp_path: Path) -> None:
         file["entry/data"] = 1
     with pytest.raises(InbeamError, match="is not a results file of inbeam: it has no "):
         inbeam.columns(tmp_path / "other.h5")
+
+
+def broken(what: str, path: Path) -> None:
+    """Make one thing in a good file other than it should be."""
+    with h5py.File(path, "r+") as file:
+        entry = file["entry"]
+        if what == "parameters":
+            del entry["provenance/parameters_roi"]
+            entry["provenance/parameters_roi"] = "{no json"
+        elif what == "regions":
+            del entry["provenance/parameters_roi"]
+            entry["provenance/parameters_roi"] = '{"configuration": {"regions": [1, 2]}}'
+        elif what == "axes":
+            del entry["roi"].attrs["axes"]
+        elif what == "ledger":
+            del entry["ledger/revision"]
+            entry["ledger/revision"] = "none"
+        else:
+            entry["changes/value"][0] = b"[1,"
+
+
+DAMAGED = [(command, what) for command in ("table", "stitch") for what in ("parameters", "regions", "axes", "ledger")]
+DAMAGED += [(command, "changes") for command in ("table", "stitch", "recompute")]
+
+
+@pytest.mark.parametrize("command, what", [*DAMAGED, ("recompute", "parameters"), ("recompute", "regions")])
+def test_a_damaged_file_is_told_of_and_gives_no_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, what: str
+) -> None:
+    monkeypatch.setattr("os.nice", lambda more: more)
+    path = processed(tmp_path, changes=EDITS)
+    broken(what, path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert main([command, str(path)]) == 1
+    assert path.name in capsys.readouterr().err and sorted(tmp_path.iterdir()) == before

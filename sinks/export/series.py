@@ -54,7 +54,9 @@ def series(path: Path) -> Series:
     with open_results(path) as file:
         try:
             return _series(file)
-        except (KeyError, OSError, RuntimeError) as error:
+        except InbeamError:
+            raise
+        except Exception as error:  # a file that is damaged, or somebody else's, may raise anything
             raise InbeamError(foreign(path, "a results file of inbeam", error)) from error
 
 

@@ -126,7 +126,9 @@ def _task(results: Path, options: argparse.Namespace) -> Task:
             processors = _processors(entry, document, changes, options.revision, chosen)
             frames = frames or _linked(entry, results) or _archive(document, folder, uid)
             finished = bool(entry["ledger/finished"][0])
-        except (KeyError, TypeError, AttributeError) as error:
+        except InbeamError:
+            raise
+        except Exception as error:  # a file that is damaged, or somebody else's, may raise anything
             raise InbeamError(f"{results} has no regions of interest that could be computed again ({error})") from error
     if frames is None:
         raise InbeamError(f"{results} does not say where its frames are: name the file with --frames")
