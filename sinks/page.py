@@ -116,8 +116,9 @@ class Page:
     def start(self, scan: ScanStart, products: Sequence[Product]) -> Stored | None:
         """Listen, for the first scan. Raises SinkFailed if the address cannot be had."""
         self._listen()
-        self._news.start(scan, products)
-        self._news.options(self._changes.options())
+        options = self._changes.options()
+        self._news.start(scan, products, {option["path"]: option["value"] for option in options})
+        self._news.options(options)
         return None
 
     def write(self, item: Item) -> None:

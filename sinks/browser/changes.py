@@ -79,21 +79,29 @@ class Changes:
 
     def _change(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         path, value, revision = str(request["path"]), request["value"], int(request["revision"])
-        if path not in {option["path"] for option in self._known}:
+        if not any(path == option["path"] or path.startswith(f"{option['path']}.") for option in self._known):
             raise ConfigError([(path, "may not be changed here")])
         for attempt in range(TRIES):
-            now = self._control.value(path)
+            now = self._value(path)
             if "seen" in request and not _same(now, request["seen"]):
                 text = "was changed by somebody else meanwhile; this is its value now"
                 return {"ok": False, "text": f"{path}: {text}", "value": now}
             try:
                 taken = self._control.change(path, value, str(request["who"]), revision + attempt)
             except ConfigError as error:
-                if attempt + 1 < TRIES and _same(self._control.value(path), now) and _overtaken(error):
+                if attempt + 1 < TRIES and _same(self._value(path), now) and _overtaken(error):
                     continue
                 raise
-            return {"ok": True, "text": taken.text, "scan": taken.scan, "frame": taken.frame, "value": value}
+            about = {"scan": taken.scan, "frame": taken.frame, "revision": taken.revision}
+            return {"ok": True, "text": taken.text, "value": self._value(path), **about}
         raise ConfigError([(path, "others change options all the time: try again")])
+
+    def _value(self, path: str) -> Any:
+        """Of an option or of a part of it; None for a part that is not there yet."""
+        try:
+            return self._control.value(path)
+        except ConfigError:
+            return None
 
 
 def _overtaken(error: ConfigError) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from sinks.browser.channel import pack
-from sinks.browser.scan import described, picture_fields, scalar_fields
+from sinks.browser.places import Columns
+from sinks.browser.scan import described, picture_fields
 from stream.events import MONITOR, Array, Buffer, Change, Frame, FrameStatus, ScanEnd, ScanStart, Update
 from stream.products import Product
 from stream.roles import Counters
@@ -28,7 +29,7 @@ class News:
     def __init__(self) -> None:
         self._scan: Mapping[str, Any] | None = None
         self._products: Sequence[Product] = ()
-        self._scalars: Sequence[tuple[str, str]] = ()
+        self._columns = Columns((), {})
         self._frame: Frame | None = None
         self._rows: deque[tuple[int, float, dict[str, float]]] = deque(maxlen=MOST_ROWS)
         self._rows_made = 0
@@ -43,10 +44,10 @@ class News:
         self._versions = dict.fromkeys(("scan", "frame", "options", "changes"), 0)
         self._told: dict[str, int] = {}
 
-    def start(self, scan: ScanStart, products: Sequence[Product]) -> None:
-        """A scan begins."""
+    def start(self, scan: ScanStart, products: Sequence[Product], named: Mapping[str, Any]) -> None:
+        """A scan begins. named: see `Columns`."""
         self._scan, self._products = described(scan, products), products
-        self._scalars = scalar_fields(products)[:MOST_COLUMNS]
+        self._columns = Columns(products, named)
         self._frame = None
         self._rows.clear()
         self._pictures = {
@@ -65,12 +66,7 @@ class News:
         if frame.status is not FrameStatus.LATE and frame.payloads:
             self._frame = frame
             self._versions["frame"] += 1
-        row = {name: float(value) for name, value in list(frame.readings.items())[:MOST_COLUMNS]}
-        for product, field in self._scalars:
-            value = frame.results.get(product, {}).get(field)
-            if value is not None:
-                row[f"{product}.{field}"] = float(value)
-        if row:
+        if row := self._columns.row(frame, MOST_COLUMNS):
             self._rows.append((frame.index, frame.received, row))
             self._rows_made += 1
 
@@ -96,6 +92,7 @@ class News:
     def change(self, change: Change) -> None:
         """An option was changed."""
         self._changes.append(asdict(change))
+        self._columns.change(change)
         self._versions["changes"] += 1
 
     def options(self, options: Sequence[Mapping[str, Any]]) -> None:

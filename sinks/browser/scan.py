@@ -61,16 +61,6 @@ def _product(product: Product) -> Mapping[str, Any]:
     }
 
 
-def scalar_fields(products: Sequence[Product]) -> Sequence[tuple[str, str]]:
-    """(product, field) of every number per frame."""
-    return [
-        (product.name, field.name)
-        for product in products
-        for field in product.fields
-        if field.per == "frame" and field.shape == () and field.dtype.kind in "iufb"
-    ]
-
-
 def picture_fields(products: Sequence[Product]) -> Sequence[tuple[str, tuple[int, int], "np.dtype[Any]"]]:
     """(product.field, shape, floating type) of every image that belongs to the scan and whose size is known."""
     found = []

@@ -56,14 +56,17 @@ class Tab:
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression; promises are awaited."""
-        found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        found = self._evaluated(expression)
         assert "exceptionDetails" not in found, f"{expression}: {found['exceptionDetails']}"
         return found["result"].get("value")
 
+    def _evaluated(self, expression: str) -> Any:
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+
     def until(self, expression: str, wanted: Callable[[Any], bool] = bool, seconds: float = 30.0) -> Any:
-        """The value as soon as it is what is wanted."""
+        """The value as soon as there is one, and it is what is wanted."""
         deadline = time.monotonic() + seconds
-        while not wanted(value := self.run(expression)):
+        while (value := self._evaluated(expression)["result"].get("value")) is None or not wanted(value):
             assert time.monotonic() < deadline, f"{expression} stays {value!r}; {self.problems}"
             time.sleep(0.02)
         return value
@@ -92,6 +95,11 @@ class Tab:
         assert isinstance(found, list)
         return found
 
+    def key(self, name: str, modifiers: int = 0) -> None:
+        """Press a key and let it go; modifiers: 8 is shift."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=name, modifiers=modifiers)
+
     def mouse(self, kind: str, x: float, y: float) -> None:
         """mousePressed, mouseMoved or mouseReleased, with the left button."""
         held = 0 if kind == "mouseReleased" else 1
@@ -114,24 +122,22 @@ class Browser:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._open: list[ClientConnection] = []
 
-    def tab(self) -> Tab:
-        """A new one."""
+    @contextmanager
+    def tab(self) -> Iterator[Tab]:
+        """A new one, in a window of its own."""
         with connect(json_of(self._port, "version")["webSocketDebuggerUrl"], max_size=None, proxy=None) as browser:
             command = {"id": 1, "method": "Target.createTarget", "params": {"url": "about:blank", "newWindow": True}}
             browser.send(json.dumps(command))
             while "id" not in (answer := json.loads(browser.recv(30))):
                 pass
-        target = answer["result"]["targetId"]
-        connection = connect(f"ws://127.0.0.1:{self._port}/devtools/page/{target}", max_size=None, proxy=None)
-        self._open.append(connection)
-        return Tab(connection)
-
-    def close(self) -> None:
-        """Let go of all tabs."""
-        for connection in self._open:
-            connection.close()
+            target = answer["result"]["targetId"]
+            address = f"ws://127.0.0.1:{self._port}/devtools/page/{target}"
+            with connect(address, max_size=None, proxy=None, ping_interval=None) as connection:
+                yield Tab(connection)
+            browser.send(json.dumps({"id": 2, "method": "Target.closeTarget", "params": {"targetId": target}}))
+            while json.loads(browser.recv(30)).get("id") != 2:
+                pass
 
 
 def json_of(port: int, what: str) -> Any:
@@ -145,7 +151,6 @@ def chromium(folder: Path) -> Iterator[Browser]:
     """A browser with an empty profile below `folder`."""
     assert PROGRAM is not None
     profile = folder / "chromium"
-    shutil.rmtree(profile, ignore_errors=True)
     with (folder / "chromium.log").open("wb") as log:
         process = subprocess.Popen([PROGRAM, *FLAGS, f"--user-data-dir={profile}"], stdout=log, stderr=log)
     try:
@@ -154,11 +159,7 @@ def chromium(folder: Path) -> Iterator[Browser]:
         while not (told.exists() and told.read_text().count("\n")):
             assert process.poll() is None and time.monotonic() < deadline, "chromium did not start"
             time.sleep(0.02)
-        browser = Browser(int(told.read_text().split()[0]))
-        try:
-            yield browser
-        finally:
-            browser.close()
+        yield Browser(int(told.read_text().split()[0]))
     finally:
         process.kill()
         process.wait()

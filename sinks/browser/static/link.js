@@ -58,7 +58,7 @@ export class Link extends EventTarget {
     socket.onclose = (event) => {
       this.dispatchEvent(new CustomEvent("state", { detail: { open: false, code: event.code, reason: event.reason } }));
       setTimeout(() => this.#open(), event.code === 4401 ? 5000 : this.#pause);
-      this.#pause = Math.min(2 * this.#pause, 4000);
+      this.#pause = Math.min(2 * this.#pause, 2000);
     };
   }
 

@@ -6,6 +6,7 @@ import { Curves } from "./curves.js";
 import { ImageView } from "./image.js";
 import { Link } from "./link.js";
 import { Options } from "./options.js";
+import { Regions } from "./regions.js";
 import { Series } from "./series.js";
 import { keep, kept, save } from "./tools.js";
 
@@ -18,6 +19,7 @@ const series = new Series(find("series"));
 const counters = new Counters(find("numbers"), find("ledger"), find("log"));
 const options = new Options(find("options"), link);
 const alarms = new Alarms(find("alarms"), find("alarm"), series);
+new Regions(detector, options);
 let role = "viewer";
 let configuration = "";
 let big = kept("big", false);

@@ -32,7 +32,18 @@ export class Options extends EventTarget {
   async change(path, value, seen = this.value(path)) {
     const answer = await this.link.set(path, value, seen);
     this.say(answer.text, answer.ok);
+    if ("value" in answer) this.#learn(path, answer.value);
     return answer;
+  }
+
+  // What an answer says of an option, or of a part of it, is newer than what the last turn said.
+  #learn(path, value) {
+    const put = (node, [first, ...rest]) => (first === undefined ? value : { ...node, [first]: put(node?.[first], rest) });
+    this.known = this.known.map((each) => {
+      if (path !== each.path && !path.startsWith(`${each.path}.`)) return each;
+      return { ...each, value: put(each.value, path.slice(each.path.length + 1).split(".").filter(Boolean)) };
+    });
+    this.dispatchEvent(new Event("known"));
   }
 
   take(options, operator) {
