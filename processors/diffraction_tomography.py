@@ -152,10 +152,10 @@ class DiffractionTomography:
 
     def _tell(self, state: State) -> None:
         name, told = self.config.name, []
-        if state.left_out:
-            first = int(np.flatnonzero(~state.usable)[0])
+        if state.left_out.any():
+            first = int(np.flatnonzero(state.left_out)[0])
             told.append(
-                f"{state.left_out} projections are in no slice, too many of their points are missing: {first} ..."
+                f"{int(state.left_out.sum())} projections lack too many points, and are in no slice: {first} ..."
             )
         lacking = np.flatnonzero(~np.isfinite(state.angles))
         if len(lacking):

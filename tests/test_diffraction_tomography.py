@@ -196,7 +196,7 @@ def test_what_is_missing_is_interpolated_or_left_out_and_marked() -> None:
     words = found["summary"].item().decode()
     assert "59 angles" in words and "largest gap 6" in words and "1 projections left out" in words
     assert "points interpolated" in words
-    assert any("1 projections are in no slice, too many of their points are missing: 20" in each for each in told)
+    assert any("1 projections lack too many points, and are in no slice: 20" in each for each in told)
     assert any("1 frames have no usable reading 'ic'" in each for each in told)
 
 
@@ -254,6 +254,23 @@ def test_the_volume_has_a_slice_for_every_bin() -> None:
         np.testing.assert_allclose(volume[INSIDE, number], exact[INSIDE], atol=2e-6 * exact.max())
     assert np.isnan(volume[..., 3]).all() and np.isnan(volume[~INSIDE]).all()
     assert not found.fields("tomogram_volume")["replaced"].any()
+
+
+def test_projections_that_do_not_end_beside_the_sample_are_told() -> None:
+    for points, cut in ((sample()[:, 12:30], True), (sample(), False), (sample() + 60, False)):
+        found = gathered(frames(points), fast=points.shape[1], centre=6.3).fields("tomogram_slices")
+        assert ("60 projections do not end in air" in found["summary"].item().decode()) == cut
+
+
+def test_projections_that_nobody_has_measured_yet_are_not_called_left_out() -> None:
+    golden = [0, 37, 14, 51, 28]
+    rows = np.concatenate([np.arange(SIZE) + row * SIZE for row in golden])
+    given, told = frames(sample()), list[str]()
+    found = gathered([given[number] for number in rows], told=told, centre=CENTRE).fields("tomogram_slices")
+    assert (
+        found["summary"].item().decode().startswith("5 angles") and "left out" not in found["summary"].item().decode()
+    )
+    assert not told and np.flatnonzero(np.nan_to_num(found["weight"])).tolist() == sorted(golden)
 
 
 def test_surplus_projections_are_in_the_slices_and_surplus_translations_are_told() -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ ANGLES = np.arange(0, 180, 9.0)
 CONFIG = Path(__file__).parents[1] / "configs/diffraction_tomography.yaml"
 
 
-def record(path: Path) -> np.ndarray:
+def record(path: Path, angles: np.ndarray = ANGLES) -> np.ndarray:
     """Frames, brighter where there is more in the beam, with a diode and a monitor. Returns how bright each is."""
-    bright = sinogram(SIZE, ANGLES, CENTRE)
+    bright = sinogram(SIZE, angles, CENTRE)
     pattern = rings().astype(float)
     with h5py.File(path, "w") as file:
         data = file.create_dataset("entry/data/data", (bright.size, *SHAPE), "u2", chunks=(1, *SHAPE), compression=1)
@@ -37,7 +38,7 @@ def record(path: Path) -> np.ndarray:
             data[number] = np.rint(10 * value * monitor[number] * pattern)
         file["entry/measurement/monitor"] = monitor
         file["entry/measurement/diode"] = 5e4 * np.exp(-bright.ravel() / 100) * monitor
-        file["entry/measurement/rot"] = np.repeat(ANGLES, SIZE)
+        file["entry/measurement/rot"] = np.repeat(angles, SIZE)
     return bright
 
 
@@ -107,24 +108,24 @@ def test_the_configuration_for_a_tomogram_runs(
 
 @pytest.mark.slow
 def test_a_tomogram_killed_at_random_and_resumed_is_that_of_a_run_that_was_never_killed(
-    recorded: tuple[Path, np.ndarray], tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    path, _ = recorded
+    path = tmp_path / "scan.h5"
+    record(path, np.arange(0, 180, 3.0))
     folders = tmp_path / "whole", tmp_path / "killed"
     for folder in folders:
         folder.mkdir()
-        config = yaml.safe_load(shrunk(folder, picture_s=0.05, outliers=8).read_text())
+        config = yaml.safe_load(
+            shrunk(folder, slow={"first": 0, "step": 3, "points": 60}, picture_s=0.05, outliers=8).read_text()
+        )
         config["run"] = {"workers": 1, "inbox_mb": 1.0}
-        config["sinks"] += [{"type": "archive", "path": "data/{scan}.h5"}]
+        config["sinks"] = [{**each, "flush_ms": 0} for each in config["sinks"]]
+        config["sinks"] += [{"type": "archive", "path": "data/{scan}.h5", "flush_ms": 0}]
         (folder / "pipeline.yaml").write_text(yaml.safe_dump(config))
-    dice, kills = np.random.default_rng(1), 0
-    assert _process(folders[0], path, 60) == 0
-    for _ in range(10):
-        code = _process(folders[1], path, float(dice.uniform(1.3, 2.2)) if kills < 3 else 60)
-        kills += code == -9
-        if code == 0:
-            break
-    assert kills > 0
+    assert _process(folders[0], path) == 0
+    for frames_then in (60, 800, 1500):
+        assert _process(folders[1], path, frames_then) == -9
+    assert _process(folders[1], path) == 0
     results = [folder / "data/scan_tomogram.h5" for folder in folders]
     with h5py.File(results[0]) as wanted, h5py.File(results[1]) as found:
         for group in ("tomogram", "tomogram_images", "tomogram_slices", "tomogram_volume"):
@@ -138,19 +139,29 @@ def test_a_tomogram_killed_at_random_and_resumed_is_that_of_a_run_that_was_never
     assert check(results[1]).sound
 
 
-def _process(folder: Path, recording: Path, seconds: float) -> int:
+def _process(folder: Path, recording: Path, killed_at: int | None = None) -> int:
+    """The exit code. killed_at: kill it as soon as the slices in the file cover so many frames."""
     command = [sys.executable, "-m", "stream.commands.main", "process", "--quiet", "pipeline.yaml", str(recording)]
     child = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 100
+    while killed_at is not None and child.poll() is None and time.monotonic() < deadline:
+        if _covered(folder / "data/scan_tomogram.h5") >= killed_at:
+            child.kill()
+            break
+        time.sleep(0.01)
+    words = child.communicate(timeout=100)[1].decode()
+    assert child.returncode in (0, -9), words
+    return child.returncode
+
+
+def _covered(path: Path) -> int:
+    """Frames that the slices cover, less than all of them; 0 where there is no file yet, and in a finished one."""
     try:
-        child.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        child.kill()
-    assert child.stderr is not None
-    words = child.stderr.read().decode()
-    child.stderr.close()
-    code = child.wait()
-    assert code in (0, -9), words
-    return code
+        with h5py.File(path, "r", swmr=True) as file:
+            covered = file["entry/tomogram_slices/covered_frames"][()]
+            return 0 if file["entry/ledger/finished"][0] else int(covered.sum())
+    except (OSError, KeyError, RuntimeError):
+        return 0
 
 
 def test_the_monitor_shows_the_slices_of_now(tmp_path: Path) -> None:

@@ -23,19 +23,23 @@ AIR_POINTS = 3
 STEADY = 0.1
 """Columns: while the scan runs, slices keep their centre until the estimate is further away than this."""
 
+CUT_OFF = 0.1
+"""Of a sinogram's brightest."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What all slices have in common at one moment. weights: of `total`, radian."""
+    """What all slices have in common at one moment; coverage: of `total`. left_out: bool (angles,), projections that
+    have points, but too few. cut_off: projections that do not end beside the sample."""
 
     angles: Array
     spread: Array
     centre: Centre
     coverage: Coverage
-    left_out: int
+    left_out: Array
     interpolated: int
     replaced: int
-    usable: Array
+    cut_off: int
 
     @property
     def words(self) -> str:
@@ -45,9 +49,14 @@ class State:
             "given" if given else f"+- {self.centre.uncertainty:.2g}" if self.centre.known else "not known yet: middle"
         )
         told = [self.coverage.words, f"axis at column {self.centre.column:.3f} ({sure})"]
-        for count, what in ((self.left_out, "projections left out"), (self.interpolated, "points interpolated")):
+        for count, what in (
+            (int(self.left_out.sum()), "projections left out"),
+            (self.interpolated, "points interpolated"),
+            (self.replaced, "outliers replaced"),
+            (self.cut_off, "projections do not end in air, so that all values are uncertain"),
+        ):
             told += [f"{count} {what}"] if count else []
-        return "; ".join([*told, f"{self.replaced} outliers replaced"] if self.replaced else told)
+        return "; ".join(told)
 
 
 @dataclass(slots=True)
@@ -77,10 +86,11 @@ class Slices:
         total = mended["total"]
         covered = self._coverage(total, angles)
         marks = [int(sum((each.marks == mark).sum() for each in mended.values())) for mark in Mark]
-        left_out = int((~total.usable).sum())
-        state = State(
-            angles, spread, centre, covered, left_out, marks[Mark.INTERPOLATED], marks[Mark.OUTLIER], total.usable
-        )
+        left_out = ~total.usable & np.isfinite(self.sinograms.of("total")).any(axis=1)
+        cut = cut_off(total)
+        if layout.ABSORPTION in mended:
+            cut = cut_off(mended[layout.ABSORPTION])
+        state = State(angles, spread, centre, covered, left_out, marks[Mark.INTERPOLATED], marks[Mark.OUTLIER], cut)
         return state, {**found, **_numbers(state)}
 
     def _mended(self, name: str, angles: Array) -> Repaired:
@@ -135,6 +145,15 @@ class Slices:
             found[name] = Piece((0, 0), np.where(inside, grown.picture, np.nan).astype(np.float32))
             self._drawn.add(name)
         return found
+
+
+def cut_off(mended: Repaired) -> int:
+    """Projections with more than a tenth of the sinogram's brightest at their first or last point."""
+    values = mended.values[mended.usable]
+    if not values.size:
+        return 0
+    ends = np.abs(values[:, [0, -1]]).max(axis=1)
+    return int((ends > CUT_OFF * np.percentile(values, 99)).sum())
 
 
 def _changed(before: Repaired | None, now: Repaired) -> tuple[int, int]:

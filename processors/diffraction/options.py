@@ -1,6 +1,6 @@
 """What the user may say about a diffraction tomogram: all that a map has, and how it becomes slices."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from processors.mapping.options import Config as MapConfig
 from processors.tomography.air import By
 from processors.tomography.filters import Window
-from stream.preflight import Known, Problem
 from stream.registry import SAME_RESULT, Options
 
 DEGREES = ("", "deg", "degree", "degrees", "°")
@@ -70,7 +69,3 @@ class Config(MapConfig):
         """Names of the products."""
         volume = (f"{self.name}_volume",) if self.volume else ()
         return (self.name, f"{self.name}_images", f"{self.name}_slices", *volume)
-
-    def preflight(self, known: Known) -> Iterable[Problem]:
-        """As a map's."""
-        return super().preflight(known)

@@ -15,16 +15,17 @@ class Readings:
         self._config, self._grid = config, grid
         self._motor = grid.motors[0 if config.rotation == "slow" else 1]
         self.needed = config.angles == "readings" or config.centre_from is not None
-        self._rows: dict[int, tuple[int, int, int, float, float]] = {}
+        self._rows, self._count = np.empty((1024, 5)), 0
+        self._has = np.zeros(1024, bool)
 
     def take(self, frame: Frame) -> None:
         """A frame that the map has taken."""
-        if not self.needed or frame.index in self._rows:
+        if not self.needed or (frame.index < len(self._has) and self._has[frame.index]):
             return
         place = self._grid.place(frame.index, frame.readings)
         if place is not None:
             angle = frame.readings.get(self._motor, float("nan"))
-            self._rows[frame.index] = (frame.index, place.row, place.column, angle, self._transmitted(frame))
+            self._add(frame.index, (frame.index, place.row, place.column, angle, self._transmitted(frame)))
 
     def angles(self, count: int) -> tuple[Array, Array]:
         """float64 (count,): the mean angle of each projection, and the largest distance of one of its frames from
@@ -61,6 +62,14 @@ class Readings:
         by = 1.0 if monitor is None else frame.readings.get(monitor, float("nan"))
         return value / by if by > 0 else float("nan")
 
+    def _add(self, index: int, row: tuple[float, ...]) -> None:
+        if index >= len(self._has):
+            self._has = np.concatenate([self._has, np.zeros(max(index, 1024) + 1, bool)])
+        if self._count == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._has[index], self._rows[self._count] = True, row
+        self._count += 1
+
     def _table(self) -> Array:
-        table = np.array(list(self._rows.values()), np.float64).reshape(-1, 5)
+        table = self._rows[: self._count]
         return table[np.argsort(table[:, 0], kind="stable")]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from processors.diffraction.live import AIR_POINTS, State
+from processors.diffraction.live import AIR_POINTS, State, cut_off
 from processors.diffraction_tomography import UNSURE
 from processors.mapping.layout import RADIAL_CHUNK
 from processors.tomography.air import absorption, without_air
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         if recipe.half_acquisition:
             recipe = replace(recipe, size=size_of(turned.translations, centre.column))
         mended = _mended(total, angles, recipe)
-        state = _state(mended, angles, centre)
+        state = _state(total, mended, angles, centre)
         made = blocks(turned.read, len(turned.radial.values), angles, recipe, at_once=RADIAL_CHUNK)
         about = {"source": str(options.file), "map": turned.name, **asdict(recipe), "uncertainty": centre.uncertainty}
         write(
@@ -168,13 +168,13 @@ def _mended(sinogram: Array, angles: Array, recipe: Recipe) -> Repaired:
     return repaired(values, angles, longest_gap=recipe.longest_gap, outliers=recipe.outliers)
 
 
-def _state(mended: Repaired, angles: Array, centre: Centre) -> State:
+def _state(total: Array, mended: Repaired, angles: Array, centre: Centre) -> State:
     usable = mended.usable
+    left_out = ~usable & np.isfinite(total).any(axis=1)
     covered = coverage(np.where(usable, angles, np.nan))
     counts = [int((mended.marks == mark).sum()) for mark in Mark]
-    left_out = int((~usable).sum())
-    exact = np.zeros(len(angles))
-    return State(angles, exact, centre, covered, left_out, counts[Mark.INTERPOLATED], counts[Mark.OUTLIER], usable)
+    exact, found = np.zeros(len(angles)), counts[Mark.INTERPOLATED]
+    return State(angles, exact, centre, covered, left_out, found, counts[Mark.OUTLIER], cut_off(mended))
 
 
 def _shown(made: Iterator[Block], bins: int) -> Iterator[Block]:
@@ -188,8 +188,8 @@ def _shown(made: Iterator[Block], bins: int) -> Iterator[Block]:
 
 def _judged(state: State) -> int:
     told = []
-    if state.left_out:
-        told.append(f"{state.left_out} projections are left out: too many of their points are missing")
+    if state.left_out.any():
+        told.append(f"{int(state.left_out.sum())} projections are left out: too many of their points are missing")
     if not state.centre.uncertainty <= UNSURE:
         told.append("the centre of rotation is unsure: give --centre, or --centre-from a diode")
     for text in told:
