@@ -2,9 +2,13 @@
 
 import sys
 from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core.caching import FunctionCache
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,11 +21,35 @@ def kernel(function: F | None = None, **options: Any) -> Any:
     """
     if function is None:
         return lambda each: kernel(each, **options)
-    settings = {"nogil": True, "error_model": "numpy", **options}
+    made = numba.njit(**{"nogil": True, "error_model": "numpy", **options})(function)
     try:
-        return cast(F, numba.njit(cache=True, **settings)(function))
+        made._cache = _Kept(function)
     except RuntimeError:
-        return cast(F, numba.njit(**settings)(function))
+        return cast(F, made)
+    return cast(F, made)
+
+
+class _Kept(FunctionCache):
+    """What numba keeps on disk, under a key that says what it was made from.
+
+    numba itself looks at the file of the function alone, but the code of a kernel holds that of the kernels it calls:
+    where one of those had changed in a file of its own, the old one went on being used.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        self._made_from = _made_from(Path(function.__code__.co_filename).parent)
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return (*super()._index_key(sig, codegen), self._made_from)  # type: ignore[no-untyped-call]
+
+
+@cache
+def _made_from(folder: Path) -> str:
+    """All sources whose kernels one in this folder may call: those beside it, and those beside this file."""
+    sources = [path for each in (folder, Path(__file__).parent) for path in sorted(each.glob("*.py"))]
+    states = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sources]
+    return sha256(repr(states).encode()).hexdigest()
 
 
 def _load_without_scipy() -> None:
