@@ -29,6 +29,14 @@ from stream.work import Work
 MOST_SETS = 4
 """Sets of regions that are kept ready: late frames want those of before."""
 MOST_SHAPES = 256
+WARM = Config.model_validate(
+    {
+        "regions": {
+            "above": {"kind": "rectangle", "x": [0, 1], "y": [0, 1], "background": "below", "fit": "linear"},
+            "below": {"kind": "rectangle", "x": [1, 2], "y": [0, 1]},
+        }
+    }
+)
 
 
 def create(config: Config, context: Context = ALONE) -> "Roi":
@@ -65,7 +73,9 @@ class Roi:
         self._scan, self._sets, self._shapes, self._without_monitor = scan, {}, {}, []
         self._correction = correction_for(work, scan, self._channel)
         self._rays = Rays(config.name, config.poni, config.wavelength_angstrom, scan)
-        self._regions(config).measure(np.zeros(scan.shape, self._dtype))  # compiles before the first frame
+        nothing = np.zeros(scan.shape, self._dtype)
+        Regions(WARM, self._correction, self._rays, {}).measure(nothing)  # compiles what any later change may need
+        self._regions(config).measure(nothing)
         return (product(config, self._channel, self._correction, scan),)
 
     def process(self, work: Work) -> None:

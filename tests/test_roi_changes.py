@@ -1,6 +1,7 @@
 """Regions that move while the scan runs: each row by the regions of its frame number, the same again from the file."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import fabio
 import h5py
 import numpy as np
 import pytest
+import yaml
+from following import blocks
 from pipelines import Kept
 from roi_files import IMAGES, SHAPE, START, processed
 
 from processors import roi
+from processors.regions import kernels, levels
 from stream import Detector, Encoding, Frame, Payload, ScanEnd, ScanStart
 from stream.commands.main import main
 from stream.config import RunOptions
@@ -20,6 +24,7 @@ from stream.pipeline.chain import Chain, Step
 from stream.pipeline.control import RunControl
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.revisions import OptionSet
+from stream.registry import model
 
 
 def frame(index: int) -> Frame:
@@ -145,3 +150,34 @@ def test_the_configuration_for_a_growing_sample_runs(tmp_path: Path, monkeypatch
             assert found["sum"][:, 0] == pytest.approx(400 * 20, abs=5 * found["sum_errors"][0, 0])
             assert found["sum"][:, 1] == pytest.approx(0, abs=5 * found["sum_errors"][0, 1])
             assert found["com_x"][:, 0] == pytest.approx(244.5, abs=2)
+
+
+PAGE = Path(__file__).parents[1] / "docs/roi.md"
+
+
+def test_what_the_page_says_of_the_options_is_true() -> None:
+    for block in blocks(PAGE, "yaml"):
+        entries = yaml.safe_load(block)
+        for entry in entries["processors"] if isinstance(entries, dict) else entries:
+            model("processors", entry["type"]).model_validate(entry)
+    written = yaml.safe_load(blocks(PAGE, "yaml")[0])["processors"][1]
+    options = OptionSet((roi.Config.model_validate(written),))
+    changes = re.findall(r"^inbeam set '([^=]+)=(.*)'", "".join(blocks(PAGE, "sh")), re.MULTILINE)
+    assert len(changes) == 3
+    for path, value in changes:
+        options = options.changed(path, yaml.safe_load(value))
+    regions = options.value("processors.roi.regions")
+    assert regions["bragg"] is None and regions["new"]["kind"] == "ellipse"
+
+
+def test_a_background_that_comes_in_mid_scan_needs_no_kernel_that_is_not_compiled() -> None:
+    running()[1].close()
+    before = [kernels.moments.signatures, levels.levels.signatures]
+    assert all(before)
+    control, pipeline, sink = running()
+    pipeline.put(frame(0))
+    control.change("processors.roi.regions.b", {"kind": "rectangle", "x": [15, 20], "y": [0, 10]}, "alice")
+    control.change("processors.roi.regions.a.background", "b", "alice")
+    ended(pipeline, 1)
+    assert sink.frames[-1].results["roi"]["background"][0] == IMAGES[1][:10, 15:20].mean()
+    assert [kernels.moments.signatures, levels.levels.signatures] == before

@@ -84,11 +84,17 @@ def planned(steps: Sequence[Step], all_rows: Joined, events: Mapping[str, float]
             before=all_rows.name(step.before),
             after=all_rows.name(step.after),
             apply=not doubt,
-            note=doubt or f"from {'a reading' if step.found == 'reading' else 'a step of the raw counts'}",
+            note=doubt or _found(step, all_rows),
         )
         for step, doubt in ((step, step.doubt or _moved(step, all_rows)) for step in steps)
     )
     return Plan(corrections=corrections, events=dict(events))
+
+
+def _found(step: Step, rows: Joined) -> str:
+    between = rows.scan[step.before] != rows.scan[step.after]
+    words = f"from {'a reading' if step.found == 'reading' else 'a step of the raw counts'}"
+    return words + (", between two scans: look whether it was the attenuator" if between else "")
 
 
 def _moved(step: Step, rows: Joined) -> str:
