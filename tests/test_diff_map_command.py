@@ -263,6 +263,12 @@ def test_a_missing_file_leaves_a_hole_and_shifts_nothing(folder: Path) -> None:
     assert cube("counted.h5")[1].ravel().tolist() == [*range(13), -1, -1, -1]
 
 
+def test_the_number_of_the_first_frame_may_be_told_where_its_file_is_missing(folder: Path) -> None:
+    (folder / "frames" / "im_0000.edf").unlink()
+    assert main(["diff-tomo", "-p", "d.poni", "-t", "7", "-c", "50", "--first", "0", "frames"]) == 1
+    assert cube("diff_tomo.h5")[1].tolist() == [[-1, *range(1, 7)], list(range(7, 14))]
+
+
 def test_folders_of_a_line_each_are_one_map_whatever_is_missing(folder: Path) -> None:
     for row in range(3):
         for column in range(4):

@@ -16,6 +16,7 @@ from pipelines import Kept
 from processors import map as mapping
 from sinks.check import check
 from stream import ScanEnd
+from stream.commands.main import main
 from stream.config import RunOptions, validate
 from stream.pipeline.chain import Chain, Step
 from stream.pipeline.control import RunControl
@@ -101,6 +102,16 @@ def test_the_cube_is_that_of_pyfai_frame_by_frame_and_laid_out_for_viewers(poni:
         assert np.flatnonzero(group["covered_frames"][()] == 0).tolist() == list(GAPS)
         assert [name.decode() for name in pictures["roi_names"]] == ["first", "second", "", ""]
         np.testing.assert_array_equal(pictures["phase"], pictures["first_sum"][()] / pictures["second_sum"][()])
+
+
+@pytest.mark.slow
+def test_slices_can_be_made_of_a_map_that_lies_beside_its_patterns(poni: Path, tmp_path: Path) -> None:
+    record(tmp_path / "scan.h5", FAST * SLOW)
+    options = {"slow": {"points": SLOW, "motor": "rot", "first": 0, "step": 45, "unit": "deg"}}
+    config = document(poni, tmp_path / "scan.h5", tmp_path, "hdf5", **options)
+    assert Run(validate(config), reopen=False).execute().exit_code == 0
+    assert main(["reconstruct", str(tmp_path / "hdf5.h5"), "--centre", "2"]) == 0
+    assert (tmp_path / "hdf5_volume.h5").exists()
 
 
 @pytest.mark.slow

@@ -33,6 +33,8 @@ def grid_for(config: Config, scan: ScanStart) -> tuple[Grid, Mapping[str, str]]:
                 known[side] = _learned(side, known[side], positions[config.offset :])
                 origins[side] = f"the recorded positions of {known[side].motor}"
     grid = grid_of(config, scan, known)
+    if known["slow"].points is None and grid.slow.points is not None:
+        origins["slow"] = "the number of frames"
     _refuse_others(grid, scan)
     told = {
         side: f"{_words(each)}, from {origins[side]}" for side, each in zip(SIDES, (grid.slow, grid.fast), strict=True)

@@ -93,6 +93,7 @@ def run(options: argparse.Namespace) -> int:
         },
         gpu=options.gpu or saved.get("gpu", False),
         number=options.number,
+        first=options.first,
         watch=watch,
         geometry=geometry,
     )

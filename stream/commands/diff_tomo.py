@@ -47,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
         correct=corrections(options.dark, options.flat, options.mask, NAMES),
         gpu=options.gpu,
         number=options.number,
+        first=options.first,
         watch=watch,
     )
     return carry_out(wish, Shown("diff-tomo", options.verbose, options.stats, options.show))

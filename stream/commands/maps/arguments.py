@@ -9,6 +9,7 @@ from stream.commands.maps.inputs import expand, local
 from stream.errors import ConfigError
 
 NAMES: Mapping[str, str] = {
+    "first_number": "--first",
     "files": "FILE",
     "folder": "FILE",
     "output": "-o/--output",
@@ -46,6 +47,12 @@ def add_inputs(parser: argparse.ArgumentParser, files: str, output: str | None) 
         default="name",
         help="frame number of an image file: that in its name, so that a missing file leaves a hole; or its position, "
         "as pyFAI counts (new, default: %(default)s)",
+    )
+    parser.add_argument(
+        "--first",
+        type=_offset,
+        metavar="N",
+        help="number in the name of the first frame; default: the lowest there is (new)",
     )
     parser.add_argument(
         "--watch", action="store_true", help="FILE is one folder, which is followed while it fills (new)"

@@ -36,6 +36,7 @@ class Wish:
     correct: Mapping[str, Any] = field(default_factory=dict)
     gpu: bool = False
     number: Literal["name", "position"] = "name"
+    first: int | None = None
     watch: Mapping[str, Any] | None = None
     geometry: Mapping[str, Any] | None = None
     """To be written to `poni` first."""
@@ -66,8 +67,10 @@ def document_of(wish: Wish) -> dict[str, Any]:
         number = "name" if wish.number == "name" and numbered(wish.files) else "position"
         stream: dict[str, Any] = {"type": "files", "files": [_plain(name) for name in wish.files], "join": True}
         stream |= {"number": number} if number != "position" else {}
+        stream |= {"first_number": wish.first} if wish.first is not None else {}
     else:
         stream = {"type": "watch", "folder": wish.files[0], **wish.watch}
+        stream |= {"first_number": wish.first} if wish.first is not None else {}
         fast, slow = wish.fast.get("points"), wish.slow.get("points")
         if fast is not None and slow is not None:
             stream["scan_files"] = wish.offset + fast * slow

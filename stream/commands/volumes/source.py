@@ -85,7 +85,8 @@ def _turned(entry: Any, name: str, rotation: Literal["slow", "fast"] | None) -> 
     options = json.loads(parameters[()])["configuration"] if parameters is not None else {}
     is_tomogram = options.get("type") == "diffraction_tomography"
     slow = (rotation or options.get("rotation", "slow")) == "slow"
-    axes = [str(axis) for axis in group.attrs["axes"]]
+    plot = group if "axes" in group.attrs else group[group.attrs["default"]]  # beside the patterns it is set apart
+    axes = [str(axis) for axis in plot.attrs["axes"]]
     turning, moving = (axes[0], axes[1]) if slow else (axes[1], axes[0])
     translations = cube.shape[1 if slow else 0]
     live = entry.get(f"{name}_slices") if is_tomogram and rotation in (None, options["rotation"]) else None
