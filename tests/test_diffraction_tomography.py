@@ -233,7 +233,7 @@ def test_a_full_turn_with_the_axis_near_an_edge_is_one_sample() -> None:
         centre=centre,
     ).fields("tomogram_slices")
     size = len(found["total"])
-    assert size == 41
+    assert size == 41 and found["summary"].item().decode().startswith("120 angles cover 360.0 of 360 degrees")
     whole = fbp(sample(angles, 20.0, 41).astype(float)[..., :4].sum(axis=2), angles)
     inside = seen(41, 41, 19.0)
     assert np.corrcoef(found["alpha_sum"][inside], whole[inside])[0, 1] > 0.98
@@ -335,6 +335,22 @@ def test_what_cannot_be_reconstructed_is_refused_with_what_to_do(changes: dict[s
         Gathered(tomography.create(config), [Rows()], start(readings={"rot": "deg"}))
     with pytest.raises(ValidationError, match="half_acquisition needs `centre`"):
         tomography.Config(**options(half_acquisition=True))
+
+
+@pytest.mark.shared
+def test_the_counts_of_a_savu_scan_are_all_in_its_sinograms(shared: Path) -> None:
+    with h5py.File(shared / "xrdct" / "savu_i18_xrd_test.nxs") as file:
+        images = file["entry1/xrd_entry/instrument/detector/data"][()].reshape(2, 4, 100, 1000)
+    points = images.sum(axis=2, dtype=float)
+    config = tomography.Config(slow={"first": 0, "step": 90, "points": 2}, fast=4, centre=1.5, volume=True)
+    found = Gathered(tomography.create(config), [Rows(1000)], start(bins=1000))
+    for each in frames(points):
+        found.take(each)
+    found.finish(8)
+    made = found.fields("tomogram_slices")
+    assert made["total_sinogram"].sum() == pytest.approx(807241101, rel=1e-6)
+    assert found.fields("tomogram_volume")["I"].shape == (4, 4, 1000)
+    assert "2 projections do not end in air" in made["summary"].item().decode()
 
 
 @pytest.mark.shared

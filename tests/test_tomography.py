@@ -111,6 +111,14 @@ def test_nobody_stands_for_a_missing_wedge() -> None:
     assert two.covered_deg == pytest.approx(100)
 
 
+def test_where_both_sides_are_needed_half_a_turn_is_half_of_it() -> None:
+    half, full = (coverage(np.arange(0.0, last, 10), turn_deg=360) for last in (180, 360))
+    assert (half.covered_deg, half.largest_gap_deg) == (pytest.approx(180), pytest.approx(190))
+    assert half.words == "18 angles cover 180.0 of 360 degrees, largest gap 190"
+    np.testing.assert_allclose(full.weights, np.deg2rad(5))
+    assert full.covered_deg == pytest.approx(360)
+
+
 def test_the_first_angle_stands_for_one_step() -> None:
     assert coverage(np.array([7.0, np.nan]), spacing_deg=-3).weights == pytest.approx([np.deg2rad(3), 0])
     assert coverage(np.full(3, np.nan)).angles == 0

@@ -7,6 +7,8 @@ import numpy as np
 from processors.diffraction.options import DEGREES, Config
 from processors.diffraction.readings import Readings
 from processors.shared.grid import Direction, Grid
+from processors.tomography.angles import HALF_TURN
+from processors.tomography.half import FULL_TURN
 from stream.errors import ConfigError
 from stream.events import Array, ScanStart
 
@@ -25,9 +27,15 @@ class Turning:
         return self.translation.points or 0
 
     @property
+    def turn_deg(self) -> float:
+        """What the angles have to cover."""
+        return FULL_TURN if self.config.half_acquisition else HALF_TURN
+
+    @property
     def spacing_deg(self) -> float | None:
-        """From projection to projection, where the positions say it."""
-        return self.rotation.step if self.config.angles == "positions" else None
+        """What one projection stands for as long as it is alone, where the positions say it."""
+        step, points = abs(self.rotation.step), self.rotation.points
+        return min(step, self.turn_deg / (points or 1)) if self.config.angles == "positions" else None
 
     def angles(self, count: int, readings: Readings) -> tuple[Array, Array]:
         """float64 (count,), degrees: the angle of each projection, NaN where it is not known, and by how much its
@@ -65,7 +73,7 @@ def turning_of(config: Config, scan: ScanStart, grid: Grid) -> Turning:
             problems.append(("angles", "must be finite numbers"))
         if expected is not None and len(config.angles) != expected:
             problems.append(("angles", f"{len(config.angles)} angles for {expected} projections: correct the list"))
-    if rotation.unit not in DEGREES:
+    if rotation.unit.lower() not in DEGREES:
         problems.append((f"{config.rotation}.unit", f"angles are in degrees, not {rotation.unit!r}"))
     reading = config.centre_from
     if reading is not None and scan.readings is not None and reading not in scan.readings:

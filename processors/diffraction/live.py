@@ -118,7 +118,8 @@ class Slices:
         return Centre(self._centre, found.uncertainty, found.mass_spread, found.mirror, found.projections)
 
     def _coverage(self, mended: Repaired, angles: Array) -> Coverage:
-        return coverage(np.where(mended.usable, angles, np.nan), spacing_deg=self.turning.spacing_deg)
+        turning, known = self.turning, np.where(mended.usable, angles, np.nan)
+        return coverage(known, spacing_deg=turning.spacing_deg, turn_deg=turning.turn_deg)
 
     def _show(self, name: str, mended: Repaired, angles: Array, centre: float) -> dict[str, Piece]:
         config, columns = self.turning.config, self.turning.translations

@@ -6,6 +6,9 @@ import numpy as np
 
 from stream.events import Array
 
+FULL_TURN = 360.0
+"""Degrees that the angles have to cover: see `angles.coverage`."""
+
 
 def size_of(columns: int, centre: float) -> int:
     """Pixels along a side of a picture of the whole sample."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from processors.tomography.air import By, without_air
-from processors.tomography.angles import coverage
+from processors.tomography.angles import HALF_TURN, coverage
 from processors.tomography.backprojection import fbp, seen
 from processors.tomography.filters import Window
-from processors.tomography.half import feathered
+from processors.tomography.half import FULL_TURN, feathered
 from processors.tomography.repair import Mark, repaired
 from stream.events import Array
 
@@ -30,6 +30,11 @@ class Recipe:
     longest_gap: int = 3
     half_acquisition: bool = False
     threads: int = 1
+
+    @property
+    def turn_deg(self) -> float:
+        """What the angles have to cover."""
+        return FULL_TURN if self.half_acquisition else HALF_TURN
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def slices(sinograms: Array, angles_deg: Array, recipe: Recipe) -> tuple[Array, 
     inside = seen(recipe.size, columns, recipe.centre, half_turn_only=not recipe.half_acquisition)
     for bins in alike.values():
         usable = mended[bins[0]].usable
-        weights = coverage(np.where(usable, angles_deg, np.nan)).weights
+        weights = coverage(np.where(usable, angles_deg, np.nan), turn_deg=recipe.turn_deg).weights
         if not weights.any():
             continue
         together = np.stack([np.where(usable[:, None], mended[each].values, 0.0) for each in bins], axis=2)

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         if recipe.half_acquisition:
             recipe = replace(recipe, size=size_of(turned.translations, centre.column))
         mended = _mended(total, angles, recipe)
-        state = _state(total, mended, angles, centre)
+        state = _state(total, mended, angles, centre, recipe.turn_deg)
         made = blocks(turned.read, len(turned.radial.values), angles, recipe, at_once=RADIAL_CHUNK)
         about = {"source": str(options.file), "map": turned.name, **asdict(recipe), "uncertainty": centre.uncertainty}
         write(
@@ -168,10 +168,10 @@ def _mended(sinogram: Array, angles: Array, recipe: Recipe) -> Repaired:
     return repaired(values, angles, longest_gap=recipe.longest_gap, outliers=recipe.outliers)
 
 
-def _state(total: Array, mended: Repaired, angles: Array, centre: Centre) -> State:
+def _state(total: Array, mended: Repaired, angles: Array, centre: Centre, turn_deg: float) -> State:
     usable = mended.usable
     left_out = ~usable & np.isfinite(total).any(axis=1)
-    covered = coverage(np.where(usable, angles, np.nan))
+    covered = coverage(np.where(usable, angles, np.nan), turn_deg=turn_deg)
     counts = [int((mended.marks == mark).sum()) for mark in Mark]
     exact, found = np.zeros(len(angles)), counts[Mark.INTERPOLATED]
     return State(angles, exact, centre, covered, left_out, found, counts[Mark.OUTLIER], cut_off(mended))

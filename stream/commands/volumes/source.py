@@ -132,7 +132,7 @@ def _angles(axis: Any, live: Any) -> Array | None:
         found: Array = live["angle"][()]
         return found
     known = _unit(axis)
-    return np.asarray(axis[()], np.float64) if known and known in DEGREES else None
+    return np.asarray(axis[()], np.float64) if known and known.lower() in DEGREES else None
 
 
 def _radial(group: Any, name: str) -> Line:
