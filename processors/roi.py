@@ -17,7 +17,7 @@ from processors.regions.options import MOST_PIXELS
 from processors.regions.options import Config as Config
 from processors.regions.pixels import Pixels
 from processors.regions.shapes import Shape
-from processors.shared.announce import announce
+from processors.shared.announce import announce, tell
 from processors.shared.correction import Correction
 from processors.shared.derived import Derived, pixel_type
 from stream.context import ALONE, Context
@@ -110,6 +110,11 @@ class Roi:
             found = self._sets[id(config)] = Regions(
                 config, self._correction, self._rays, self._shapes, strict=config is self.config
             )
+            for name in found.empty:
+                tell(
+                    self._scan.uid if self._scan else "",
+                    f"{config.name}: no pixel is in the region {name!r}: it is NaN",
+                )
             for words in found.refused:
                 self._context.trouble(f"{config.name}: {words}")
         return found

@@ -132,7 +132,7 @@ def test_masked_and_flagged_pixels_never_count_but_are_counted() -> None:
     np.testing.assert_allclose(found["profile_x"][0], wanted)
 
 
-def test_a_region_off_the_detector_is_clipped_and_an_empty_one_is_nan() -> None:
+def test_a_region_off_the_detector_is_clipped_and_an_empty_one_is_nan(caplog: pytest.LogCaptureFixture) -> None:
     found = measured(
         NOISE, {"corner": box((-10, 5), (-3, 4)), "off": box((100, 120), (0, 9)), "thin": box((3.6, 4.4), (0, 9))}
     )

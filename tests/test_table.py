@@ -40,10 +40,10 @@ def test_a_column_is_of_a_region_whatever_place_it_had(tmp_path: Path) -> None:
     assert not any(name.startswith("roi_") for name in found)
 
 
-def written(path: Path, absolute: bool = True, products: int = 1) -> Path:
+def written(path: Path, absolute: bool = True, products: int = 1, region: str = "x") -> Path:
     """A file with a hole, readings and two kinds of products."""
     places = Field("sum", (2,), np.dtype("f8"), "counts")
-    parameters = {"configuration": {"name": "roi", "regions": {"x": {}, "y": {}}}}
+    parameters = {"configuration": {"name": "roi", "regions": {region: {}, "y": {}}}}
     made = [
         Product(name, (places,), places="regions", parameters=parameters, axes=(Axis("place", np.arange(2), ""),))
         for name in ("roi", "again")[:products]
@@ -89,6 +89,15 @@ def test_times_of_two_clocks_are_not_mixed(tmp_path: Path) -> None:
 def test_two_sets_of_regions_do_not_take_each_others_names(tmp_path: Path) -> None:
     found = inbeam.columns(written(tmp_path / "one.h5", products=2))
     assert {"roi_x_sum", "again_x_sum"} < set(found) and "x_sum" not in found
+
+
+def test_the_columns_of_a_region_lie_together_and_take_no_reading_s_name(tmp_path: Path) -> None:
+    regions = {"b": B, "a": START["a"]}
+    names = list(inbeam.columns(processed(tmp_path, regions=regions)))
+    of = [name[0] for name in names if name[:2] in ("a_", "b_")]
+    assert of == sorted(of, reverse=True) and of.count("a") == of.count("b") > 10
+    sink_file = written(tmp_path / "two.h5", region="reading_monitor")
+    assert {"reading_temp", "reading_monitor_sum"} < set(inbeam.columns(sink_file))
 
 
 def test_the_command_writes_csv_that_reads_back_to_the_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,7 @@ class Regions:
                 if strict:
                     raise ConfigError([(f"{config.name}.profiles", f"{words}: set it higher")])
                 self.refused.append(f"{words}: it is NaN; set `profiles` higher")
+        self.empty = [name for name, each in zip(names, lists, strict=True) if not len(each.index) + each.masked]
         self._lists = lists
         self._starts = _starts([len(each.index) for each in lists])
         self._first_y, self._first_x = (

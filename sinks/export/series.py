@@ -102,13 +102,14 @@ def _series(file: Any) -> Series:
     several = sum("places" in group.attrs for _, group in products) > 1
     for product, group in products:
         table = None
+        by_region: dict[str, dict[str, tuple[Array, str]]] = {}
         if "places" in group.attrs:
             option = _text(group.attrs["places"])
             configuration = parameters_of(entry, product).get("configuration", {})
             told = f"processors.{configuration.get('name', product)}.{option}"
-            values = values_of(configuration.get(option) or {}, changes, told)
-            table = [(revision, _names(value)) for revision, value in values]
-            settings += [(revision, json.dumps([product, value], sort_keys=True)) for revision, value in values]
+            sets = values_of(configuration.get(option) or {}, changes, told)
+            table = [(revision, _names(value)) for revision, value in sets]
+            settings += [(revision, json.dumps([product, value], sort_keys=True)) for revision, value in sets]
         for field, dataset in group.items():
             if not _grows(dataset) or dataset.dtype.kind not in "biuf":
                 continue
@@ -116,15 +117,18 @@ def _series(file: Any) -> Series:
             if dataset.ndim == 1:
                 made = {f"{product}_{field}": _padded(dataset[()], length)}
             elif dataset.ndim == 2 and table is not None:
-                prefix = f"{product}_" if several else ""
-                made = {
-                    f"{prefix}{name}_{field}": values
-                    for name, values in _by_name(_padded(dataset[()], length), revisions, table).items()
-                }
+                for name, values in _by_name(_padded(dataset[()], length), revisions, table).items():
+                    by_region.setdefault(name, {})[field] = values, unit
+                continue
             else:
                 continue
             columns |= made
             units |= dict.fromkeys(made, unit)
+        for name, fields in by_region.items():
+            for field, (values, unit) in fields.items():
+                taken = several or f"{name}_{field}" in columns
+                column = f"{product}_{name}_{field}" if taken else f"{name}_{field}"
+                columns[column], units[column] = values, unit
     return Series(_text(entry["title"][()]), columns, units, time_from, tuple(_notes(record)), tuple(sorted(settings)))
 
 

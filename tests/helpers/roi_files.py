@@ -34,7 +34,7 @@ def processed(
     }
     if document["processors"][0].get("regions_file"):
         del document["processors"][0]["regions"]
-    (folder / "one.yaml").write_text(yaml.safe_dump(document))
+    (folder / "one.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     command = ["process", "--quiet"]
     if isinstance(changes, Path):
         command += ["--changes", str(changes)]
