@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from sinks.archive import DATA, dataset_paths
-from sinks.file import ledger, parts, repair, superblock
+from sinks.file import ledger_layout, parts, repair, superblock
 from sinks.file.advice import absent, foreign
 from sinks.file.chunk_index import rows_present
 from sinks.file.direct_chunk import NO_FILTER, came_as
@@ -61,7 +61,7 @@ def check(path: Path) -> Verdict:
     try:
         with h5py.File(path, "r") as file:
             record = read(file)
-            frames, with_data = record.expected, int(np.count_nonzero(ledger.HAS_DATA[record.states]))
+            frames, with_data = record.expected, int(np.count_nonzero(ledger_layout.HAS_DATA[record.states]))
             next_part = "" if record.complete else continuation(path)
             summary = _summary(record, next_part)
             for kind, problem in _problems(file, path, record, next_part):
@@ -83,9 +83,9 @@ def _problems(file: Any, path: Path, record: Record, next_part: str) -> Iterator
     """(1 for an image that is right else 0, problem or "")."""
     if record.finished or not next_part:
         yield from ((0, problem) for problem in _counts(record))
-    uid = str(file[ledger.GROUP].attrs["scan_uid"])
+    uid = str(file[ledger_layout.GROUP].attrs["scan_uid"])
     yield from ((0, problem) for problem in parts.problems(path, record, uid))
-    held = np.flatnonzero(ledger.HAS_DATA[record.states])
+    held = np.flatnonzero(ledger_layout.HAS_DATA[record.states])
     paths = dataset_paths(record.channels)
     frames = "encoding" in file[f"{DATA}/data"].attrs if f"{DATA}/data" in file else False
     if frames and isinstance(file[DATA].get("data", getlink=True), h5py.HardLink):
@@ -117,7 +117,7 @@ def _counts(record: Record) -> Iterator[str]:
 def _images(file: Any, dataset: Any, record: Record, position: int) -> Iterator[tuple[int, str]]:
     """Decode every stored image of a channel and compare its checksum."""
     encoding, shape = Encoding(dataset.attrs["encoding"]), dataset.shape[1:]
-    table = file[ledger.GROUP]
+    table = file[ledger_layout.GROUP]
     arrived = np.flatnonzero((record.states != FrameStatus.CORRUPT) & (record.states != FrameStatus.MISSING))
     rows = min(int(arrived[-1]) + 1 if len(arrived) else 0, table["nbytes"].shape[0], table["checksum"].shape[0])
     lengths, checksums = table["nbytes"][:rows, position], table["checksum"][:rows, position]
@@ -220,7 +220,7 @@ def _link(file: Any, path: Path) -> Iterator[str]:
     if isinstance(link, h5py.ExternalLink):
         target = path.parent / link.filename
         found = repair.find(target) if target.exists() else None
-        if found is not None and found.uid != file[ledger.GROUP].attrs["scan_uid"]:
+        if found is not None and found.uid != file[ledger_layout.GROUP].attrs["scan_uid"]:
             yield f"the linked {link.filename} holds another scan"
 
 

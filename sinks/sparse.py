@@ -10,7 +10,8 @@ from typing import Literal
 from pydantic import Field
 
 from sinks.file.sink import FileOptions, FileSink
-from sinks.sparse_frames.content import SparseContent, choose
+from sinks.sparse_frames.content import SparseContent
+from sinks.sparse_frames.origin import choose
 from stream.context import ALONE, Context
 from stream.errors import SinkFailed
 from stream.preflight import Known, Problem

@@ -11,7 +11,7 @@ import h5py
 import hdf5plugin  # noqa: F401  (registers the filters)
 import numpy as np
 
-from sinks.file import ledger
+from sinks.file import ledger_layout
 from sinks.file.advice import absent, foreign
 from sinks.file.ledger_reader import read
 from sinks.file.product import FLAGS
@@ -65,7 +65,7 @@ class Results:
 
     def has(self, index: int) -> bool:
         """True if this frame came, and nothing failed on it."""
-        return 0 <= index < min(len(self), len(self.states)) and bool(ledger.HAS_DATA[self.states[index]])
+        return 0 <= index < min(len(self), len(self.states)) and bool(ledger_layout.HAS_DATA[self.states[index]])
 
     def status(self, index: int) -> str:
         """What became of a frame number, as a word."""

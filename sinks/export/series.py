@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from sinks.export.results import open_results, parameters_of, plots
-from sinks.file import ledger
+from sinks.file import ledger_layout
 from sinks.file.advice import foreign
 from sinks.file.ledger_reader import Record, read
 from stream.errors import InbeamError
@@ -136,7 +136,7 @@ def _of_the_ledger(entry: Any, record: Record, length: int) -> tuple[dict[str, A
     states = _padded(record.states, length)
     words = np.array([status.name.lower() for status in FrameStatus])
     status = words[states]
-    has = ledger.HAS_DATA[states]
+    has = ledger_layout.HAS_DATA[states]
     if record.elsewhere is not None:
         elsewhere = np.zeros(length, bool)
         elsewhere[record.elsewhere.held] = True

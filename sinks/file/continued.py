@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from sinks.file.ledger_layout import HAS_DATA
 from sinks.file.storage import BITSHUFFLE
-from stream.events import FrameStatus
 from stream.ledger import States
 
 PATH = "/entry/ledger/elsewhere"
-HAS_DATA = np.array([status.has_data for status in FrameStatus])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Read the ledger of a file (see `sinks.file.ledger` for what is in it)."""
+"""Read the ledger of a file (see `sinks.file.ledger_layout` for what is in it)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import xxhash
 
 from sinks.file import continued
 from sinks.file.continued import Elsewhere
-from sinks.file.ledger import GROUP, states_of
+from sinks.file.ledger_layout import GROUP, states_of
 from stream.events import EndStatus, Frame, FrameStatus
 from stream.ledger import States, Stored
 

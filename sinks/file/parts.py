@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sinks.file import ledger, ledger_reader
+from sinks.file import ledger_layout, ledger_reader
 from sinks.file.ledger_reader import Record
 from sinks.file.repair import looked_into
 
@@ -23,7 +23,7 @@ def problems(path: Path, record: Record, uid: str) -> Iterator[str]:
     earlier = path.parent / elsewhere.file
     try:
         with looked_into(earlier) as file:
-            found, other = ledger_reader.read(file), str(file[ledger.GROUP].attrs["scan_uid"])
+            found, other = ledger_reader.read(file), str(file[ledger_layout.GROUP].attrs["scan_uid"])
     except UNREADABLE as error:
         reason = "is not there" if not os.path.lexists(earlier) else f"cannot be read ({' '.join(str(error).split())})"
         yield f"{elsewhere.file}, which this file continues, {reason}: it has {len(elsewhere.held)} frames of the scan"
@@ -35,10 +35,10 @@ def problems(path: Path, record: Record, uid: str) -> Iterator[str]:
     held = elsewhere.held
     gone = held[held >= len(states)].tolist()
     inside = held[held < len(states)]
-    gone += inside[~ledger.HAS_DATA[states[inside]]].tolist()
+    gone += inside[~ledger_layout.HAS_DATA[states[inside]]].tolist()
     for index in gone:
         yield f"frame {index} is not in {elsewhere.file}, which had it when this file began"
-    twice = np.flatnonzero(ledger.HAS_DATA[record.states])
+    twice = np.flatnonzero(ledger_layout.HAS_DATA[record.states])
     for index in np.intersect1d(twice, held).tolist():
         yield f"frame {index} is in {elsewhere.file} too"
 

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sinks.file import ledger, ledger_reader, superblock
+from sinks.file import ledger_layout, ledger_reader, superblock
 from sinks.file.advice import absent, failing
 from sinks.file.chunk_index import chunks
 from sinks.file.locks import Lock
@@ -44,7 +44,7 @@ class Repair:
     def line(self, next_part: str = "") -> str:
         """What was done and what there is, in one line. next_part: the file in which the scan goes on, if there is."""
         done = f"repaired (what was changed is kept in {self.copy.name})" if self.changed else "needed no repair"
-        held = int(np.count_nonzero(ledger.HAS_DATA[self.found.states]))
+        held = int(np.count_nonzero(ledger_layout.HAS_DATA[self.found.states]))
         expected = max(self.found.expected, self.found.length)
         goes_on = f"its scan goes on in {next_part}" if next_part else "start inbeam again on it to go on"
         state = "finished" if self.found.finished else f"not finished: {goes_on}"
@@ -78,7 +78,7 @@ def find(path: Path) -> Found | None:
 
 
 def _found(file: Any) -> Found:
-    attributes = file[ledger.GROUP].attrs
+    attributes = file[ledger_layout.GROUP].attrs
     found = ledger_reader.read(file)
     fingerprint = str(attributes.get("fingerprint", ""))
     return Found(str(attributes["scan_uid"]), fingerprint, str(attributes["layout"]), found.complete, found.all_states)
@@ -104,7 +104,7 @@ def repair(path: Path, *, keep_copy: bool = True, lock: Lock | None = None, pati
                 end = max((chunks(dataset).end for dataset in _growing(file)), default=0)
             superblock.repair(path, end, keep_copy=keep_copy)
         except KeyError as error:
-            raise SinkFailed(f"{path} has no {ledger.GROUP}: it was not written by inbeam") from error
+            raise SinkFailed(f"{path} has no {ledger_layout.GROUP}: it was not written by inbeam") from error
         finally:
             own.release()
     return True
@@ -120,7 +120,7 @@ def recover(path: Path) -> Repair:
             with h5py.File(path, "r") as file:
                 found = ledger_reader.read(file)
         except KeyError as error:
-            raise SinkFailed(f"{path} has no {ledger.GROUP}: it was not written by inbeam") from error
+            raise SinkFailed(f"{path} has no {ledger_layout.GROUP}: it was not written by inbeam") from error
     return Repair(path, changed, path.with_name(path.name + superblock.COPY_SUFFIX), found)
 
 

@@ -18,7 +18,8 @@ from sinks.file.changes import ChangesTable
 from sinks.file.columns import FlushPolicy, Rows
 from sinks.file.content import Content
 from sinks.file.continued import Elsewhere
-from sinks.file.ledger import GROUP, LedgerTable, identity_of
+from sinks.file.ledger import LedgerTable
+from sinks.file.ledger_layout import GROUP, identity_of
 from sinks.file.swmr import SwmrFile
 from stream.errors import SinkFailed
 from stream.events import Change, Frame, FrameStatus, Item, ScanEnd, ScanStart

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from sinks.file import naming, places, repair
-from sinks.file.ledger import identity_of
+from sinks.file.ledger_layout import identity_of
 from sinks.file.locks import is_written
 from stream.errors import SinkFailed
 from stream.events import ScanStart

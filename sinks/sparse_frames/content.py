@@ -9,22 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from sinks.file.chunk_index import rows_present
-from sinks.file.ledger import GROUP, HAS_DATA, states_of
+from sinks.file.ledger_layout import GROUP, HAS_DATA, states_of
 from sinks.file.swmr import SwmrFile
 from sinks.sparse_frames import layout
+from sinks.sparse_frames.growing import declare
 from sinks.sparse_frames.merge import merge_late
+from sinks.sparse_frames.origin import choose, source_datasets
 from sinks.sparse_frames.peaks import PeakTable
-from stream.errors import SinkFailed
 from stream.events import Array, Frame, ScanEnd, ScanStart, Update
 from stream.ledger import Saved
 from stream.products import Product
-
-NEEDED = {"background_avg", "background_std", "index", "intensity"}
-
 
 MOST_MISSING_AT_THE_END = 10_000_000
 """frame_ptr needs a number for each: a detector that announced 10^9 frames and sent ten must not fill the disk."""
@@ -72,39 +69,8 @@ class SparseContent:
         """Everything of the layout."""
         layout.declare_static(file.layout, self._scan, self._product, self._beamline, self._document)
         if self._save_source:
-            layout.link_source(file.layout, self._scan.source, str(file.path), _source_datasets(self._scan.source))
-        frames, counts = layout.FRAMES, layout.COUNTS
-        bins = next(field.shape for field in self._product.fields if field.name == "background_avg")
-        fixed = tuple(int(size or 0) for size in bins)
-        spectrum = {"interpretation": "spectrum"}
-        file.rows(
-            f"{frames}/background_avg",
-            fixed,
-            "f4",
-            attributes={**spectrum, "signal": 1, "long_name": "Average value of background"},
-        )
-        file.rows(
-            f"{frames}/background_std",
-            fixed,
-            "f4",
-            attributes={**spectrum, "long_name": "Standard deviation of background"},
-        )
-        file.layout[f"{frames}/errors"] = file.layout[f"{frames}/background_std"]
-        pointer = file.rows(f"{frames}/frame_ptr", (), self._pointer, fill=0)
-        pointer.put(0, 0)
-        pointer.flush()
-        dtype = layout.intensity_dtype(self._product)
-        for group in (frames, layout.LATE):
-            file.flat(f"{group}/index", "u4")
-            file.flat(f"{group}/intensity", dtype)
-        file.rows(f"{layout.LATE}/frame", (), "u8")
-        file.rows(f"{layout.LATE}/end", (), "u8")
-        file.layout.require_group(counts).attrs.update({"NX_class": "NXdata", "signal": "picked"})
-        file.rows(f"{counts}/picked", (), "u4", attributes={"long_name": "Picked pixels"})
-        file.rows(f"{counts}/hit", (), "u1", fill=0, attributes={"long_name": "1: the frame is a hit"})
-        if "peaks" in self._names:
-            PeakTable.declare(file, layout.PEAKS)
-        file.cell(f"{layout.ENTRY}/end_time", b"", f"S{layout.TEXT_BYTES}")
+            layout.link_source(file.layout, self._scan.source, str(file.path), source_datasets(self._scan.source))
+        declare(file, self._product, self._pointer)
         self._take(file, 0)
 
     def reopen(self, file: SwmrFile) -> None:
@@ -261,32 +227,3 @@ class SparseContent:
             grown = np.zeros(max(size, 2 * len(self._written)), bool)
             grown[: len(self._written)] = self._written
             self._written = grown
-
-
-def choose(products: Sequence[Product], name: str | None) -> Product:
-    """The one product with sparse frames, that of this name if it is given. Raises SinkFailed."""
-    fitting = [product for product in products if {field.name for field in product.fields} >= NEEDED]
-    if name is not None:
-        fitting = [product for product in fitting if product.name == name]
-    if len(fitting) != 1:
-        have = ", ".join(product.name for product in products) or "none"
-        wanted = f"named {name!r}" if name else "in the chain"
-        raise SinkFailed(
-            f"the sparse file needs exactly one `sparsify` processor {wanted}, there are {len(fitting)} "
-            f"(products: {have}): correct `processors` or the option `product`; if one refused this scan, its reason "
-            "is told above"
-        )
-    return fitting[0]
-
-
-def _source_datasets(source: str) -> list[tuple[str, str]]:
-    """(file, dataset) of the frames of an HDF5 file, `file::dataset` as the source names it; nothing for others."""
-    from stream.formats.hdf5.locate import locate
-
-    path, _, inner = source.partition("::")
-    if not path or not h5py.is_hdf5(path):
-        return []
-    with h5py.File(path, "r", locking=False) as file:
-        scans = locate(file, inner or None).scans
-        segments = [part for scan in scans for parts in scan.channels.values() for part in parts]
-    return list(dict.fromkeys((part.path, part.dataset) for part in segments))

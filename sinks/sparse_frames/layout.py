@@ -1,12 +1,12 @@
 """What does not change in a sparse file: geometry, recipe, provenance, in the places where pyFAI's readers look.
 
 /entry                    NXentry, pyFAI_sparse_frames; entry_0000, pyFAI's own name, is a soft link to it
-  sparse_frames           NXdata: radius, mask, dummy, script, [normalization]; the growing ones: sparse_content
+  sparse_frames           NXdata: radius, mask, dummy, script, [normalization]; those that grow: see growing.py
   peaks, counts           NXdata: growing
   late                    pixels of late frames until they are moved into their places
   sparsify                NXprocess: configuration/data is JSON {"geometry", "sparsify"}
   <beamline>              NXinstrument: detector, monochromator
-  ledger                  see sinks.file.ledger
+  ledger                  see sinks.file.ledger_layout
 """
 
 import importlib.metadata

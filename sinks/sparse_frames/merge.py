@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from sinks.file.advice import failing
-from sinks.file.ledger import GROUP, HAS_DATA, states_of
+from sinks.file.ledger_layout import GROUP, HAS_DATA, states_of
 from sinks.file.locks import Lock, Written
 from sinks.file.swmr import new_file
 from sinks.sparse_frames.layout import ENTRY, FRAMES, LATE

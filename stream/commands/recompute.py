@@ -17,7 +17,7 @@ import yaml
 
 from sinks.export.results import open_results, parameters_of
 from sinks.export.series import values_of
-from sinks.file.ledger import GROUP
+from sinks.file.ledger_layout import GROUP
 from sinks.file.naming import UNKNOWN
 from sinks.file.places import with_gaps
 from stream import registry

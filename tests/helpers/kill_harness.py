@@ -33,7 +33,7 @@ import sparse_examples
 from sink_examples import image, pattern, scan
 
 from sinks.check import check
-from sinks.file import ledger, locks, naming, superblock
+from sinks.file import ledger_layout, locks, naming, superblock
 from sinks.file.ledger_reader import read
 from sinks.file.repair import repair
 from sinks.sparse_frames.merge import merge_late
@@ -123,7 +123,7 @@ def verify(kind: str, path: Path, flushed: set[int], complete: bool) -> dict[str
         with h5py.File(copy, "r") as file:
             record = read(file)
             numbers = file["/entry/ledger/frame_number"][:]
-            held = np.flatnonzero(ledger.HAS_DATA[record.states]).tolist()
+            held = np.flatnonzero(ledger_layout.HAS_DATA[record.states]).tolist()
             here = [index for index in held if is_right(kind, file, index)]
         right += here
         found["lost"] += len(held) - len(here)
@@ -162,7 +162,7 @@ def view(kind: str, path: Path, hold_s: float, seed: int) -> None:
         try:
             status.refresh()
             data.refresh()
-            held = np.flatnonzero(ledger.HAS_DATA[status[:]])
+            held = np.flatnonzero(ledger_layout.HAS_DATA[status[:]])
             index = int(dice.choice(held)) if len(held) else -1
             if index >= 0 and not is_right(kind, file, index):
                 os._exit(3)
