@@ -245,8 +245,13 @@ def reaped(viewers: list[int], how: int) -> int:
 
 
 def kill_sometime(child: int, reader: int, dice: random.Random, flushed: set[int]) -> bool:
-    """Let the child run for a random time after it is ready, then kill it. False if it had finished before."""
+    """Let the child run for a random time after it is ready, or after its first flush, then kill it.
+
+    By time alone, a machine that is busy would kill every writer before it has flushed anything. False if the child had
+    finished before.
+    """
     data = b""
+    awaited = dice.choice((1, 2))  # lines: that it is ready, and the first frame that is safe
     deadline: float | None = None
     if dice.random() < 0.15:
         deadline = time.monotonic() + dice.uniform(0, 0.03)  # while it opens, repairs or declares
@@ -262,7 +267,7 @@ def kill_sometime(child: int, reader: int, dice: random.Random, flushed: set[int
         if not part:
             break
         data += part
-        if deadline is None and data.startswith(b"-1\n"):
+        if deadline is None and data.count(b"\n") >= awaited:
             deadline = time.monotonic() + dice.uniform(0, 0.15)
     _, status = os.waitpid(child, 0)
     flushed.update(int(line) for line in data[: data.rfind(b"\n") + 1].split() if int(line) >= 0)
