@@ -17,7 +17,7 @@ from processors.preparing.median import median_of_all, median_of_bad
 from processors.preparing.options import Area
 from processors.preparing.options import Config as Config
 from processors.shared.correction import Correction, Corrections
-from processors.shared.derived import Derived
+from processors.shared.derived import Derived, pixel_type
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, ScanEnd, ScanStart
@@ -65,6 +65,7 @@ class Prepare:
         self._flat = None if correction.flat is None else correction.flat[self._part].astype(np.float64)
         if config.flat is not None:
             self._flat = self._own_flat(scan)
+        self._filled(np.zeros(scan.shape, pixel_type(work, scan, self._channel)))  # compiles before the first frame
         if config.offered:
             left = work.get(Corrections)
             before = left.by_channel if left is not None and left.uid == scan.uid else {}
