@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from pipelines import Kept
 
+from sinks.browser.channel import unpack
+from sinks.browser.news import News
 from sinks.live.whole import Wholes
 from stream import Counters, Field, Item, Piece, Product, ScanEnd, Update
 from stream.pipeline.lane import Lane
@@ -79,6 +81,19 @@ def test_a_piece_that_fits_nowhere_spoils_nothing(piece: Piece) -> None:
     wholes.take(line(0, 1.0))
     wholes.take(Update(examples.UID, "map", {"total": piece}))
     assert wholes.of("map")[0]["total"][0].tolist() == [1.0] * 4
+
+
+def test_the_page_shows_a_map_that_grows_and_its_surplus_lines() -> None:
+    news = News()
+    news.start(examples.scan(), [MAP], {})
+    news.parts(Counters(), pixels=True, channels=())
+    for row in range(ROWS + 1):
+        news.update(line(row, float(row)))
+    pictures = unpack(bytes(news.parts(Counters(), pixels=True, channels=())[0]))["pictures"]
+    assert pictures["map.total"][:, 0].tolist() == pictures["map.index"][:, 0].tolist() == [0, 1, 2, 3]
+    news.update(Update(examples.UID, "map", {"total": Piece((10**9, 0), np.ones((1, COLUMNS)))}))  # no room for that
+    news.update(Update(examples.UID, "map", {"total": Piece((0,), np.ones(3))}))
+    assert not unpack(bytes(news.parts(Counters(), pixels=True, channels=())[0])).get("pictures")
 
 
 class Slow(Kept):

@@ -85,6 +85,8 @@ class News:
             place = tuple(
                 slice(first, first + length) for first, length in zip(piece.start, piece.values.shape, strict=True)
             )
+            if len(place) == 2 and place[0].stop > len(picture):
+                picture = self._pictures[key] = _grown(picture, place[0].stop)
             if picture[place].shape == piece.values.shape:
                 picture[place] = piece.values
                 self._drawn[key] += 1
@@ -185,6 +187,16 @@ class News:
             },
         }
         return [payload.data for payload in payloads]
+
+
+def _grown(picture: Array, rows: int) -> Array:
+    """With more rows, as far as the bound goes."""
+    most = MOST_PICTURE_BYTES // max(picture.shape[1] * picture.dtype.itemsize, 1)
+    if rows > most:
+        return picture
+    found = np.full((rows, picture.shape[1]), np.nan, picture.dtype)
+    found[: len(picture)] = picture
+    return found
 
 
 def _is_shown(value: Any) -> bool:

@@ -62,11 +62,11 @@ def _product(product: Product) -> Mapping[str, Any]:
 
 
 def picture_fields(products: Sequence[Product]) -> Sequence[tuple[str, tuple[int, int], "np.dtype[Any]"]]:
-    """(product.field, shape, floating type) of every image that belongs to the scan and whose size is known."""
+    """(product.field, shape, floating type) of every image that belongs to the scan; 0 rows: it grows."""
     found = []
     for product in products:
         for field in product.fields:
-            if field.per == "scan" and len(field.shape) == 2 and None not in field.shape and field.dtype.kind in "iuf":
+            if field.per == "scan" and len(field.shape) == 2 and field.dtype.kind in "iuf":
                 rows, columns = (int(size or 0) for size in field.shape)
                 single = (field.dtype.itemsize <= 4 and field.dtype.kind == "f") or field.dtype.itemsize <= 2
                 found.append((f"{product.name}.{field.name}", (rows, columns), np.dtype("f4" if single else "f8")))
