@@ -28,7 +28,6 @@ from stream.work import Work
 
 MOST_SETS = 4
 """Sets of regions that are kept ready: late frames want those of before."""
-MOST_SHAPES = 256
 WARM = Config.model_validate(
     {
         "regions": {
@@ -105,16 +104,17 @@ class Roi:
         if found is None:
             while len(self._sets) >= MOST_SETS:
                 self._sets.pop(next(iter(self._sets)))
-            while len(self._shapes) > MOST_SHAPES:
-                self._shapes.pop(next(iter(self._shapes)))
             found = self._sets[id(config)] = Regions(
                 config, self._correction, self._rays, self._shapes, strict=config is self.config
             )
+            kept = {region for each in self._sets.values() for region in each.config.regions.values()}
+            self._shapes = {shape: pixels for shape, pixels in self._shapes.items() if shape in kept}
+            assert self._scan is not None, "start comes first"
             for name in found.empty:
-                tell(
-                    self._scan.uid if self._scan else "",
-                    f"{config.name}: no pixel is in the region {name!r}: it is NaN",
-                )
+                tell(self._scan.uid, f"{config.name}: no pixel is in the region {name!r}: it is NaN")
+            for name in found.overlapping:
+                words = f"the region {name!r} overlaps its background: the errors of its sum and mean are NaN"
+                tell(self._scan.uid, f"{config.name}: {words}")
             for words in found.refused:
                 self._context.trouble(f"{config.name}: {words}")
         return found

@@ -169,6 +169,13 @@ def test_the_mean_of_other_regions_is_subtracted_with_its_error() -> None:
     assert everywhere["sum"][0] == found["sum"][0]
 
 
+def test_a_region_that_overlaps_its_background_has_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    found = measured(NOISE, {"a": box((10, 30), (5, 25), background="b"), "b": box((29, 50), (20, 30))})
+    assert np.isnan(found["sum_errors"][0]) and np.isnan(found["mean_errors"][0]) and np.isfinite(found["sum"][0])
+    assert np.isfinite(found["counts_errors"][0]) and np.isfinite(found["sum_errors"][1])
+    assert any("'a' overlaps its background" in record.message for record in caplog.records)
+
+
 def test_a_plane_through_other_regions_is_subtracted_with_its_error() -> None:
     slope = (100 + 2 * X + 4 * Y).round().astype("u4")
     regions = {

@@ -16,7 +16,7 @@ from roi_files import IMAGES, SHAPE, START, processed
 
 from processors import roi
 from processors.regions import kernels, levels
-from stream import Detector, Encoding, Frame, Payload, ScanEnd, ScanStart
+from stream import Detector, Encoding, Frame, Payload, ScanEnd, ScanStart, Work
 from stream.commands.main import main
 from stream.config import RunOptions
 from stream.errors import ConfigError
@@ -71,6 +71,19 @@ def test_a_region_that_is_new_takes_the_next_place_and_one_that_is_taken_out_kee
     assert not np.isnan(zero["sum"][0]) and np.isnan(zero["sum"][1])
     assert one["sum"][1] == IMAGES[1][5:9, 5:9].sum()
     assert np.isnan(two["sum"][0]) and two["pixels"][0] == 0 and two["sum"][1] == IMAGES[2][5:9, 5:9].sum()
+
+
+def test_a_region_that_is_dragged_leaves_nothing_behind() -> None:
+    config = roi.Config(regions=START, most=4)
+    made, work = roi.create(config), Work()
+    made.start(ScanStart("one", "one", SHAPE, IMAGES.dtype, ("data",), None, Detector(), 0.0), work)
+    options = OptionSet((config,))
+    for step in range(30):
+        options = options.changed("processors.roi.regions.a.x", [step / 10, 10 + step / 10])
+        work.hand(options.processors[0])
+        work.take(frame(0))
+        made.process(work)
+    assert len(made._shapes) <= len(made._sets) <= roi.MOST_SETS
 
 
 def test_edits_that_cannot_be_are_refused_and_change_nothing() -> None:

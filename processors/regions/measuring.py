@@ -95,6 +95,8 @@ class Regions:
         linear = [getattr(config.regions[name], "fit", "mean") == "linear" for name in names]
         self._fits = np.where(linear, kernels.LINEAR, kernels.MEAN).astype(np.int64)
         self._which = np.unique(self._behind)
+        self._overlaps = np.array([_overlap(lists, each, behind) for each, behind in enumerate(backgrounds)], bool)
+        self.overlapping = [name for name, overlaps in zip(names, self._overlaps, strict=True) if overlaps]
         corrected = correction.dark is not None or correction.flat is not None
         index = joined["index"]
         dark = np.zeros(correction.shape, np.float32) if correction.dark is None else correction.dark
@@ -118,6 +120,7 @@ class Regions:
             arrays["bin_y"], arrays["bin_x"], self._first_y, self._first_x, self._middle, self._centre, planes, spreads,
             self._correct, self._dark, self._gain, self._limits, found, sum_y, number_y, sum_x, number_x,
         )  # fmt: skip
+        found[self._overlaps, kernels.NET_VARIANCE] = np.nan
         kernels.widths(
             sum_y, number_y, self._first_y, sum_x, number_x, self._first_x, self._step, HALF, found
         )  # which makes means of the profiles
@@ -161,6 +164,11 @@ class Regions:
                 raw[region, axis] = original.raw_width(profile) * step
                 found[region, column] = original.fine_width(profile) * step
         return raw
+
+
+def _overlap(lists: list[Pixels], region: int, behind: list[int]) -> bool:
+    """True if pixels are in the region and in its background: the error would have to know of both."""
+    return any(len(np.intersect1d(lists[region].index, lists[each].index, assume_unique=True)) for each in behind)
 
 
 def _starts(lengths: list[int]) -> NDArray[np.int64]:
