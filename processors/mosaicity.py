@@ -14,13 +14,13 @@ import numpy as np
 
 from processors.correct import correction_for, the_channel
 from processors.mapping.described import described
-from processors.moments import colours, kernels
+from processors.moments import results
 from processors.moments.kept import Kept
 from processors.moments.layout import Layout
 from processors.moments.making import region_of, signal_for
 from processors.moments.options import Config as Config
 from processors.moments.positions import Place, positions_of
-from processors.moments.sums import Adder, Group, Signal, positions_of_peaks
+from processors.moments.sums import Adder, Group, Signal
 from processors.shared.announce import announce
 from processors.shared.derived import Derived, pixel_type
 from stream.context import ALONE, Context
@@ -29,7 +29,6 @@ from stream.events import Array, Piece, ScanEnd, ScanStart, Update
 from stream.products import Product
 from stream.work import Work
 
-FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
 MOST_TOLD = 5
 
 
@@ -79,7 +78,7 @@ class Mosaicity:
         announce(f"the kernels of moments for {self._dtype} pixels", "moments", self._dtype.str)
         self._adder = Adder(self._signal, self._dtype, motors, config.background_lowest)
         parameters = {"configuration": json.loads(config.model_dump_json()), "channel": self._channel}
-        return self._layout.images(parameters), self._layout.pictures()
+        return self._layout.images(parameters), self._layout.pictures(), self._layout.colours()
 
     def take(self, work: Work) -> Iterable[Update]:
         """Add the frame to the sums of its omega. Raises ValueError for one that has no place, or is not as its scan
@@ -128,7 +127,7 @@ class Mosaicity:
         """The rest, and what there is to tell."""
         updates = [update for omega in list(self._groups) for update in self._write(omega)]
         if self._aside:
-            updates += self._pair({}, {}, ())
+            updates += self._all(({}, {}, {}), ())
         self._tell_what_is_missing()
         self._reset()
         return updates
@@ -173,70 +172,21 @@ class Mosaicity:
         self._sum_again()
         self._adder.flush()
         covers, group.waiting = group.waiting, []
-        images = self._images(group)
-        start = self._layout.start
-        pieces = {name: self._piece(omega, values) for name, values in images.items()}
-        cells = np.full(self._layout.positions.shape, -1, np.int64)
-        cells.flat[list(group.frames)] = list(group.frames.values())
-        count = np.array(len(group.frames), np.int32)
-        pieces["frame_index"] = Piece(start(omega, *(0 for _ in cells.shape)), self._one(cells))
-        pieces["frames"] = Piece(start(omega), self._one(count))
-        return self._pair(pieces, self._pictures(omega, images), covers)
+        given = results.of_group(group, self._layout, self._signal, self.config)
+        return self._all([self._pieces(omega, values) for values in given], covers)
 
-    def _images(self, group: Group) -> Mapping[str, Array]:
-        """Field -> float64 (pixels,)."""
-        layout, config = self._layout, self.config
-        motors, names = layout.positions.motors, layout.motors
-        steps = np.array([motor.direction.step for motor in motors])
-        middles = np.array([motor.middle for motor in motors])
-        sums, maximum = group.above_background()
-        good = ~self._signal.mask & (group.bad <= config.bad_frames)
-        sums = np.where(good, sums, np.nan)
-        pixels, pairs = sums.shape[1], layout.pairs()
-        centre, skew, kurtosis = (np.empty((len(motors), pixels)) for _ in range(3))
-        covariance = np.empty((len(pairs), pixels))
-        kernels.derive(sums, steps, middles, config.min_sum, centre, covariance, skew, kurtosis)
-        peaks = positions_of_peaks(group.peak, list(group.where), list(group.where.values()))
-        there = np.isfinite(centre[0]) & (maximum > 0)
-        found = {"sum": sums[0], "maximum": np.where(good, maximum, np.nan), "bad_frames": group.bad.copy()}
-        found |= dict(zip(pairs, covariance, strict=True))
-        for place, name in enumerate(names):
-            found[f"com_{name}"], found[f"skew_{name}"], found[f"kurtosis_{name}"] = (
-                each[place] for each in (centre, skew, kurtosis)
-            )
-            found[f"width_{name}"] = FWHM * np.sqrt(found[f"cov_{name}_{name}"])
-            found[f"peak_{name}"] = np.where(there, middles[place] + steps[place] * peaks[place], np.nan)
-        return found
+    def _pieces(self, omega: int, found: Mapping[str, Array]) -> Mapping[str, Piece]:
+        """Of one omega: with its dimension, if there is one."""
+        lead = (omega,) if self._layout.lead else ()
+        return {
+            name: Piece((*lead, *(0 for _ in values.shape)), values[None] if lead else values)
+            for name, values in found.items()
+        }
 
-    def _pictures(self, omega: int, images: Mapping[str, Array]) -> Mapping[str, Piece]:
-        layout = self._layout
-        centre = np.array([images[f"com_{name}"] for name in layout.motors])
-        middle, radius = colours.scale(
-            centre, images["sum"], [motor.direction.step for motor in layout.positions.motors]
-        )
-        found = {"intensity": self._piece(omega, images["sum"].astype(np.float32))}
-        for name in layout.motors:
-            found[f"width_{name}"] = self._piece(omega, images[f"width_{name}"].astype(np.float32))
-        colour = self._one(colours.orientation(centre, middle, radius).reshape(*layout.shape, 3))
-        found["orientation"] = Piece(layout.start(omega, 0, 0, 0), colour)
-        found["colour_middle"] = Piece(layout.start(omega, 0), self._one(middle))
-        found["colour_radius"] = Piece(layout.start(omega, 0), self._one(radius))
-        return found
-
-    def _piece(self, omega: int, values: Array) -> Piece:
-        return Piece(self._layout.start(omega, 0, 0), self._one(values.reshape(self._layout.shape)))
-
-    def _one(self, values: Array) -> Array:
-        """Of one omega, with its dimension, if there is one."""
-        return values[None] if self._layout.lead else values
-
-    def _pair(self, images: Mapping[str, Piece], pictures: Mapping[str, Piece], covers: Sequence[int]) -> list[Update]:
+    def _all(self, pieces: Sequence[Mapping[str, Piece]], covers: Sequence[int]) -> list[Update]:
         numbers, self._aside = (*covers, *self._aside), []
-        name = self.config.name
-        return [
-            Update(self._scan, name, images, covers=numbers),
-            Update(self._scan, f"{name}_images", pictures, covers=numbers),
-        ]
+        given = zip(self._layout.products, pieces, strict=True)
+        return [Update(self._scan, product, each, covers=numbers) for product, each in given]
 
     def _tell_what_is_missing(self) -> None:
         positions = self._layout.positions

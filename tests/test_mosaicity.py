@@ -203,7 +203,8 @@ def test_a_pixel_that_is_lit_once_has_no_width_and_no_skew() -> None:
 def test_the_pictures_show_orientation_in_colours_that_can_be_read_back() -> None:
     frames, _, _ = a_scan()
     found = gathered(start(), frames, motors=(CHI, RZ))
-    images, seen = found.fields("mosaicity"), found.fields("mosaicity_images")
+    images = found.fields("mosaicity")
+    seen = {**found.fields("mosaicity_images"), **found.fields("mosaicity_orientation")}
     np.testing.assert_array_equal(seen["intensity"], images["sum"].astype(np.float32))
     np.testing.assert_array_equal(seen["width_chi"], images["width_chi"].astype(np.float32))
     from colorsys import hsv_to_rgb

@@ -1,4 +1,4 @@
-"""The two products of a mosaicity scan: the images in full precision, and the pictures to be seen while it runs."""
+"""The three products of a mosaicity scan: the images in full precision, and the pictures to be seen while it runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from stream.products import Axis, Field, Product
 
 F8, F4 = np.dtype("f8"), np.dtype("f4")
 MOST_CHUNK_BYTES = 1 << 20
-RESERVED = {"sum", "maximum", "bad_frames", "frame_index", "frames", "y", "x", "orientation", "covered_frames"}
+RESERVED = {"sum", "maximum", "bad_frames", "frame_index", "frames", "covered_frames", "y", "x", "rgb", "intensity"}
+RESERVED |= {"orientation", "colour_middle", "colour_radius"}
+KINDS = ("com", "width", "skew", "kurtosis", "peak", "positions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,10 @@ class Layout:
         """The dimension of omega, if there is one."""
         return () if self.positions.omega is None else (self.positions.omegas,)
 
-    def start(self, omega: int, *rest: int) -> tuple[int, ...]:
-        """Where the part of one omega begins."""
-        return ((omega,) if self.lead else ()) + rest
+    @property
+    def products(self) -> tuple[str, str, str]:
+        """Names of the products."""
+        return self.name, f"{self.name}_images", f"{self.name}_orientation"
 
     def images(self, parameters: Mapping[str, Any]) -> Product:
         """Sum, moments and peaks of every pixel, and which frame was where."""
@@ -51,7 +54,8 @@ class Layout:
                 self._image(f"peak_{name}", unit, f"position of the largest signal, {motor.reading}"),
             ]
         for name, (one, other) in self.pairs().items():
-            unit = " ".join(filter(None, (one.direction.unit, other.direction.unit)))
+            units = one.direction.unit, other.direction.unit
+            unit = f"{units[0]}^2" if units[0] and units[0] == units[1] else " ".join(filter(None, units))
             fields.append(self._image(name, unit, f"covariance, {one.reading} and {other.reading}"))
         cells, prefix = self.positions.shape, self.lead
         fields += [
@@ -67,18 +71,23 @@ class Layout:
         return Product(self.name, tuple(fields), "sum", self._axes(), steps, parameters)
 
     def pictures(self) -> Product:
-        """Orientation as colour, intensity, widths; and what the colours mean."""
+        """Intensity and widths, half as large."""
         motors = dict(zip(self.motors, self.positions.motors, strict=True))
-        colour = self._image("orientation", "", "orientation as colour (HSV)", np.dtype("u1"), "rgba-image", (3,))
-        fields = [self._image("intensity", "counts", "sum of the signals", F4), colour]
+        fields = [self._image("intensity", "counts", "sum of the signals", F4)]
         for name, motor in motors.items():
             fields.append(self._image(f"width_{name}", motor.direction.unit, f"width (FWHM), {motor.reading}", F4))
-        count = (len(motors),)
-        fields += [
+        return Product(self.products[1], tuple(fields), "intensity", self._axes())
+
+    def colours(self) -> Product:
+        """Orientation as colour, in a group of its own, so that viewers show it; and what the colours mean."""
+        count = (len(self.motors),)
+        fields = (
+            self._image("orientation", "", "orientation as colour (HSV)", np.dtype("u1"), "rgb-image", (3,)),
             Field("colour_middle", self.lead + count, F8, "", "position of white (one motor: of green)", "scan"),
             Field("colour_radius", self.lead + count, F8, "", "distance from there to full colour", "scan"),
-        ]
-        return Product(f"{self.name}_images", tuple(fields), "intensity", self._axes())
+        )
+        axes = (*self._axes(), Axis("rgb", np.arange(3.0), "", "red, green, blue"))
+        return Product(self.products[2], fields, "orientation", axes)
 
     def pairs(self) -> Mapping[str, tuple[Motor, Motor]]:
         """Names of the covariances, in the order of the sums."""
@@ -98,7 +107,7 @@ class Layout:
         omega = self.positions.omega
         if omega is not None:
             name = omega.direction.name
-            taken = RESERVED | {f"{kind}_{motor}" for kind in ("com", "width", "peak") for motor in self.motors}
+            taken = RESERVED | {f"{kind}_{motor}" for kind in KINDS for motor in self.motors} | set(self.pairs())
             unit = omega.direction.unit
             values = omega.direction.positions(omega.points)
             found.insert(0, Axis(f"{name}_axis" if name in taken else name, values, unit, omega.reading))

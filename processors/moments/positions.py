@@ -132,7 +132,9 @@ def positions_of(config: Config, scan: ScanStart, described: Mapping[str, Direct
     omega = None if config.omega is None else _motor(config, "omega", config.omega, known, scan)
     names = [motor.direction.name for motor in (*motors, *(() if omega is None else (omega,)))]
     if len(set(names)) < len(names):
-        raise ConfigError([(f"{config.name}.omega", f"{names[-1]!r} is among the motors already: choose another")])
+        twice = next(name for name in names if names.count(name) > 1)
+        text = f"{twice!r} is among the motors already (in the file's names all but letters and digits is _): rename it"
+        raise ConfigError([(f"{config.name}.omega" if twice == names[-1] else f"{config.name}.motors", text)])
     by_number = config.place_by == "number"
     if not by_number:
         _check_readings(config, scan, (*motors, *(() if omega is None else (omega,))))
