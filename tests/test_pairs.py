@@ -9,7 +9,7 @@ from integration_frames import PONI, SHAPE, bad_pixels, rings
 
 from processors import correct, integrate
 from processors.integration.cpu import CpuEngine
-from processors.integration.pairs import pairs_of
+from processors.integration.pairs import pairs_of, scale_of
 from processors.integration.plan import Plan
 from stream import ScanStart, Work
 from stream.events import Detector
@@ -62,6 +62,8 @@ def test_the_numbers_are_those_of_the_general_kernel(poni: Path, dtype: str, mod
         rows, columns = (dice.integers(0, size, 40) for size in SHAPE)
         image[rows, columns] = np.nan if image.dtype.kind == "f" else np.iinfo(dtype).max
         image[:3, :50] = 5
+        if image.dtype.itemsize >= 4:  # of which some blocks have no room in whole numbers
+            image[60, 20:40] = np.array([65535, 65536, 65537, 10**6, 2**31 - 2], image.dtype)[dice.integers(0, 5, 20)]
         found, wanted = engine.run(image, 1.5), general(plan, dtype).run(image, 1.5)
         np.testing.assert_allclose(found[0], wanted[0], rtol=2e-6)
         if model == "poisson":
@@ -94,6 +96,25 @@ def test_a_bin_of_which_every_pixel_is_bad_is_empty_in_that_frame_alone(poni: Pa
     image[:, :] = 2**16 - 1
     assert np.isnan(engine.run(image, 1.0)[0]).all()
     assert np.isfinite(engine.run(rings(), 1.0)[0]).sum() == sound > 50
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "entries", "used"),
+    [
+        ("u2", 0, 5000, True),
+        ("i4", 0, 5000, True),
+        ("i4", -5, 5000, False),
+        ("f4", 0, 5000, False),
+        ("u2", 0, 2**21, False),
+    ],
+)
+def test_whole_numbers_are_added_where_they_have_room_and_are_exact(
+    dtype: str, low: float, entries: int, used: bool
+) -> None:
+    scale = scale_of(np.dtype(dtype), low, entries)
+    assert (scale > 0) == used
+    if used:
+        assert scale >= 2**26 and (2**16 * scale + 1) * entries < 2**63
 
 
 def test_most_of_a_cake_is_left_to_the_general_kernel(poni: Path) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from processors.integration.finish import finish
 from processors.integration.pairs import BLOCK as PAIRS_BLOCK
-from processors.integration.pairs import Pairs, add_pairs, collect, pairs_of
+from processors.integration.pairs import Pairs, add_pairs, collect, pairs_of, scale_of
 from processors.integration.plain import SHIFT
 from processors.integration.plan import Pattern, Plan
 from processors.integration.recurrence import finish_recurrence, follow
@@ -41,7 +41,9 @@ class CpuEngine:
         self._state = np.zeros((plan.n_bins + 1 if plan.model == 3 else 0, 5))
         self._pairs = pairs_of(plan) if plan.split and plan.model <= 1 else None
         self._parts = np.zeros((8, plan.n_bins + 1 if self._pairs is not None else 0))
-        self._lower, self._upper = np.zeros((2, PAIRS_BLOCK))
+        self._fixed = np.zeros((4, self._parts.shape[1]), np.int64)
+        self._scale = scale_of(dtype, plan.low, int(self._totals[:, 0].max(initial=0)))
+        self._pair_scratch = (*np.zeros((2, PAIRS_BLOCK)), *np.zeros((2, PAIRS_BLOCK), np.int64))
         self._low, self._span, self._shift = self._packing()
         self.packed = bool(self._shift)
         copies = COPIES if plan.n_bins * 8 * COPIES <= FIRST_LEVEL_BYTES else 1
@@ -89,6 +91,7 @@ class CpuEngine:
         """Forget the last frame."""
         self._lost[:] = 0
         self._parts[:] = 0
+        self._fixed[:] = 0
         if self._blocks is not None:
             self._blocks.sums[:] = 0
         if self.plan.model == 3:
@@ -116,9 +119,9 @@ class CpuEngine:
 
     def _add_pairs(self, pairs: Pairs, raw: Array, first: int, limits: tuple[float, float, float, float]) -> None:
         plan = self.plan
-        poisson, scratch = plan.model == 1, (self._lower, self._upper)
         places, kept = (pairs.bins, pairs.shares), (plan.weights, plan.dark)
-        add_pairs(raw, first, *places, *limits, poisson, *kept, self._parts, self._lost, *scratch)
+        into = (self._scale, self._fixed, self._parts, self._lost)
+        add_pairs(raw, first, *places, *limits, plan.model == 1, *kept, *into, *self._pair_scratch)
         begin, end = np.searchsorted(pairs.others, (first, first + raw.size))
         if end > begin:
             chosen = raw[pairs.others[begin:end] - first]
@@ -147,7 +150,7 @@ class CpuEngine:
                 shifts = np.uint64(self._shift), np.uint64(SHIFT)
                 unpack(self._packed_sums, shifts[0], plain, shifts[1], self._totals, self._lost, self._sums[:-1])
             if self._pairs is not None:
-                collect(self._parts, self._sums)
+                collect(self._parts, self._fixed, self._scale, self._sums)
             counted = (self._sums, self._totals, self._lost)
             kinds = (plan.model, plan.split, plan.dark_variance)
             finish(*counted, *kinds, float(factor), plan.empty, intensity, errors)
