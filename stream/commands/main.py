@@ -39,6 +39,7 @@ COMMANDS = {
     "diff-map": ("stream.commands.diff_map", "a map of integrated patterns (pyFAI's diff_map, its options)"),
     "diff-tomo": ("stream.commands.diff_tomo", "the same, rotation by translation (pyFAI's diff_tomo, its options)"),
     "densify": ("stream.commands.densify", "restore frames from a sparse file"),
+    "jobs": ("stream.commands.jobs", "commands that run on when you log out, here or on a cluster"),
     "demo": ("stream.commands.demo", "a simulated EIGER2 4M through the whole pipeline, with a picture"),
 }
 
