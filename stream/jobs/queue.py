@@ -39,7 +39,7 @@ def submit(folder: Path, job: Job, options: Batch) -> Submitted:
     import psij
 
     python = str(options.python or sys.executable)
-    further = {f"{options.type}.{key}": value for key, value in options.extra.items()}
+    further: dict[str, object] = {f"{options.type}.{key}": value for key, value in options.extra.items()}
     if options.type == "slurm":  # psij's script looks for the name where it is not
         further.setdefault("slurm.job-name", job.name)
     spec = psij.JobSpec(
