@@ -70,13 +70,15 @@ def frames(draw: st.DrawFn) -> tuple[Array, Array, int]:
         piece = image[start : start + step]
         mean = draw(st.sampled_from((0, 0.001, 0.03, 0.2, 2, 60, 250)))
         piece[:] = np.minimum(dice.poisson(mean, piece.size), largest)
-        kind = draw(st.sampled_from(("counts", "counts", "flags", "a flag more", "a bright one", "anything")))
+        kind = draw(st.sampled_from(("counts", "counts", "flags", "a flag more", "some bright ones", "anything")))
         if kind in ("flags", "a flag more"):
             piece[outside[start : start + step]] = flagged(dtype)
         if kind == "a flag more":
             piece[dice.integers(piece.size)] = flagged(dtype)
-        elif kind == "a bright one":
-            piece[dice.integers(piece.size)] = draw(st.sampled_from((254, 255, 256, largest - 1, largest))) & largest
+        elif kind == "some bright ones":
+            some = dice.integers(piece.size, size=draw(st.sampled_from((1, 3, 40, 300))))
+            values = np.array((254, 255, 256, 0x1FF, 0x10000, 0x1000000, largest - 1, largest)) & largest
+            piece[some] = dice.choice(values, some.size)
         elif kind == "anything":
             piece[:] = dice.integers(0, largest, piece.size, endpoint=True)
     return image.reshape(1, -1), bins, n_bins

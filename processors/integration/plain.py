@@ -2,7 +2,8 @@
 
 A block is *plain* if its counts are below 256 but for flagged pixels that belong to no bin: its higher byte planes
 repeat one row of bits, and all that counts is in the lowest one. Of a plain block only that plane is put in order (2 kB
-instead of 8), or, where nearly all pixels are 0, only those of its bits that are set are looked at.
+instead of 8), or, where nearly all pixels are 0, only those of its bits that are set are looked at. A few pixels that
+are not so, bright ones or flagged ones, are set apart, and the block is plain without them.
 """
 
 from typing import NamedTuple
@@ -23,6 +24,10 @@ SPARSE = 4
 """A block of which less than one pixel in SPARSE is not 0 is walked from set bit to set bit."""
 WORTH_A_LOOK = 5
 """Only a block packed into fewer bytes than pixels / WORTH_A_LOOK can be so empty."""
+APART = 4096
+"""Pixels that may be set apart before they are tallied."""
+FEW = 32
+"""A block of which more than one pixel in FEW would be set apart is not plain."""
 
 
 class Scratch(NamedTuple):
@@ -31,6 +36,8 @@ class Scratch(NamedTuple):
     shuffled, plane: uint8, one block each. rows, words: the eight bit rows of the lowest byte plane of `shuffled`, as
     bytes and as uint64. higher: the other planes, uint64. straight, counts: the beginning of `plane`, one byte per
     pixel, as uint64 and in CHUNKs. found: uint64 (2, pixels / 64). places: uint32. addends: uint32 (CHUNK,).
+    planes: all rows of `shuffled`, uint64 (8 * bytes of a pixel, pixels / 64). apart: uint64 (2, APART), number and
+    count of the pixels that are set apart; how_many: of them, int64 (1,).
     """
 
     shuffled: Array
@@ -43,6 +50,9 @@ class Scratch(NamedTuple):
     found: Array
     places: Array
     addends: Array
+    planes: Array
+    apart: Array
+    how_many: Array
 
     @classmethod
     def of(cls, pixels: int, block_bytes: int) -> "Scratch":
@@ -61,6 +71,9 @@ class Scratch(NamedTuple):
             np.zeros((2, usable // 64), np.uint64),
             np.zeros(usable // SPARSE + 64, np.uint32),
             np.zeros(CHUNK, np.uint32),
+            shuffled[: usable and block_bytes].view(np.uint64).reshape(-1, max(usable // 64, 1)),
+            np.zeros((2, APART), np.uint64),
+            np.zeros(1, np.int64),
         )
 
 
@@ -82,6 +95,49 @@ def list_places(bits, places):  # type: ignore[no-untyped-def]
                 break
         listed = behind
     return np.int64(listed)
+
+
+@kernel
+def set_apart(scratch, outside, number, repeated):  # type: ignore[no-untyped-def]
+    """Clear the pixels of block `number` that belong to a bin and keep it from being plain; note each in `apart`.
+
+    repeated: all higher rows are as the first of them, the only one that is there. False, and nothing is changed, if
+    they are too many.
+    """
+    planes, apart, odd = scratch.planes, scratch.apart, scratch.found[0]
+    bits, row = planes.shape
+    many = np.uint64(0)
+    for j in range(row):
+        odd[j] = planes[0, j] if bits == 8 else planes[8, j]
+        many += bit_count(odd[j] & ~outside[number, j])
+    if bits > 8 and many * np.uint64(FEW) > np.uint64(64 * row):
+        return False
+    for r in range(1 if bits == 8 else 9, 9 if repeated else bits):
+        for j in range(row):
+            odd[j] = odd[j] & planes[r, j] if bits == 8 else odd[j] | planes[r, j]
+    many = np.uint64(0)
+    for j in range(row):
+        odd[j] &= ~outside[number, j]
+        many += bit_count(odd[j])
+    listed = scratch.how_many[0]
+    if many * np.uint64(FEW) > np.uint64(64 * row) or np.uint64(listed) + many > np.uint64(APART):
+        return False
+    for j in range(row):
+        left = odd[j]
+        while left:
+            bit = lowest_bit(left)
+            left &= left - np.uint64(1)
+            count = np.uint64(0)
+            for r in range(bits):
+                count |= ((planes[min(r, 8) if repeated else r, j] >> bit) & np.uint64(1)) << np.uint64(r)
+            apart[0, listed] = np.uint64(64 * (number * row + j)) + bit
+            apart[1, listed] = count
+            listed += 1
+        if odd[j]:
+            for r in range(8):
+                planes[r, j] &= ~odd[j]
+    scratch.how_many[0] = listed
+    return True
 
 
 @kernel
@@ -128,7 +184,7 @@ def tally_plain(source, at, number, scratch, outside, into, four, sums):  # type
                     wrong |= higher[j] ^ above[j]
             for j in range(row):
                 wrong |= higher[j] & ~outside[i, j]
-        if wrong:
+        if wrong and not set_apart(scratch, outside, i, said == REPEATED):
             if said == REPEATED and next_block(source, begin, shuffled.size, shuffled.ctypes.data) < 0:
                 return -BAD_BLOCK, i
             return at, i

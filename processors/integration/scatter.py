@@ -115,6 +115,29 @@ def _lose(
 
 
 @kernel
+def tally_apart(
+    apart: Array,
+    number: int,
+    bins: Array,
+    low: np.uint64,
+    span: np.uint64,
+    shift: np.uint64,
+    weights: Array,
+    dark: Array,
+    sums: Array,
+    lost: Array,
+) -> None:
+    """As `tally`, for `number` single pixels: `apart` uint64 (2, ...) has their places, ascending, and their counts."""
+    one, zero = np.uint64(1) << shift, np.uint64(0)
+    for k in range(number):
+        place, count = np.int64(apart[0, k]), apart[1, k]
+        if (count - low) <= span:
+            sums[0, bins[place]] += count + (zero if count == zero else one)
+        else:
+            _lose(apart[1, k : k + 1], bins[place : place + 1], low, span, place, weights, dark, lost)
+
+
+@kernel
 def add(
     raw: Array,
     first: int,

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from processors.integration.plain import CHUNK, SHIFT, Scratch, tally_plain
-from processors.integration.scatter import tally
+from processors.integration.scatter import tally, tally_apart
 from stream.codec import blocks, payload
 from stream.codec.blocks import next_block, untranspose_block
 from stream.codec.compiler import kernel
 from stream.errors import CorruptPayload
 from stream.events import Array, Payload
+
+LONGEST = 15
+"""Blocks that are decoded without a look, where those before them were not plain."""
 
 
 def fits(low: int, high: int, itemsize: int, pixels: int) -> bool:
@@ -82,15 +85,23 @@ def tally_blocks(  # type: ignore[no-untyped-def]
     block = block_bytes // width
     whole = bins.size - bins.size % 8
     at, start = np.int64(0), np.int64(0)
+    scratch.how_many[0] = 0
+    untried = patience = 0
     while start < whole:
         number = start // block
         count = min(block, whole - start)
-        if number < len(into):
+        if number < len(into) and untried == 0:
             at, number = tally_plain(source, at, number, scratch, outside, into, four, plain_sums)
+            tally_apart(scratch.apart, scratch.how_many[0], bins, low, span, shift, weights, dark, sums, lost)
+            scratch.how_many[0] = 0
+            # where one block is not plain, the next ones will hardly be
+            patience = min(2 * patience + 1, LONGEST) if start == number * block else 0
+            untried = patience
             start = number * block
             if at >= 0 and number == len(into):
                 continue
         else:
+            untried = max(untried - 1, 0)
             at = next_block(source, at, count * width, scratch.shuffled.ctypes.data)
         if at < 0:
             return -at
