@@ -6,6 +6,7 @@ the end. After a kill all frames come again. Formulas: docs/mosaicity.md.
 """
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -163,7 +164,7 @@ class Mosaicity:
                 group.stale = False
 
     def _complete(self, group: Group) -> bool:
-        return len(group.frames) == int(np.prod(self._layout.positions.shape))
+        return len(group.frames) == math.prod(self._layout.positions.shape)
 
     def _write(self, omega: int) -> list[Update]:
         group = self._groups[omega]
@@ -190,7 +191,7 @@ class Mosaicity:
 
     def _tell_what_is_missing(self) -> None:
         positions = self._layout.positions
-        cells = int(np.prod(positions.shape))
+        cells = math.prod(positions.shape)
         told: list[str] = []
         for omega in range(positions.omegas) if self._groups else ():
             group = self._groups.get(omega)

@@ -9,7 +9,7 @@ import numpy as np
 from processors.moments.options import Config, GammaOptions, MotorOptions
 from processors.shared.grid import UNSURE, Direction, DirectionOptions, direction_of, merged
 from stream.errors import ConfigError
-from stream.events import Array, ScanStart
+from stream.events import ScanStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,11 @@ def gamma(options: GammaOptions, phi: float, chi: float, omega: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Of a frame: which omega, which cell (flat, of the motors' steps), and (position - middle) / step of each motor,
-    float64 (motors,)."""
+    """Of a frame: which omega, which cell (flat, of the motors' steps), (position - middle) / step of each motor."""
 
     omega: int
     cell: int
-    where: Array
+    where: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +89,17 @@ class Positions:
         has no certain place."""
         if self.by_number:
             return self._by_number(index)
-        steps, where = [], []
+        cell, where = 0, []
         for motor in self.motors:
-            position = motor.position(index, readings)
+            position, points = motor.position(index, readings), motor.points
             step = _step(index, motor, position)
-            nominal = step - (motor.points - 1) / 2
-            steps.append(step)
-            where.append(nominal if self.nominal else (position - motor.middle) / motor.direction.step)
+            cell = cell * points + step
+            half = (points - 1) / 2
+            where.append(step - half if self.nominal else (position - motor.middle) / motor.direction.step)
         omega = 0
         if self.omega is not None:
             omega = _step(index, self.omega, self.omega.position(index, readings))
-        return Place(omega, int(np.ravel_multi_index(tuple(steps), self.shape)), np.array(where))
+        return Place(omega, cell, tuple(where))
 
     def _by_number(self, index: int) -> Place | None:
         cells = math.prod(self.shape)
@@ -109,8 +108,9 @@ class Positions:
             return None
         if omega >= self.omegas:
             raise ValueError(f"frame {index} is beyond the {self.omegas * cells} positions of the scan: check `motors`")
-        steps = np.array(np.unravel_index(cell, self.shape), np.float64)
-        return Place(omega, cell, steps - (np.array(self.shape) - 1) / 2)
+        steps = np.unravel_index(cell, self.shape)
+        half = [(points - 1) / 2 for points in self.shape]
+        return Place(omega, cell, tuple(float(step) - each for step, each in zip(steps, half, strict=True)))
 
     def words(self, cell: int) -> str:
         """The nominal positions of a cell, for a person."""

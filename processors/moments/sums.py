@@ -17,11 +17,11 @@ def sums_for(motors: int) -> int:
     return 1 + 3 * motors + motors * (motors + 1) // 2
 
 
-def powers(where: Array) -> Array:
-    """Weights of a frame in each sum, float64: 1, x of each motor, x y of each pair (a motor with itself, too, by the
+def powers(where: tuple[float, ...]) -> list[float]:
+    """Weights of a frame in each sum: 1, x of each motor, x y of each pair (a motor with itself, too, by the
     upper triangle), x^3 of each, x^4 of each."""
     pairs = [where[a] * where[b] for a in range(len(where)) for b in range(a, len(where))]
-    return np.array([1.0, *where, *pairs, *where**3, *where**4])
+    return [1.0, *where, *pairs, *(x * x * x for x in where), *(x * x * x * x for x in where)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class Weak:
 class Group:
     """The frames of one omega.
 
-    frames: cell -> frame number; where: frame number -> (position - middle) / step, float64 (motors,). stale: a frame
+    frames: cell -> frame number; where: frame number -> (position - middle) / step of each motor. stale: a frame
     was replaced, the sums are to be made again.
     sums, maximum, peak, bad: as in `kernels.add`. weights: the sum of all frames' weights, float64 (sums,).
     weak: the weakest frames, the weakest first. waiting: frame numbers that are in no update yet, since a monotonic
@@ -63,7 +63,7 @@ class Group:
     bad: Array
     weights: Array
     frames: dict[int, int] = field(default_factory=dict)
-    where: dict[int, Array] = field(default_factory=dict)
+    where: dict[int, tuple[float, ...]] = field(default_factory=dict)
     weak: list[Weak] = field(default_factory=list)
     waiting: list[int] = field(default_factory=list)
     since: float = 0.0
@@ -111,7 +111,7 @@ class Adder:
         self._group: Group | None = None
         self._unused = np.zeros(pixels, np.int32)
 
-    def add(self, group: Group, index: int, where: Array, raw: Array) -> None:
+    def add(self, group: Group, index: int, where: tuple[float, ...], raw: Array) -> None:
         """One frame, raw (rows, columns): copied."""
         if self._group is not group or len(self._numbers) == kernels.TOGETHER:
             self.flush()
@@ -144,8 +144,8 @@ class Adder:
         del group.weak[self._lowest :]
 
 
-def positions_of_peaks(peak: Array, frames: Sequence[int], where: Sequence[Array]) -> Array:
-    """float64 (motors, pixels): where the frame with the largest signal was, of frames and their places (motors,)."""
+def positions_of_peaks(peak: Array, frames: Sequence[int], where: Sequence[tuple[float, ...]]) -> Array:
+    """float64 (motors, pixels): where the frame with the largest signal was, of frames and where they are."""
     order = np.argsort(frames)
     numbers, places = np.asarray(frames)[order], np.array(where)[order]
     found: Array = places[np.searchsorted(numbers, np.minimum(peak, numbers[-1]))].T
