@@ -4,6 +4,7 @@ Run by hand or from make, bounded in frames and time: python tests/soak.py --fra
 """
 
 import argparse
+import contextlib
 import json
 import shutil
 import subprocess
@@ -110,7 +111,8 @@ def endurance(frames: int, scans: int, folder: Path) -> bool:
                 if number not in states and (found := take(folder / f"{number}.h5")) is not None:
                     states[number] = found
                     print(f"  scan {number}: {len(found)} frames, {watch.memory_mb[-1]:.0f} MB", flush=True)
-            time.sleep(0.5)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                receiver.wait(0.5)
     finally:
         for process in (receiver, sender):
             if process.poll() is None:

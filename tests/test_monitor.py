@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -98,7 +99,7 @@ def test_the_monitor_is_seen_over_ipv6() -> None:
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for it, at most so long."""
+    """Wait for it, at most so long: counters of another thread, which tells nobody."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it does not happen"
@@ -164,9 +165,17 @@ def test_a_preview_of_any_shape_is_complete_and_marks_blocks_without_a_good_pixe
 
 def test_without_anybody_there_nothing_is_decoded_or_sent() -> None:
     with monitor() as sink:
+        asked, wanted = threading.Semaphore(0), sink.service.wanted
+
+        def ask() -> bool:
+            asked.release()
+            return wanted()
+
+        sink.service.wanted = ask
         for index in range(50):
             sink.write(frame(index))
-            time.sleep(0.002)
+            if index % 10 == 0:
+                assert asked.acquire(timeout=20), "it never asks whether somebody is there"
         assert sink.service.sent == 0 and sink.sink._image is None
         with client(sink) as karabo:
             data, _ = karabo.next()

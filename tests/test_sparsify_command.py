@@ -359,7 +359,7 @@ def test_ctrl_c_exits_with_2_and_the_next_run_goes_on(folder):
     words = ["sparsify-bragg", "-p", "120x130.poni", "--workers", "1", "long.h5"]
     command = [sys.executable, "-m", "stream.commands.main", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 60  # the file is made by another process, which says nothing of it
     while not os.path.exists("long_sparse.h5") and time.monotonic() < until:
         time.sleep(0.002)
     process.send_signal(2)

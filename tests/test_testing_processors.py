@@ -1,8 +1,10 @@
 """The conformance suite of processors sees the faults that it is there for."""
 
+import inspect
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,14 @@ from stream import (
     Work,
 )
 from stream.roles import Processor
-from stream.testing import ProcessorConformance, examples
+from stream.testing import (
+    GathererConformance,
+    ProcessorConformance,
+    RestorableConformance,
+    SinkConformance,
+    SourceConformance,
+    examples,
+)
 
 
 class Rows:
@@ -139,3 +148,25 @@ def test_a_faulty_processor_is_found(kind: type[Any], found_by: str) -> None:
 @pytest.mark.parametrize("name", PROCESSOR_TESTS)
 def test_a_sound_processor_passes(name: str) -> None:
     getattr(suite(Rows), name)()
+
+
+@pytest.mark.parametrize(
+    "suite, test, words",
+    [
+        (ProcessorConformance, "test_is_a_processor", r"Mine needs a method make\(self\) -> Processor: return a new"),
+        (GathererConformance, "test_is_a_gatherer", r"Mine needs a method make\(self\) -> Gatherer: return a new"),
+        (SinkConformance, "test_is_a_sink", r"Mine needs a method make\(self, folder\) -> Sink: return a new"),
+        (SourceConformance, "test_is_a_source", r"Mine needs a method opened\(self, folder\): a context manager"),
+        (RestorableConformance, "test_a_scan_is_gone_on_with_from", r"Mine needs a method opened\(self, folder\)"),
+    ],
+)
+def test_a_suite_that_was_inherited_without_its_hook_fails_and_says_what_to_write(
+    suite: type, test: str, words: str, tmp_path: Path
+) -> None:
+    class Mine(suite):  # type: ignore[misc]
+        pass
+
+    assert not inspect.isabstract(Mine), "pytest passes over abstract classes in silence"
+    (run,) = [getattr(Mine(), name) for name in dir(Mine) if name.startswith(test)]
+    with pytest.raises(NotImplementedError, match=words):
+        run(tmp_path) if inspect.signature(run).parameters else run()

@@ -106,7 +106,10 @@ def is_written(path: Path) -> bool:
 
 
 def _wait(taken: Callable[[], bool], error: Callable[[Path], SinkFailed], path: Path, longest_s: float) -> None:
-    """Ask again until it is so; raises the error of this path when the time is over."""
+    """Ask again until it is so; raises the error of this path when the time is over.
+
+    The kernel wakes whoever waits for a lock of another process, but such a wait has no end of its own.
+    """
     until = time.monotonic() + longest_s
     while not taken():
         if time.monotonic() >= until:

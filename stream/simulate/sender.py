@@ -146,7 +146,7 @@ def _paced(messages: Iterable[Message], rate_hz: float | None, as_recorded: bool
     due = recorded = None
     for message in messages:
         if message.pause_s:
-            time.sleep(message.pause_s)
+            _sleep_until(time.monotonic() + message.pause_s)
         if as_recorded:
             recorded = message.at_s if recorded is None else recorded
             _sleep_until(begin + message.at_s - recorded)
@@ -160,6 +160,7 @@ def _paced(messages: Iterable[Message], rate_hz: float | None, as_recorded: bool
 
 
 def _sleep_until(moment: float) -> None:
+    """The clock is what is waited for: a detector has its pace, whatever else happens."""
     left = moment - time.monotonic()
     if left > 0:
         time.sleep(left)

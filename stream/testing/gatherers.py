@@ -10,6 +10,7 @@ from stream.roles import Gatherer, Processor, Resuming
 from stream.testing import examples
 from stream.testing.comparing import assert_same, described
 from stream.testing.gathered import Gathered
+from stream.testing.hooks import missing
 
 FRAMES = 8
 
@@ -26,7 +27,7 @@ class GathererConformance:
 
     def make(self) -> Gatherer:
         """A new gatherer, always with the same configuration."""
-        raise NotImplementedError
+        missing(self, "make(self) -> Gatherer", "return a new gatherer, always with the same configuration")
 
     def earlier(self) -> Sequence[Processor]:
         """New processors that stand before it in the chain."""

@@ -14,6 +14,7 @@ from stream.products import Product
 from stream.roles import Processor
 from stream.testing import examples
 from stream.testing.comparing import assert_same, described
+from stream.testing.hooks import missing
 from stream.work import Work
 
 FRAMES = 6
@@ -25,7 +26,7 @@ class ProcessorConformance:
 
     def make(self) -> Processor:
         """A new processor, always with the same configuration: one per worker."""
-        raise NotImplementedError
+        missing(self, "make(self) -> Processor", "return a new processor, always with the same configuration")
 
     def earlier(self) -> Sequence[Processor]:
         """New processors that stand before it in the chain."""

@@ -14,6 +14,7 @@ from stream.ledger import Stored
 from stream.products import Product
 from stream.roles import Counters, Sink
 from stream.testing import examples
+from stream.testing.hooks import missing
 from stream.testing.sources import open_below
 
 SOON_S = 1.0
@@ -25,7 +26,7 @@ class SinkConformance:
 
     def make(self, folder: Path) -> Sink:
         """A new sink, always with the same configuration; its files go into `folder`."""
-        raise NotImplementedError
+        missing(self, "make(self, folder) -> Sink", "return a new sink whose files go into the folder")
 
     def scan(self, uid: str, expected: int | None = None) -> ScanStart:
         """The start of a scan that the sink can take."""

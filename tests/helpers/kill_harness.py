@@ -145,6 +145,7 @@ def verify(kind: str, path: Path, flushed: set[int], complete: bool) -> dict[str
 def view(kind: str, path: Path, hold_s: float, seed: int) -> None:
     """A viewer: reads frames while the file grows, and keeps it open. Exit code 3 if one is not as it was written."""
     dice, until = random.Random(seed), time.monotonic() + hold_s
+    # the writer is another process, which tells nobody of its file: a viewer has to look again, as those of users do
     while not (there := parts(path)) and time.monotonic() < until:
         time.sleep(0.005)
     if not there:
