@@ -210,6 +210,18 @@ def test_the_second_signal_ends_with_the_code_of_the_table() -> None:
     assert ended.returncode == 130 and signal.SIGTERM
 
 
+def test_words_that_nobody_takes_any_more_do_not_become_the_exit_code() -> None:
+    script = (
+        "import os, sys\nfrom stream.commands import main\nmain._run = lambda options: 0\n"
+        "for stream in (sys.stdout, sys.stderr):\n"
+        "    reader, writer = os.pipe()\n    os.close(reader)\n    os.dup2(writer, stream.fileno())\n"
+        "    stream.write('a line that is not yet at its end')\n"
+        "raise SystemExit(main.main(['info']))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
+    assert ended.returncode == 0
+
+
 @pytest.mark.slow
 def test_a_run_whose_terminal_goes_away_ends_in_order(tmp_path: Path) -> None:
     """Every word that it still says goes nowhere; the file is closed, and the exit code is that of the run."""

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 
 from stream.errors import ConfigError, InbeamError
@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(options)
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        _give_up_words()
 
 
 def parser(loaded: Collection[str]) -> argparse.ArgumentParser:
@@ -113,6 +115,17 @@ def _without_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _give_up_words() -> None:
+    """What cannot be said any more, because the terminal or the reader is gone, must not become the exit code: Python
+    makes 120 of every one when it fails to write its last words."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Version(argparse.Action):
