@@ -16,11 +16,13 @@ from turning import CENTRE, SIZE, Rows, frames, options, sample, start
 
 from processors import diffraction_tomography as tomography
 from processors.tomography.backprojection import fbp, seen
+from sinks import hdf5
 from sinks.check import check
 from sinks.live.whole import Wholes
-from stream import ScanEnd, Work
+from stream import Field, Piece, Product, ScanEnd, Update, Work
 from stream.commands.main import main
 from stream.products import Declared
+from stream.roles import Counters
 from stream.testing.gathered import Gathered
 
 ANGLES = np.arange(0, 180, 9.0)
@@ -184,3 +186,22 @@ def test_the_monitor_shows_the_slices_of_now(tmp_path: Path) -> None:
     for name in ("total", "alpha_sum", "alpha_sum_sinogram", "summary"):
         wanted = made.fields("tomogram_slices")[name]
         np.testing.assert_array_equal(whole[name][: len(wanted)] if wanted.shape else whole[name], wanted)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_picture_that_is_written_again_and_again_does_not_grow_the_file(tmp_path: Path, compressed: bool) -> None:
+    """If it is not compressed: the compressed ones show that there is something to avoid."""
+    size, dice = 200, np.random.default_rng(2)
+    field = Field("total", (size, size), np.dtype("f4"), per="scan", compressed=compressed)
+    sink = hdf5.create(hdf5.Config(path=str(tmp_path / "p.h5"), flush_ms=0))
+    sink.start(start(expected=0, readings={}), (Product("slices", (field,), "total"),))
+    for noise in np.geomspace(1, 1e4, 60):  # what has more digits needs more room
+        picture = np.rint(dice.normal(0, noise, (size, size))).astype(np.float32)
+        sink.write(Update("one", "slices", {"total": Piece((0, 0), picture)}))
+        sink.tick(Counters())
+    sink.finish(ScanEnd("one"))
+    sink.close()
+    with h5py.File(tmp_path / "p.h5") as file:
+        np.testing.assert_array_equal(file["entry/slices/total"], picture)
+    grown = (tmp_path / "p.h5").stat().st_size - picture.nbytes
+    assert (grown > 10 * picture.nbytes) == compressed and grown > 0
