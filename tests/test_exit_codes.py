@@ -87,10 +87,15 @@ def wrong_option(folder: Path) -> int:
     return int(ended.value.code or 0)
 
 
+def handed_over(folder: Path) -> int:
+    return main(["jobs", "submit", "--folder", str(folder / "jobs"), "false"])
+
+
 ROWS: dict[str, tuple[Callable[[Path], int], int]] = {
     "every frame is in every file": (whole, 0),
     "everything was there already": (again, 0),
     "a file is sound": (checked, 0),
+    "`jobs submit` handed a job over, whatever becomes of it": (handed_over, 0),
     "an input cannot be read": (damaged, 1),
     "a file is not sound": (unsound, 1),
     "the configuration is wrong": (unknown, 2),
