@@ -1,10 +1,12 @@
 """`inbeam demo`: a simulated EIGER2 4M in its own process, through the whole pipeline, with a picture at the end."""
 
 import argparse
+import os
 import shutil
 import socket
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 
 import h5py
@@ -18,6 +20,7 @@ from stream.errors import InbeamError
 from stream.pipeline.memory import keep_freed_memory
 from stream.pipeline.report import Report
 from stream.pipeline.runner import Run, stop_on_signals
+from stream.roles import Counters
 
 DETECTOR_PATIENCE_S = 60.0
 MADE_HERE = ("frames.h5*", "results.h5*", "demo.png", "demo.yaml", "detector.*", ".inbeam-*")
@@ -39,9 +42,9 @@ def run(options: argparse.Namespace) -> int:
             left.unlink()
     keep_freed_memory()
     say("A first scan of two frames prepares geometry and kernels; both are cached for the next start.")
-    scan(folder / "first", frames=2, rate=options.rate)
+    scan(folder / "first", frames=2, rate=options.rate, look=False)
     say(f"A simulated EIGER2 4M sends {options.frames} frames at {options.rate:g} Hz to {folder / 'demo.yaml'}.")
-    report = scan(folder, frames=options.frames, rate=options.rate)
+    report = scan(folder, frames=options.frames, rate=options.rate, look=True)
     shutil.rmtree(folder / "first")
     show(folder, report)
     return report.exit_code
@@ -52,17 +55,24 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def scan(folder: Path, *, frames: int, rate: float) -> Report:
-    """One scan of the simulated detector through the pipeline, into `folder`."""
+def scan(folder: Path, *, frames: int, rate: float, look: bool) -> Report:
+    """One scan of the simulated detector through the pipeline, into `folder`. look: with a live page."""
     folder.mkdir(parents=True, exist_ok=True)
-    port, monitor = free_port(), free_port()
+    port, monitor, page = free_port(), free_port(), free_port() if look else None
     configuration = folder / "demo.yaml"
-    configuration.write_text(yaml.safe_dump(pipeline(folder, port, monitor), sort_keys=False), encoding="utf-8")
+    configuration.write_text(yaml.safe_dump(pipeline(folder, port, monitor, page), sort_keys=False), encoding="utf-8")
     detector = start_detector(folder, port, frames, rate)
+    pages = [f"http://127.0.0.1:{page}/"] if look else []
     try:
         running = Run(load(configuration), reopen=True)
         with show_progress() as progress, stop_on_signals(running.stop):
-            report = running.execute(progress)
+
+            def shown(counters: Counters) -> None:
+                progress(counters)
+                if counters.scan and pages:  # the page is there with the scan
+                    show_page(pages.pop())
+
+            report = running.execute(shown)
         detector.wait(DETECTOR_PATIENCE_S)
     finally:
         if detector.poll() is None:
@@ -71,7 +81,13 @@ def scan(folder: Path, *, frames: int, rate: float) -> Report:
     return report
 
 
-def pipeline(folder: Path, port: int, monitor: int) -> dict[str, object]:
+def show_page(address: str) -> None:
+    """In the browser of a desktop, if there is one."""
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
+        webbrowser.open(address)
+
+
+def pipeline(folder: Path, port: int, monitor: int, page: int | None) -> dict[str, object]:
     """The configuration of the demo, which is also one to begin with."""
     return {
         "stream": {"type": "stream2", "endpoint": f"tcp://127.0.0.1:{port}"},
@@ -90,6 +106,7 @@ def pipeline(folder: Path, port: int, monitor: int) -> dict[str, object]:
             {"type": "archive", "path": str(folder / "frames.h5")},
             {"type": "hdf5", "path": str(folder / "results.h5"), "link": str(folder / "frames.h5")},
             {"type": "monitor", "endpoint": f"tcp://127.0.0.1:{monitor}"},
+            *([{"type": "page", "endpoint": f"127.0.0.1:{page}"}] if page else []),
         ],
         "run": {"scans": 1},
     }
