@@ -53,6 +53,12 @@ def test_the_state_and_the_exit_code_are_those_of_the_command(
     assert found.why or code in ("0", "7")
 
 
+def said(job: Path) -> str:
+    """What the job has printed so far; its runner makes the file when it begins."""
+    file = job / "stdout"
+    return file.read_text().strip() if file.exists() else ""
+
+
 def test_arguments_reach_the_command_as_they_were_typed_and_no_shell_sees_them(tmp_path: Path) -> None:
     words = ["a b", "$HOME", "`id`", "x;touch broken", "*", "'", "--name"]
     job = submitted(tmp_path, sys.executable, "-c", "import sys; print(sys.argv[1:])", *words)
@@ -95,7 +101,7 @@ def test_the_table_has_every_job_with_its_exit_code_and_command(tmp_path: Path) 
 def test_cancel_ends_every_process_of_the_group_also_one_that_ignores_sigterm(tmp_path: Path) -> None:
     (tmp_path / "family.py").write_text(FAMILY)
     job = submitted(tmp_path, sys.executable, "family.py")
-    lines = wait_for(lambda: len(found := (job / "stdout").read_text().split()) == 2 and found, "both to begin")
+    lines = wait_for(lambda: len(found := said(job).split()) == 2 and found, "both to begin")
     assert until(job, "running").state == "running"
     assert "told to end" in jobs(tmp_path, "cancel", "1").stdout
     assert over(job).state == "cancelled"
@@ -105,7 +111,7 @@ def test_cancel_ends_every_process_of_the_group_also_one_that_ignores_sigterm(tm
 
 def test_a_job_whose_runner_was_killed_is_lost_and_nothing_of_it_runs_on(tmp_path: Path) -> None:
     job = submitted(tmp_path, *SLEEPS)
-    wait_for(lambda: (job / "stdout").read_text().strip(), "the job's process")
+    wait_for(lambda: said(job), "the job's process")
     os.kill(runner(job), signal.SIGKILL)
     found = over(job)
     assert found.state == "lost" and "rerun" in found.why
@@ -131,7 +137,7 @@ def test_a_job_outlives_the_client_that_submitted_it_and_its_terminal(tmp_path: 
 
 def test_a_runner_that_is_told_to_end_says_so_and_the_job_has_failed(tmp_path: Path) -> None:
     job = submitted(tmp_path, *SLEEPS)
-    wait_for(lambda: (job / "stdout").read_text().strip(), "the job's process")
+    wait_for(lambda: said(job), "the job's process")
     os.kill(runner(job), signal.SIGTERM)
     found = over(job)
     assert (found.state, found.exit_text) == ("failed", "SIGTERM") and "told to end by SIGTERM" in found.why

@@ -33,7 +33,7 @@ def block(language: str) -> str:
 
 def test_the_yaml_is_valid() -> None:
     config = validate(yaml.safe_load(block("yaml")))
-    assert len(config.sinks) == 3
+    assert len(config.sinks) == 4
 
 
 def test_the_processor_of_the_readme_is_the_example_which_is_tested() -> None:
@@ -68,7 +68,9 @@ def beamline(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file.create_dataset(
                 "entry/data/data", data=np.stack(images), chunks=(1, *simulated.shape), **hdf5plugin.Bitshuffle()
             )
-    text = block("yaml").replace("172.31.1.1:31001", f"127.0.0.1:{free_port()}").replace("45454", str(free_port()))
+    text = block("yaml").replace("172.31.1.1:31001", f"127.0.0.1:{free_port()}")
+    for port in ("45454", "8765"):
+        text = text.replace(port, str(free_port()))
     (folder / "my.yaml").write_text(text)
     (folder / "configs").symlink_to(ROOT / "configs")
     return folder
