@@ -13,6 +13,7 @@ def called(x):
 """
 CALLING = """from called import called
 from stream.codec.compiler import kernel
+import pytest
 
 @kernel
 def calling(x):
@@ -30,6 +31,7 @@ def run(folder: Path) -> tuple[int, int]:
     return int(value), int(hits)
 
 
+@pytest.mark.slow
 def test_a_kernel_is_made_anew_when_one_that_it_calls_has_changed(tmp_path: Path) -> None:
     (tmp_path / "calling.py").write_text(CALLING)
     for number, how in ((10, ""), (200, ""), (3000, '(inline="always")')):

@@ -298,6 +298,7 @@ def test_surplus_frames_make_more_lines_and_lacking_ones_are_told(folder: Path, 
     assert "the map has 4 lines instead of 2" in told
 
 
+@pytest.mark.slow
 def test_the_pipeline_is_saved_and_runs_again_by_itself(folder: Path) -> None:
     assert main(["diff-tomo", "-p", "d.poni", "-t", "7", "-c", "80", "-S", "frames"]) == 0
     assert Path("diff_tomo_stats.png").read_bytes().startswith(b"\x89PNG")
@@ -326,6 +327,7 @@ def test_an_earlier_result_is_replaced_by_a_new_one_only(folder: Path) -> None:
     assert not list(folder.glob("diff_tomo_*.h5"))
 
 
+@pytest.mark.slow
 def test_a_folder_that_fills_is_mapped_while_it_does(folder: Path) -> None:
     words = ["-p", "d.poni", "-t", "7", "-r", "2", "-c", "50", "-e", ".edf", "--watch", "frames"]
     assert main(["diff-map", "-o", "live.h5", *words]) == 0

@@ -123,6 +123,7 @@ def test_the_slice_is_there_after_every_projection_and_equal_to_a_full_reconstru
             assert made["summary"].item().decode().startswith(f"{whole} angles cover {3 * whole:.1f} of 180 degrees")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turned", [False, True], ids=["rotation slow", "rotation fast"])
 def test_the_centre_is_found_from_the_absorption_or_the_intensity(turned: bool) -> None:
     points = sample()

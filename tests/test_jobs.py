@@ -67,6 +67,7 @@ def test_arguments_reach_the_command_as_they_were_typed_and_no_shell_sees_them(t
     assert not (tmp_path / "broken").exists()
 
 
+@pytest.mark.slow
 def test_a_job_of_inbeam_processes_with_the_configuration_as_it_was_when_submitted(tmp_path: Path) -> None:
     config, scan = configuration(tmp_path), recorded(tmp_path)
     job = submitted(tmp_path, "inbeam", "process", "--quiet", f"./{config.name}", scan.name)
@@ -98,6 +99,7 @@ def test_the_table_has_every_job_with_its_exit_code_and_command(tmp_path: Path) 
     assert "told\n" in log and "warned\n" in log
 
 
+@pytest.mark.slow
 def test_cancel_ends_every_process_of_the_group_also_one_that_ignores_sigterm(tmp_path: Path) -> None:
     (tmp_path / "family.py").write_text(FAMILY)
     job = submitted(tmp_path, sys.executable, "family.py")

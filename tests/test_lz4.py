@@ -123,6 +123,7 @@ def damaged(draw: st.DrawFn) -> tuple[bytes, str, int]:
     return bytes(data), dtype, draw(st.sampled_from((0, 1, 31, 64)))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=1500)
 @given(damaged())
 def test_damaged_blocks_are_left_to_the_library_or_give_what_it_gives(

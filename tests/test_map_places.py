@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from patterns import gathered, pattern
@@ -49,6 +50,7 @@ def walk(scan: Disturbed) -> Iterator[tuple[int, int]]:
         row += 1
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scans())
 def test_every_frame_is_in_its_point_once_and_nowhere_else(scan: Disturbed) -> None:

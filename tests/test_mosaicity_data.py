@@ -45,6 +45,7 @@ def layer(request: pytest.FixtureRequest, layers: list[Recorded]) -> Recorded:
     return layers[request.param]
 
 
+@pytest.mark.slow
 def test_a_recorded_mosaicity_scan_has_the_moments_of_numpy(layer: Recorded) -> None:
     """The motors are read from the title of the scan; 43 steps of diffrz are 549 different values."""
     assert layer.title.startswith("fscan2d chi -1 0.08 62 diffrz -1.5 0.08 43")

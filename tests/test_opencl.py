@@ -113,6 +113,7 @@ class TestOnADevice:
         plan = make_plan(table, Correction(SHAPE, mask, high=65534.0), model, float("nan"))
         assert_same(plan, frame("uint16"), device)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", ["uint8", "uint32", "int16", "int32", "float32"])
     def test_every_pixel_type_is_as_on_the_cpu(self, device: Device, dtype: str) -> None:
         model: ErrorModel = "poisson"

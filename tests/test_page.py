@@ -169,6 +169,7 @@ def test_a_viewer_that_comes_late_gets_the_series_from_its_beginning() -> None:
             assert rows["afresh"] and rows["table"][0].tolist() == list(range(20))
 
 
+@pytest.mark.slow
 def test_the_process_that_serves_is_started_again_and_knows_everything_again() -> None:
     with page() as sink:
         for index in range(3):

@@ -238,6 +238,7 @@ def test_a_flood_of_messages_slows_down_only_who_sends_it(sink: Driven) -> None:
             sender.join(20)
 
 
+@pytest.mark.slow
 def test_more_viewers_or_connections_than_allowed_are_sent_away() -> None:
     with page(viewers=2) as sink:
         with viewer(sink) as one, viewer(sink) as two:
@@ -264,11 +265,13 @@ def _is_ended(connection: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_who_says_nothing_is_sent_away() -> None:
     with page() as sink, viewer(sink) as silent, pytest.raises(ConnectionClosed):
         silent.hear()
 
 
+@pytest.mark.slow
 def test_with_tokens_viewers_look_operators_change_and_others_get_nothing(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "page.tokens"
     with page(endpoint="0.0.0.0:0", tokens=path) as sink:

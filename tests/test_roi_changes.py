@@ -141,6 +141,7 @@ def test_the_past_of_a_series_with_changes_is_repeated_bit_for_bit(tmp_path: Pat
         assert np.isnan(one["entry/roi/sum"][:7, 1]).all()
 
 
+@pytest.mark.slow
 def test_the_configuration_for_a_growing_sample_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """configs/insitu_roi.yaml as it is, on a folder of a sample with two measurements."""
     shape = (195, 487)

@@ -179,6 +179,7 @@ def test_both_engines_give_the_same_answer_with_every_correction(tmp_path, dtype
             np.testing.assert_allclose(array, other.results["sparsify"][name], rtol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_device_is_found_by_its_number_or_told(tmp_path):
     images = crystal()
     product, _ = sparsified(images[:1], poni=poni(tmp_path, images[0].shape), bins=60, device="opencl:0,0")

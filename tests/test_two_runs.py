@@ -77,6 +77,7 @@ def hear(child: "subprocess.Popen[str]") -> str:
     return child.stdout.readline().strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same_scan", [False, True], ids=["two detectors", "one scan twice"])
 @pytest.mark.parametrize("options", [{}, {"if_exists": "overwrite"}], ids=["number", "overwrite"])
 @pytest.mark.parametrize("kind", ["archive", "hdf5", "sparse"])
