@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CALLED = """from stream.codec.compiler import kernel
 
 @kernel{how}
@@ -13,7 +15,6 @@ def called(x):
 """
 CALLING = """from called import called
 from stream.codec.compiler import kernel
-import pytest
 
 @kernel
 def calling(x):
