@@ -94,20 +94,37 @@ def test_what_cannot_be_recomputed_is_told(results: Path, capsys: pytest.Capture
     assert not Path("results_recomputed.h5").exists()
 
 
-def test_a_running_scan_is_recomputed_as_far_as_it_is_on_disk(
-    results: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The archive is still being written, by a sink that has not finished."""
+def growing(results: Path, frames: int) -> Any:
+    """The sink that still writes growing.h5, the archive of a scan that is not over."""
     with h5py.File(results, "r+") as file:
         uid = file["entry/ledger"].attrs["scan_uid"]
         file["entry/ledger/finished"][0] = 0
     scan = examples.scan(uid, 50, shape=SHAPE, detector=examples.scan().detector.__class__())
     sink = archive.create(archive.Config(path="growing.h5", flush_frames=1))
     sink.start(scan, [])
-    for index in range(6):
+    for index in range(frames):
         payloads = {examples.CHANNEL: examples.payload(IMAGES[index])}
         sink.write(examples.frame(index, scan=uid, payloads=payloads))
     sink.tick(Counters())
+    return sink
+
+
+def test_an_archive_that_stays_behind_the_last_change_is_told(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it lacks would be in no series: neither in the run's nor in the one that is computed."""
+    monkeypatch.setattr("stream.commands.recompute.LONGEST_WAIT_S", 0.0)
+    sink = growing(results, 2)
+    assert main(["recompute", "--quiet", "--follow", str(results), "--frames", "growing.h5"]) == 1
+    sink.close()
+    assert "growing.h5 has 2 of the 5 frames" in capsys.readouterr().err
+    assert not Path("results_recomputed.h5").exists()
+
+
+def test_a_running_scan_is_recomputed_as_far_as_it_is_on_disk(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = growing(results, 6)
     assert main(["recompute", "--quiet", str(results), "--frames", "growing.h5"]) == 0
     assert "from frame 5 on" in capsys.readouterr().out
     sink.close()

@@ -104,13 +104,21 @@ def _say_where(task: Task, results: Path) -> None:
 
 
 def _wait_for(task: Task) -> None:
-    """Until the frames of before the last change are in the archive."""
+    """Until the frames of before the last change are in the archive. Raises InbeamError if they do not come."""
     until = time.monotonic() + LONGEST_WAIT_S
-    while time.monotonic() < until:
+    while True:
         with open_results(task.frames) as file:
-            if GROUP not in file or len(file[f"{GROUP}/status"]) >= task.first:
+            if GROUP not in file or file[f"{GROUP}/finished"][0]:
                 return
-        time.sleep(LOOK_S)
+            there = len(file[f"{GROUP}/status"])
+        if there >= task.first:
+            return
+        if time.monotonic() >= until:
+            raise InbeamError(
+                f"{task.frames} has {there} of the {task.first} frames of before the last change, the others did not "
+                f"come within {LONGEST_WAIT_S:g} s: see whether the run still writes it, then give the same command again"
+            )
+        time.sleep(LOOK_S)  # the run is another process, and HDF5 tells nobody of a write
 
 
 def _task(results: Path, options: argparse.Namespace) -> Task:
