@@ -296,21 +296,26 @@ def test_a_processor_behind_does_not_make_another_file(given: Path) -> None:
     assert made(given) == ["results.h5"]
 
 
+def watching(given: Path) -> tuple[Path, Path]:
+    """The folder that is watched, and the YAML that does it for one scan, with its results in ../out."""
+    incoming, config = given.parent / "incoming", given / "pipeline.yaml"
+    incoming.mkdir()
+    document = {
+        "stream": {"type": "watch", "folder": str(incoming), "scan_files": 4, "settle_s": 0.01, "poll_s": 0.01},
+        "processors": [{"type": "scaled"}],
+        "sinks": [{"type": "hdf5", "path": str(given.parent / "out/results.h5")}],
+        "run": {"scans": 1},
+    }
+    config.write_text(yaml.safe_dump(document))
+    return incoming, config
+
+
 @pytest.mark.parametrize("record", [hdf5_scan, image_scan])
 def test_a_watched_recording_is_known_by_its_first_frame(
     record: Callable[[Path, int], str], given: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It may have grown since; one that was recorded anew has another first frame."""
-    out, incoming = given.parent / "out", given.parent / "incoming"
-    incoming.mkdir()
-    document = {
-        "stream": {"type": "watch", "folder": str(incoming), "scan_files": 4, "settle_s": 0.01, "poll_s": 0.01},
-        "processors": [{"type": "scaled"}],
-        "sinks": [{"type": "hdf5", "path": str(out / "results.h5")}],
-        "run": {"scans": 1},
-    }
-    config = given / "pipeline.yaml"
-    config.write_text(yaml.safe_dump(document))
+    incoming, config = watching(given)
     for seed, name in ((1, "results.h5"), (1, "results.h5"), (2, "results_2.h5")):
         record(incoming, seed)
         assert main(["run", "--quiet", str(config)]) == 0
@@ -355,20 +360,11 @@ def test_a_watched_frame_that_was_written_again_between_two_runs_is_told(
     complete: bool, given: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The first frame is as it was, so that the recording is thought to be the same."""
-    out, incoming = given.parent / "out", given.parent / "incoming"
-    incoming.mkdir()
-    document = {
-        "stream": {"type": "watch", "folder": str(incoming), "scan_files": 4, "settle_s": 0.01, "poll_s": 0.01},
-        "processors": [{"type": "scaled"}],
-        "sinks": [{"type": "hdf5", "path": str(out / "results.h5")}],
-        "run": {"scans": 1},
-    }
-    config = given / "pipeline.yaml"
-    config.write_text(yaml.safe_dump(document))
+    incoming, config = watching(given)
     image_scan(incoming, 1)
     assert main(["run", "--quiet", str(config)]) == 0
     if not complete:
-        with h5py.File(out / "results.h5", "r+") as file:
+        with h5py.File(given.parent / "out/results.h5", "r+") as file:
             file["entry/ledger/finished"][0] = 0
     assert main(["run", "--quiet", str(config)]) == 0
     fabio.edfimage.EdfImage(data=stack(2)[2]).write(str(incoming / "scan_0002.edf"))

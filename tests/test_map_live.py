@@ -6,7 +6,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from commands import detector, wait_for
+from commands import completed, detector, wait_for
 from integration_frames import PONI, record
 from karabo_bridge import Client
 from runs import background
@@ -32,14 +32,6 @@ def document(folder: Path, stream: dict[str, Any], name: str, rois: dict[str, An
     }
 
 
-def finished(path: Path) -> bool:
-    try:
-        with h5py.File(path, "r", swmr=True) as file:
-            return bool(file["entry/ledger/finished"][0])
-    except (OSError, KeyError):
-        return False
-
-
 @pytest.mark.slow
 def test_regions_that_are_set_in_mid_scan_are_seen_whole_by_a_client_that_comes_late(tmp_path: Path) -> None:
     (tmp_path / "d.poni").write_text(PONI)
@@ -59,7 +51,7 @@ def test_regions_that_are_set_in_mid_scan_are_seen_whole_by_a_client_that_comes_
         wait_for(lambda: running.counters().finished > 2 * FAST, "two lines")
         for region, value in NEW.items():
             assert main(["set", "--control", control, f"processors.map.rois.{region}={value}"]) == 0
-        wait_for(lambda: finished(tmp_path / "live.h5"), "the end of the scan")
+        wait_for(lambda: completed(tmp_path / "live.h5"), "the end of the scan")
         with Client(seen, sock="SUB", timeout=20) as late:
             data, _ = late.next()
             while data["inbeam/counters"]["status"] == "running":

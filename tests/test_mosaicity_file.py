@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from commands import detector, inbeam, wait_for
+from commands import completed, detector, inbeam, wait_for
 from karabo_bridge import Client
 from runs import background
 from tilted import CHI, RZ, SHAPE, a_scan, assert_as_numpy
@@ -87,7 +87,7 @@ def test_live_it_is_what_it_is_from_the_recording_and_the_monitor_shows_it_whole
     monitor = {"type": "monitor", "endpoint": seen, "rate_hz": 50, "image": "none"}
     running = Run(validate(document({"type": "stream2", "endpoint": stream}, tmp_path / "live", monitor)), reopen=True)
     with background(running), detector("replay", str(tmp_path / "scan.h5"), "--bind", stream, "--rate", "200"):
-        wait_for(lambda: finished(tmp_path / "live/result.h5"), "the end of the scan")
+        wait_for(lambda: completed(tmp_path / "live/result.h5"), "the end of the scan")
         with Client(seen, sock="SUB", timeout=20) as late:
             data, _ = late.next()
             while data["inbeam/counters"]["status"] == "running":
@@ -101,14 +101,6 @@ def test_live_it_is_what_it_is_from_the_recording_and_the_monitor_shows_it_whole
         np.testing.assert_array_equal(data["inbeam/mosaicity_orientation"]["orientation"], colours)
         intensity = file["entry/mosaicity_images/intensity"][()]
         np.testing.assert_array_equal(data["inbeam/mosaicity_images"]["intensity"], intensity)
-
-
-def finished(path: Path) -> bool:
-    try:
-        with h5py.File(path, "r", swmr=True) as file:
-            return bool(file["entry/ledger/finished"][0])
-    except (OSError, KeyError):
-        return False
 
 
 @pytest.mark.slow

@@ -45,6 +45,15 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> 
     return found
 
 
+def completed(path: Path) -> bool:
+    """True once the writer of a file has finished its scan, as any reader sees it."""
+    try:
+        with h5py.File(path, "r", swmr=True) as file:
+            return bool(file["entry/ledger/finished"][0])
+    except (OSError, KeyError):
+        return False
+
+
 def committed(path: Path) -> int:
     """Frames that a file says it holds safely, as any reader sees it; 0 while it cannot be opened."""
     for swmr in (True, False):
