@@ -116,7 +116,7 @@ def _wait_for(task: Task) -> None:
         if time.monotonic() >= until:
             raise InbeamError(
                 f"{task.frames} has {there} of the {task.first} frames of before the last change, the others did not "
-                f"come within {LONGEST_WAIT_S:g} s: see whether the run still writes it, then give the same command again"
+                f"come within {LONGEST_WAIT_S:g} s: see whether the run still writes it, then give this command again"
             )
         time.sleep(LOOK_S)  # the run is another process, and HDF5 tells nobody of a write
 
