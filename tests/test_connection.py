@@ -24,6 +24,7 @@ from stream.wire import stream2 as stream2_wire
 from stream.wire.attached import Claim, described
 from stream.wire.connection import Connection
 from stream.wire.endpoint import canonical
+from stream.wire.socket import Receiver
 
 ADDRESS = "tcp://127.0.0.1:31001"
 FLAPPING = [zmq.EVENT_CONNECT_DELAYED, zmq.EVENT_CLOSED, zmq.EVENT_CONNECT_RETRIED]
@@ -48,6 +49,28 @@ def test_a_port_where_nobody_listens_is_told_once_and_its_mending_too() -> None:
         assert told(connection, FLAPPING, 3600.0 * hour) == []
     assert told(connection, UP, 200_000.0) == [f"connected to {ADDRESS}"]
     assert connection.trouble == "" and told(connection, [], 300_000.0) == []
+
+
+def test_a_detector_that_has_answered_before_anybody_looked_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens, but sends nothing yet: its handshake is over before the receiver's first look at its socket."""
+    monkeypatch.setattr("stream.wire.connection.PATIENCE_S", 0.3)
+    detector = zmq.Context.instance().socket(zmq.PUSH)
+    port = detector.bind_to_random_port("tcp://127.0.0.1")
+    opened = Receiver._open
+
+    def slowly(self: Receiver, context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+        socket = opened(self, context)
+        assert detector.poll(30_000, zmq.POLLOUT)
+        return socket
+
+    monkeypatch.setattr(Receiver, "_open", slowly)
+    receiver = Receiver(stream2.Config(type="stream2", endpoint=f"tcp://127.0.0.1:{port}"))
+    try:
+        looks = [item for item, _ in zip(receiver, range(8), strict=False)]  # one every 100 ms
+        assert looks == [None] * 8 and receiver.trouble == ""
+    finally:
+        receiver.close()
+        detector.close(0)
 
 
 def test_a_name_that_means_nothing_is_named() -> None:

@@ -141,7 +141,7 @@ class Receiver:
         context = zmq.Context()
         try:
             with self._open(context) as socket:
-                monitor = socket.get_monitor_socket(WATCHED)
+                monitor = socket.get_monitor_socket()
                 self._connection = Connection(self.address, time.monotonic(), listening=self._options.bind)
                 self.ready.set()
                 try:
@@ -174,6 +174,9 @@ class Receiver:
                 socket.curve_serverkey, _ = zmq.auth.load_certificate(options.server_key)
             else:
                 socket.curve_server = True
+        socket.get_monitor_socket(
+            WATCHED
+        )  # a detector that listens answers before the next line: events come only once
         try:
             if options.bind:
                 socket.bind(any_port(options.endpoint))
