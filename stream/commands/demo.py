@@ -113,19 +113,20 @@ def pipeline(folder: Path, port: int, monitor: int, page: int | None) -> dict[st
 
 
 def start_detector(folder: Path, port: int, frames: int, rate: float) -> "subprocess.Popen[bytes]":
-    """The simulator in its own process; it waits for our socket before it arms. Returns when its geometry is there."""
-    poni = folder / "detector.poni"
+    """The simulator in its own process, which waits for our socket before it arms. Returns when it listens: its
+    geometry is there, and nobody is told that the detector is not."""
     command = [sys.executable, "-m", "stream.commands.main", "simulate", "--detector", "eiger2-4m"]
-    command += ["--frames", str(frames), "--rate", str(rate), "--poni", str(poni)]
+    command += ["--frames", str(frames), "--rate", str(rate), "--poni", str(folder / "detector.poni")]
     command += ["--bind", f"tcp://127.0.0.1:{port}", "--timeout", "300"]
-    with (folder / "detector.log").open("wb") as log:
+    said = folder / "detector.log"
+    with said.open("wb") as log:
         detector = subprocess.Popen(command, stdout=log, stderr=log)
-    while not (poni.exists() and poni.read_text().endswith("\n")):
+    while b"listening on" not in said.read_bytes():
         try:
             detector.wait(0.05)
         except subprocess.TimeoutExpired:
             continue
-        raise InbeamError(f"the simulated detector did not start: see {folder / 'detector.log'}")
+        raise InbeamError(f"the simulated detector did not start: see {said}")
     return detector
 
 

@@ -174,9 +174,8 @@ class Receiver:
                 socket.curve_serverkey, _ = zmq.auth.load_certificate(options.server_key)
             else:
                 socket.curve_server = True
-        socket.get_monitor_socket(
-            WATCHED
-        )  # a detector that listens answers before the next line: events come only once
+        # before it connects: a detector that listens answers at once, and events come only to who waits for them
+        socket.get_monitor_socket(WATCHED)
         try:
             if options.bind:
                 socket.bind(any_port(options.endpoint))
