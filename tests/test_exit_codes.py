@@ -223,7 +223,8 @@ def test_words_that_nobody_takes_any_more_do_not_become_the_exit_code() -> None:
         "    stream.write('a line that is not yet at its end')\n"
         "raise SystemExit(main.main(['info']))\n"
     )
-    ended = subprocess.run([sys.executable, "-c", script], timeout=60, check=False)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    ended = subprocess.run([sys.executable, "-c", script], timeout=60, check=False, env=buffered)
     assert ended.returncode == 0
 
 
