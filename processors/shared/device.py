@@ -1,6 +1,11 @@
 """Which OpenCL device to use: by the numbers of platform and device, never by name (two platforms may share one)."""
 
+import threading
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from stream.errors import ConfigError
@@ -9,6 +14,8 @@ SPELLING = r"^(auto|cpu|opencl(:(gpu|cpu|acc|\d+,\d+))?)$"
 """Of the option `device`."""
 WORDS = "cpu, opencl, opencl:gpu (cpu, acc), opencl:PLATFORM,DEVICE (numbers, see `inbeam info`); auto: a GPU, if any"
 INSTALL = "`pip install inbeam[opencl]` and a driver (PoCL, NVIDIA, AMD, Intel), or set device: cpu"
+_BUILDING = threading.Lock()
+"""Warnings are silenced while a kernel is built, which Python can only do for all threads at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,31 @@ def opened(device: Device) -> Any:
     import pyopencl as cl
 
     return cl.get_platforms()[device.platform].get_devices()[device.number]
+
+
+@cache
+def context_of(device: Device) -> Any:
+    """The one context of a device in this process: what one worker sends and another one computes can only then go on
+    at the same time. Raises pyopencl.Error."""
+    import pyopencl as cl
+
+    return cl.Context([opened(device)])
+
+
+def build(context: Any, package: str, name: str, defines: Mapping[str, object]) -> Any:
+    """The program in the file `name` beside the modules of `package`. Raises pyopencl.Error.
+
+    Every worker has one of its own: kernels keep their arguments.
+    """
+    import pyopencl as cl
+
+    source = files(package).joinpath(name).read_text(encoding="utf-8")
+    program = cl.Program(context, source)
+    with _BUILDING, warnings.catch_warnings():
+        # compilers talk about optimisations they did not do; a real error raises cl.Error
+        warnings.simplefilter("ignore", cl.CompilerWarning)
+        program.build([f"-D{key}={value}" for key, value in defines.items()])
+    return program
 
 
 def _kind(cl: Any, device: Any) -> str:

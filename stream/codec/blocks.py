@@ -211,3 +211,28 @@ def lengths_add_up(source, nbytes, block_bytes, granule):  # type: ignore[no-unt
             return False
         start += min(block_bytes, whole - start)
     return end - at == nbytes - whole
+
+
+@kernel
+def block_places(source, nbytes, block_bytes, granule, places):  # type: ignore[no-untyped-def]
+    """Where every block begins, and behind the last one where it ends, into `places` (uint32, one more than blocks).
+
+    As `lengths_add_up`, and without decoding. Returns OK; TRUNCATED; or BAD_BLOCK where a block has more bytes than LZ4
+    needs at the worst.
+    """
+    whole = nbytes - nbytes % granule
+    at, start, end = 0, 0, source.size
+    for number in range(places.size - 1):
+        places[number] = at
+        want = min(block_bytes, whole - start)
+        if at + 4 > end:
+            return TRUNCATED
+        size = big_endian_u32(source, at)
+        at += 4 + size
+        if at > end:
+            return TRUNCATED
+        if size > want + want // 255 + 16:
+            return BAD_BLOCK
+        start += want
+    places[places.size - 1] = at
+    return OK if start == whole and end - at == nbytes - whole else TRUNCATED
