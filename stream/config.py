@@ -16,6 +16,22 @@ from stream.errors import ConfigError
 from stream.registry import Options, Section
 
 
+class JobAfter(Options):
+    """A job that a scan submits when it has ended, as `inbeam jobs submit` does."""
+
+    submit: str = Field(
+        min_length=1,
+        description="The command, such as `inbeam reconstruct {hdf5}`: {hdf5} is the scan's file of the sink of that "
+        "type, {sinks[1]} that of the second sink, {scan} its name. No shell looks at it",
+    )
+    resource: str = Field("local", description="Where it runs: local, or a name in run.resources")
+    name: str | None = Field(None, description="Its name in the table of jobs; null: that of the command")
+    when: Literal["complete", "always"] = Field(
+        "complete",
+        description="complete: only where no frame and no sink is missing; always: also stopped, aborted or with holes",
+    )
+
+
 class RunOptions(Options):
     """How the pipeline runs."""
 
@@ -53,6 +69,10 @@ class RunOptions(Options):
     )
     again: bool = Field(
         False, description="Process what is there already once more, into other files (`inbeam process --force`)"
+    )
+    on_end: tuple[JobAfter, ...] = Field((), description="Jobs that each live scan submits when it has ended")
+    resources: Path | None = Field(
+        None, description="YAML of the resources and folder of these jobs; null: inbeam-jobs.yaml, if it is here"
     )
     journal: Path | None = Field(
         None, description="Folder for what a restart needs to go on in mid-scan; null: beside the first file sink"

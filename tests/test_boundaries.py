@@ -108,7 +108,9 @@ def test_after_a_pause_longer_than_the_time_out_the_scan_goes_on_in_the_same_fil
         options = registry.module("sinks", "archive").Config(path=str(tmp_path / "{scan}_{time}.h5"))
         sinks["archive"] = (registry.create("sinks", options), True)
     ended: list[ScanEnd] = []
-    pipeline = Pipeline([Chain([])], sinks, RunOptions(scan_timeout_s=0.05), ended=ended.append)
+    pipeline = Pipeline(
+        [Chain([])], sinks, RunOptions(scan_timeout_s=0.05), ended=lambda scan, completed: ended.append(completed.end)
+    )
     pipeline.put(scan(expected=9))
     for trigger in range(3):
         for index in range(3 * trigger, 3 * trigger + 3):

@@ -65,23 +65,33 @@ def _submit(root: Path, where: Local | Batch, options: argparse.Namespace) -> No
     line = options.line[1:] if options.line[:1] == ["--"] else options.line
     if not line:
         raise ConfigError([("COMMAND", "is missing: inbeam jobs submit inbeam process CONFIG.yaml FILE ...")])
-    arguments, configuration = _understood(line, where)
-    name = options.name or "-".join(Path(word).name for word in line[: 2 if line[0] == "inbeam" else 1])
-    _check_name(name)
+    _told(submit_line(root, line, where, options.resource, options.name), root)
+
+
+def submit_line(root: Path, line: Sequence[str], where: Local | Batch, resource: str, name: str | None) -> Job:
+    """A command as it was typed becomes a job. Raises ConfigError, InbeamError."""
+    arguments, configuration = understood(line, where)
     made, _ = folders.submit(
         root,
-        name,
-        options.resource,
+        job_name(line, name),
+        resource,
         where,
         line,
         arguments,
         directory=Path.cwd(),
         configuration=configuration,
     )
-    _told(made, root)
+    return made
 
 
-def _understood(line: Sequence[str], where: Local | Batch) -> tuple[list[str], tuple[int, Path] | None]:
+def job_name(line: Sequence[str], name: str | None) -> str:
+    """The name of a job, by default that of its command. Raises ConfigError."""
+    name = name or "-".join(Path(word).name for word in line[: 2 if line[0] == "inbeam" else 1])
+    _check_name(name)
+    return name
+
+
+def understood(line: Sequence[str], where: Local | Batch) -> tuple[list[str], tuple[int, Path] | None]:
     """What is to be started, and the configuration it reads. A wrong line of inbeam ends here, not in the queue."""
     if line[0] != "inbeam":
         return list(line), None

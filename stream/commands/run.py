@@ -6,12 +6,16 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stream.commands.progress import show_progress
 from stream.config import Config, load
 from stream.pipeline.memory import keep_freed_memory
 from stream.pipeline.runner import Run, stop_on_signals
 from stream.roles import Counters
+
+if TYPE_CHECKING:
+    from stream.commands.submissions import Submissions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,16 +47,28 @@ def run(options: argparse.Namespace) -> int:
 def execute(config: Config, *, reopen: bool, quiet: bool) -> int:
     """Run a configuration with progress and signals; the exit code, and one line if it is not 0."""
     keep_freed_memory()
-    running = Run(config, reopen=reopen)
+    submissions = _submissions(config) if reopen else None
+    running = Run(config, reopen=reopen, ended=submissions.ended) if submissions else Run(config, reopen=reopen)
     progress: Callable[[Counters], None] = lambda counters: None  # noqa: E731
     with ExitStack() as stack:
         if not quiet:
             progress = stack.enter_context(show_progress())
         stack.enter_context(stop_on_signals(running.stop))
         report = running.execute(progress)
+        for text in submissions.close() if submissions else ():
+            report.trouble(text)
     if report.exit_code:
         _say(f"inbeam: {report.summary()}")
     return report.exit_code
+
+
+def _submissions(config: Config) -> "Submissions | None":
+    """The jobs of scans that have ended; recorded scans submit none. Raises ConfigError if one cannot be."""
+    if not config.run.on_end:
+        return None
+    from stream.commands.submissions import Submissions
+
+    return Submissions(config)
 
 
 def _say(text: str) -> None:

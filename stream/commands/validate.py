@@ -5,6 +5,7 @@ import argparse
 
 from stream import registry
 from stream.commands.run import add_config_arguments
+from stream.commands.submissions import Submissions
 from stream.config import load
 from stream.errors import ConfigError
 from stream.pipeline.rehearsal import rehearse
@@ -25,6 +26,8 @@ def run(options: argparse.Namespace) -> int:
     preflight(config)
     if config.run.control is not None and (problem := taken(config.run.control)):
         raise ConfigError([("run.control", problem)])
+    if config.run.on_end:
+        Submissions(config)
     for each in config.processors:
         registry.create("processors", each)
     if options.files:

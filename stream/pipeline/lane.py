@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from stream.errors import InbeamError
@@ -43,6 +44,8 @@ class Closing:
     answered: threading.Event = field(default_factory=threading.Event)
     kept: str = ""
     """Where the sink has the scan, in words; "" where it has no file of its own, or has failed."""
+    file: Path | None = None
+    """The sink's file of the scan, unless it was there already and left alone."""
     failed: bool = False
     """True if the sink could not take all of the scan."""
 
@@ -217,6 +220,7 @@ class Lane:
             self._sink.finish(entry.end)
             if isinstance(self._sink, Filing):
                 entry.kept = f"{self._sink.path}" + (" (already there, left alone)" if self._left_alone else "")
+                entry.file = None if self._left_alone else self._sink.path
         else:
             self._sink.write(entry)
             self._tick()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from stream.config import RunOptions
 from stream.events import Change, Frame, ScanEnd, ScanStart, Update
@@ -16,11 +17,15 @@ from stream.work import Work
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What became of a scan in the sinks: where they have it, in words, and the names of those that failed on it."""
+    """What became of a scan in the sinks: where they have it, in words, and the names of those that failed on it.
+
+    files: of each sink, in their order; None where it has none, has failed, or has left alone what was there.
+    """
 
     end: ScanEnd
     kept: Sequence[str]
     failed: Sequence[str]
+    files: Sequence[Path | None]
 
 
 class Lanes:
@@ -141,7 +146,8 @@ class Lanes:
             return None
         self._closings = []
         failed = [lane.name for lane, closing in zip(self._sinks, closings, strict=True) if closing.failed]
-        return Completed(closings[0].end, [closing.kept for closing in closings if closing.kept], failed)
+        kept = [closing.kept for closing in closings if closing.kept]
+        return Completed(closings[0].end, kept, failed, [closing.file for closing in closings])
 
     def close(self) -> None:
         """Everything queued is taken, every sink closed, every thread joined."""

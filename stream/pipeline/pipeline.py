@@ -21,7 +21,7 @@ from stream.pipeline.gathering import Gathering
 from stream.pipeline.inbox import Inbox, Ticket
 from stream.pipeline.known import Known
 from stream.pipeline.lane import Lane
-from stream.pipeline.lanes import Lanes
+from stream.pipeline.lanes import Completed, Lanes
 from stream.pipeline.order import Order
 from stream.pipeline.report import Meter, Report, ScanReport, reach
 from stream.pipeline.revisions import OptionSet
@@ -45,7 +45,7 @@ class Pipeline:
         control: RunControl | None = None,
         spare: Callable[[], Chain] = lambda: Chain([]),
         failed: Callable[[], None] = lambda: None,
-        ended: Callable[[ScanEnd], None] = lambda end: None,
+        ended: Callable[[ScanReport, Completed], None] = lambda scan, completed: None,
         expired: Callable[[], object] = lambda: None,
     ) -> None:
         """`gatherings`: made with `emit` and `report` of this pipeline. `sinks`: name -> (sink, required). `retried`:
@@ -268,7 +268,7 @@ class Pipeline:
         completed = self._lanes.completed()
         if completed is not None and self._ending is not None:
             self.report.tell(self._ending, completed.kept, completed.failed)
-            self._ended(completed.end)
+            self._ended(self._ending, completed)
 
     def _expire(self) -> None:
         """Close a scan of which nothing has been heard for too long. A source that is busy putting is not silent."""

@@ -19,9 +19,10 @@ from stream.events import EndStatus, ScanEnd, ScanStart
 from stream.pipeline.assembly import Assembly
 from stream.pipeline.control import RunControl
 from stream.pipeline.journal import Journal
+from stream.pipeline.lanes import Completed
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.recorded import recorded_changes
-from stream.pipeline.report import Report
+from stream.pipeline.report import Report, ScanReport
 from stream.pipeline.revisions import OptionSet
 from stream.preflight import preflight
 from stream.roles import Connected, Counters, Finite, Restorable, Source
@@ -39,9 +40,19 @@ class Run:
     """One run of a configuration. `stop` may be called from anywhere, also from a signal handler in the thread of
     `execute`: the source has a thread of its own, so that no lock can be held by the interrupted code."""
 
-    def __init__(self, config: Config, *, reopen: bool) -> None:
-        """`reopen`: a lost source is opened again (live); otherwise losing it is an error (recorded scans)."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        reopen: bool,
+        ended: Callable[[ScanReport, Completed], None] = lambda scan, completed: None,
+    ) -> None:
+        """`reopen`: a lost source is opened again (live); otherwise losing it is an error (recorded scans).
+
+        `ended`: called when every sink has completed a scan, again if one goes on that had been silent; must not wait.
+        """
         self._config = config
+        self._told = ended
         self._reopen = reopen
         self._stop = threading.Event()
         self._asked = False
@@ -168,8 +179,10 @@ class Run:
                 error.strerror,
             )
 
-    def _ended(self, end: ScanEnd) -> None:
+    def _ended(self, scan: ScanReport, completed: Completed) -> None:
         """Every sink has completed the scan. One that is not over can be resumed: its journal stays."""
+        self._told(scan, completed)
+        end = completed.end
         if end.status not in (EndStatus.STOPPED, EndStatus.SILENT):
             self._journal.end(end.scan)
 
