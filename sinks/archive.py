@@ -65,6 +65,11 @@ class Archive:
         return ["archive", self._scan.shape, self._scan.channels]
 
     @property
+    def file(self) -> SwmrFile:
+        """What it is written to, once it is declared or reopened."""
+        return self._file
+
+    @property
     def settled(self) -> bool:
         """True once the first pixels have come."""
         return bool(self._channels)

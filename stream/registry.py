@@ -36,7 +36,7 @@ BUILT_IN: dict[Section, tuple[str, ...]] = {
         "roi",
         "mosaicity",
     ),
-    "sinks": ("archive", "hdf5", "monitor", "page", "sparse"),
+    "sinks": ("archive", "hdf5", "monitor", "nxtomo", "page", "sparse"),
 }
 
 
