@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, ValidationError, field_validator
 
-from stream import registry, wording
+from stream import listening, registry, wording
 from stream.document import parse, read
 from stream.errors import ConfigError
 from stream.registry import Options, Section
@@ -64,6 +64,11 @@ class RunOptions(Options):
     )
     control_secret_key: Path | None = Field(None, description="CURVE: our certificate (*.key_secret)")
     control_clients: Path | None = Field(None, description="CURVE: folder of public keys of those who may; null: all")
+    metrics: str | None = Field(
+        None,
+        description="Where Prometheus finds the figures of the run (http, /metrics), such as 127.0.0.1:9464; a port "
+        "without host, :9464, is on this machine only; null: nowhere",
+    )
     changes: Path | None = Field(
         None, description="Repeat the changes of options that this file of ours recorded (`inbeam process --changes`)"
     )
@@ -77,6 +82,13 @@ class RunOptions(Options):
     journal: Path | None = Field(
         None, description="Folder for what a restart needs to go on in mid-scan; null: beside the first file sink"
     )
+
+    @field_validator("metrics")
+    @classmethod
+    def _listens(cls, address: str | None) -> str | None:
+        if address is not None:
+            listening.parts(address)
+        return address
 
 
 @dataclass(frozen=True)

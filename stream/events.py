@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 EMPTY: Mapping[str, Any] = MappingProxyType({})
+FRAME_BYTES = 1024
+"""What a frame weighs in a queue beside its pixels and results."""
 MONITOR = "monitor"
 """Name of the reading that says how much beam there was."""
 
@@ -220,7 +222,7 @@ class Frame:
     @property
     def nbytes(self) -> int:
         """What the frame weighs in a bounded queue: the encoded bytes and the results plus its own overhead."""
-        size = 1024 + sum(payload.nbytes for payload in self.payloads.values())
+        size = FRAME_BYTES + sum(payload.nbytes for payload in self.payloads.values())
         if self.results:  # those of a small detector, integrated in two dimensions, weigh 100 times its frames
             size += sum(getattr(array, "nbytes", 8) for fields in self.results.values() for array in fields.values())
         return size
@@ -235,6 +237,7 @@ class ScanEnd:
     expected: the number of frame numbers of this scan, filled in by the pipeline.
     notes: what was odd, one line each (bad messages without a frame number, no end message, ...).
     ended: when, as a recording says it (ISO 8601, as it is there); "" where it is now.
+    latencies: way -> how many frames took how long, by the classes of `stream.latency`; filled in by the pipeline.
     """
 
     scan: str
@@ -244,6 +247,7 @@ class ScanEnd:
     counts: Mapping[FrameStatus, int] = field(default_factory=lambda: NO_COUNTS)
     notes: tuple[str, ...] = ()
     ended: str = ""
+    latencies: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True)

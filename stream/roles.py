@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from stream.events import Event, Item, ScanEnd, ScanStart, Update
+from stream.latency import Histogram
 from stream.ledger import Saved, Stored
 from stream.products import Product
 from stream.work import Work
@@ -223,4 +224,14 @@ class Filing(Protocol):
     @property
     def writing(self) -> bool:
         """False between scans, and where the file of a scan was complete already: it is left alone."""
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A Sink that knows from when on what it has taken can be seen, and cannot be lost any more."""
+
+    @property
+    def visible(self) -> Histogram:
+        """From the arrival of a frame until then, of all frames of the run. From any thread."""
         ...

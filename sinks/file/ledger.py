@@ -22,6 +22,7 @@ from sinks.file.ledger_layout import (
 )
 from sinks.file.swmr import SwmrFile
 from stream.events import Array, Frame, FrameStatus, ScanEnd
+from stream.latency import Histogram
 from stream.ledger import States, Stored
 
 PENDING_ROWS = 1024
@@ -32,9 +33,13 @@ MOST_NUMBERED = 1_000_000
 class LedgerTable:
     """The ledger of one file, being written. `add` costs no disk access; `commit` follows the flush of the data."""
 
-    def __init__(self, file: SwmrFile, channels: tuple[str, ...], *, reopened: bool = False) -> None:
+    def __init__(
+        self, file: SwmrFile, channels: tuple[str, ...], *, reopened: bool = False, visible: Histogram | None = None
+    ) -> None:
+        """visible: takes down how long frames took until they were safe."""
         self.channels = channels
         self.repeats = 0
+        self._visible = visible or Histogram()
         if not reopened:
             declare(file, channels)
         group = file.layout[GROUP]
@@ -142,6 +147,7 @@ class LedgerTable:
         rows = self._pending[: self._held]
         rows = rows[np.argsort(rows["frame_number"], kind="stable")]
         rows["on_disk_time"] = now
+        self._visible.add_all(now - rows["received_time"][HAS_DATA[rows["status"]]])
         if self._held:
             self._extend(int(rows["frame_number"][-1]) + 1)
         breaks = np.flatnonzero(np.diff(rows["frame_number"].astype(np.int64)) != 1) + 1

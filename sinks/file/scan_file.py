@@ -18,11 +18,13 @@ from sinks.file.changes import ChangesTable
 from sinks.file.columns import FlushPolicy, Rows
 from sinks.file.content import Content
 from sinks.file.continued import Elsewhere
+from sinks.file.latency import LatencyTable
 from sinks.file.ledger import LedgerTable
 from sinks.file.ledger_layout import GROUP, identity_of
 from sinks.file.swmr import SwmrFile
 from stream.errors import SinkFailed
 from stream.events import Change, Frame, FrameStatus, Item, ScanEnd, ScanStart
+from stream.latency import RECEIVED_TO_VISIBLE, Histogram
 from stream.ledger import Stored
 from stream.pipeline.recorded import changes_in
 
@@ -33,11 +35,14 @@ class ScanFile:
     """A file that is open for writing. Begin with `declare` or `take_up`; after that, anything may raise what h5py
     raises: then `abandon` it."""
 
-    def __init__(self, file: SwmrFile, content: Content, policy: FlushPolicy) -> None:
+    def __init__(self, file: SwmrFile, content: Content, policy: FlushPolicy, visible: Histogram) -> None:
+        """visible: of all files of the sink, how long frames took until they were safe there."""
         self._file, self._content, self._policy = file, content, policy
         self._ledger: LedgerTable
         self._changes: ChangesTable
+        self._latencies: LatencyTable
         self._elsewhere: Elsewhere | None = None
+        self._visible, self._visible_before = visible, visible.copy()
 
     @property
     def path(self) -> Path:
@@ -52,12 +57,13 @@ class ScanFile:
     def declare(self, scan: ScanStart, identity: str, held: Path | None) -> Stored:
         """Lay out a new file. held: a file with the beginning of the scan, which somebody has open."""
         file = self._file
-        self._ledger = LedgerTable(file, scan.channels)
+        self._ledger = LedgerTable(file, scan.channels, visible=self._visible)
         told = {"scan_uid": identity_of(scan), "layout": identity, "fingerprint": scan.fingerprint}
         file.layout[GROUP].attrs.update(told)
         self._ledger.announce(scan.expected)
         self._changes = ChangesTable(file)
         self._content.declare(file)
+        self._latencies = LatencyTable(file)
         file.rows(provenance.RESUMED, (), "S40")
         stored = Stored.nothing() if held is None else self._continue(held)
         if self._content.settled:
@@ -75,9 +81,10 @@ class ScanFile:
     def take_up(self, scan: ScanStart) -> Stored:
         """Go on with a file that is there already."""
         file, content = self._file, self._content
-        ledger = self._ledger = LedgerTable(file, scan.channels, reopened=True)
+        ledger = self._ledger = LedgerTable(file, scan.channels, reopened=True, visible=self._visible)
         self._elsewhere = continued.read(file.layout)
         self._changes = ChangesTable(file, reopened=True)
+        self._latencies = LatencyTable(file, reopened=True)
         content.reopen(file)
         changes, same = changes_in(file.layout), ledger_reader.comparison(file.layout)
         resumed = Rows(file.layout[provenance.RESUMED])
@@ -154,6 +161,8 @@ class ScanFile:
         if self._elsewhere is not None:  # the pipeline has counted all files of the scan together
             end = replace(end, counts={}, notes=(*end.notes, self._elsewhere.line()))
         end = replace(end, notes=(*end.notes, *self._content.notes))
+        visible = self._visible.since(self._visible_before)
+        self._latencies.write({**end.latencies, RECEIVED_TO_VISIBLE: visible})
         counts = self._ledger.finish(end, expected)
         self._file.check_place()
         self._file.close()

@@ -23,6 +23,7 @@ from sinks.file.target import digest, earlier, new_names
 from stream.context import Context
 from stream.errors import SinkFailed
 from stream.events import Frame, FrameStatus, Item, ScanEnd, ScanStart
+from stream.latency import Histogram
 from stream.ledger import Stored
 from stream.products import Product
 from stream.roles import Counters
@@ -55,6 +56,8 @@ class FileSink:
         self._file: ScanFile | None = None
         self._complete: Stored | None = None
         self._policy = FlushPolicy(options.flush_frames, options.flush_ms)
+        self.visible = Histogram()
+        """See `stream.roles.Timed`."""
 
     @property
     def writing(self) -> bool:
@@ -96,7 +99,7 @@ class FileSink:
                     break
                 log.warning("%s has this scan, and another process writes it: this run makes another file", path)
         made, self.path = self._create(scan, layout_bytes(scan, products), beside=held is not None)
-        file = self._file = ScanFile(made, content, self._policy)
+        file = self._file = ScanFile(made, content, self._policy, self.visible)
         return self._begun(file, "create", lambda: file.declare(scan, identity, held))
 
     def _create(self, scan: ScanStart, room: int, *, beside: bool) -> tuple[SwmrFile, Path]:
@@ -121,7 +124,7 @@ class FileSink:
                 lock.release()
                 return self._left_alone(path, found, content)
             repair.repair(path, lock=lock)
-            file = self._file = ScanFile(SwmrFile.reopen(path, lock), content, self._policy)
+            file = self._file = ScanFile(SwmrFile.reopen(path, lock), content, self._policy, self.visible)
         except BaseException:
             lock.release()
             raise

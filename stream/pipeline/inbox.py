@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from stream.events import EMPTY, Frame, FrameStatus, ScanEnd, ScanStart
+from stream.events import EMPTY, FRAME_BYTES, Frame, FrameStatus, ScanEnd, ScanStart
 
 NUDGE_SECONDS = 0.002
 """How long small frames may gather before a sleeping thread looks at them. Waking a thread for each of 3000 frames a
@@ -48,6 +48,7 @@ class Inbox:
         self._droppable: deque[Ticket] = deque()
         self._nbytes = 0
         self._sequence = 0
+        self._taken_bytes = 0
         self._in_hand = 0
         self._boundary_in_hand = False
         self._scan_open = False
@@ -61,6 +62,11 @@ class Inbox:
         """0 empty ... 1 full."""
         return min(self._nbytes / self._capacity, 1.0)
 
+    @property
+    def taken(self) -> tuple[int, int]:
+        """Frames that have come, and the bytes of their pixels as they came."""
+        return self._sequence, max(self._taken_bytes - self._sequence * FRAME_BYTES, 0)
+
     def put(self, item: ScanStart | Frame | ScanEnd) -> None:
         """Append. Blocks while full (policy `block`); a single frame larger than the capacity is let in when empty."""
         with self._filled:
@@ -71,6 +77,7 @@ class Inbox:
                 ticket = Ticket(self._sequence, item, nbytes)
                 self._sequence += 1
                 self._nbytes += nbytes
+                self._taken_bytes += nbytes
                 if self._when_full == "drop_oldest" and item.payloads:
                     self._droppable.append(ticket)
             else:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -73,14 +74,16 @@ class Lane:
         self.required = required
         self.retry = retry
         self.policy = policy
+        self.sink = sink
         self.error: Exception | None = None
         self.given_up = 0
         """Frames for which there was no room, of the running scan."""
-        self._sink = sink
         self._capacity = capacity_bytes
         self._counters = counters
         self._failed = failed
         self._entries: deque[Entry] = deque()
+        self._in_hand: deque[Entry] = deque()
+        """The first of them is with the sink just now."""
         self._newest: dict[tuple[object, ...], Frame | Update] = {}
         """Of policy `latest`: what waits behind the entries, one of each place."""
         self._nbytes = 0
@@ -98,6 +101,16 @@ class Lane:
     def fill(self) -> float:
         """0 empty ... 1 full."""
         return min(self._nbytes / self._capacity, 1.0)
+
+    @property
+    def waiting_s(self) -> float:
+        """How long ago the oldest frame came that the sink has not taken yet, s; 0: it has all."""
+        for queue in (self._in_hand, self._entries):
+            with suppress(RuntimeError):  # the lane is just at it
+                for entry in queue:
+                    if isinstance(entry, Frame):
+                        return max(time.time() - entry.received, 0.0)
+        return 0.0
 
     def open(self, scan: ScanStart, products: Sequence[Product]) -> Opening:
         """Ask the sink to start a scan; wait for `answered`."""
@@ -189,8 +202,9 @@ class Lane:
             entries = self._take(pause)
             if not latest:
                 pause = NUDGE_SECONDS if entries else min(2 * pause, LONGEST_PAUSE_S)
+            self._in_hand = entries
             while entries:
-                entry = entries.popleft()
+                entry = entries[0]
                 try:
                     if self.retry and isinstance(entry, Opening):
                         self.error = None
@@ -200,12 +214,13 @@ class Lane:
                     self._give_up(error)
                 finally:
                     self._finished(entry)
+                    entries.popleft()
             try:
                 self._tick()
             except BaseException as error:
                 self._give_up(error)
         try:
-            self._sink.close()
+            self.sink.close()
         except BaseException as error:
             self._give_up(error)
 
@@ -213,16 +228,16 @@ class Lane:
         if isinstance(entry, Opening):
             self._scan_open = True
             self.given_up = 0
-            entry.stored = self._sink.start(entry.scan, entry.products)
-            self._left_alone = isinstance(self._sink, Filing) and not self._sink.writing
+            entry.stored = self.sink.start(entry.scan, entry.products)
+            self._left_alone = isinstance(self.sink, Filing) and not self.sink.writing
         elif isinstance(entry, Closing):
             self._scan_open = False
-            self._sink.finish(entry.end)
-            if isinstance(self._sink, Filing):
-                entry.kept = f"{self._sink.path}" + (" (already there, left alone)" if self._left_alone else "")
-                entry.file = None if self._left_alone else self._sink.path
+            self.sink.finish(entry.end)
+            if isinstance(self.sink, Filing):
+                entry.kept = f"{self.sink.path}" + (" (already there, left alone)" if self._left_alone else "")
+                entry.file = None if self._left_alone else self.sink.path
         else:
-            self._sink.write(entry)
+            self.sink.write(entry)
             self._tick()
 
     def _tick(self) -> None:
@@ -230,7 +245,7 @@ class Lane:
         due = LATEST_SECONDS if self.policy == "latest" else TICK_SECONDS
         if now - self._ticked >= due and self.error is None:
             self._ticked = now
-            self._sink.tick(self._counters())
+            self.sink.tick(self._counters())
 
     def _finished(self, entry: Entry) -> None:
         if isinstance(entry, Frame | Update):

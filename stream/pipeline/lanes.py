@@ -6,12 +6,14 @@ from pathlib import Path
 
 from stream.config import RunOptions
 from stream.events import Change, Frame, ScanEnd, ScanStart, Update
+from stream.latency import Histogram
 from stream.ledger import Stored
+from stream.pipeline.figures import LaneFigures
 from stream.pipeline.gathering import Gathering
 from stream.pipeline.lane import Closing, Lane, Opening, Policy
 from stream.pipeline.revisions import OptionSet, Revisions
 from stream.products import Product
-from stream.roles import Counters, Sink
+from stream.roles import Counters, Sink, Timed
 from stream.work import Work
 
 
@@ -71,6 +73,20 @@ class Lanes:
     def fill(self) -> float:
         """Of the fullest sink: 0 empty ... 1 full."""
         return max((lane.fill for lane in self._sinks), default=0.0)
+
+    @property
+    def figures(self) -> tuple[LaneFigures, ...]:
+        """How each sink and each gatherer keeps up."""
+        return tuple(
+            LaneFigures(lane.name, lane.fill, lane.waiting_s, lane.given_up, lane.error is not None)
+            for lane in (*self._sinks, *(lane for _, lane in self._gatherers))
+        )
+
+    @property
+    def visible(self) -> Histogram:
+        """How long the frames took until they could be seen: of the sink that takes longest; empty where none knows."""
+        found = [lane.sink.visible for lane in self._sinks if isinstance(lane.sink, Timed)]
+        return max(found, key=lambda each: each.total_s, default=Histogram())
 
     def settle(self) -> None:
         """Wait for the sinks that may still fail at the end of the scan before, and must not."""

@@ -12,11 +12,13 @@ from dataclasses import replace
 
 from stream.config import RunOptions
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.latency import RECEIVED_TO_VISIBLE
 from stream.ledger import Ledger, Stored
 from stream.pipeline.beginning import Beginning
 from stream.pipeline.boundaries import Boundaries
 from stream.pipeline.chain import Chain
 from stream.pipeline.control import RunControl
+from stream.pipeline.figures import Figures
 from stream.pipeline.gathering import Gathering
 from stream.pipeline.inbox import Inbox, Ticket
 from stream.pipeline.known import Known
@@ -160,6 +162,25 @@ class Pipeline:
             )
         )
 
+    def figures(self) -> Figures:
+        """The same and more, of the whole run, for who watches over it for weeks."""
+        found, open_ledger = self.report.frames, self._ledger if self._order is not None else None
+        if open_ledger is not None:
+            counters = self.counters()
+            for status, count in open_ledger.counts().items():
+                found[status] += counters.missing if status is FrameStatus.MISSING else count
+        frames, nbytes = self._inbox.taken
+        return Figures(
+            frames=found,
+            received=frames,
+            received_bytes=nbytes,
+            unusable=self.report.notes,
+            scans=self.scans,
+            inbox_fill=self._inbox.fill,
+            lanes=self._lanes.figures,
+            latencies={**self._meter.latencies, RECEIVED_TO_VISIBLE: self._lanes.visible},
+        )
+
     def _work(self, chain: Chain) -> None:
         while tickets := self._inbox.take():
             try:
@@ -226,7 +247,7 @@ class Pipeline:
             self._ledger.announced = None
         elif end.announced is not None:
             self._ledger.announced = max(end.announced, self._ledger.announced or 0)
-        end = replace(end, expected=self._ledger.expected, counts=self._ledger.counts())
+        end = replace(end, expected=self._ledger.expected, counts=self._ledger.counts(), latencies=self._meter.of_scan)
         self._lanes.finish_gatherers(end)
         for problem in dict.fromkeys(each for chain in self._chains for each in chain.finish(end)):
             self._processor_failed(problem)

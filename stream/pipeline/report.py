@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from stream.events import EndStatus, Frame, FrameStatus, ScanEnd, ScanStart
+from stream.latency import DETECTOR_TO_RECEIVED, RECEIVED_TO_PROCESSED, Histogram, Latencies
 from stream.roles import Counters
 
 log = logging.getLogger("inbeam")
@@ -22,16 +23,33 @@ class Meter:
         self._finished = 0
         self._latency_s = 0.0
         self._window: list[tuple[float, int]] = []
+        self.latencies = {DETECTOR_TO_RECEIVED: Histogram(), RECEIVED_TO_PROCESSED: Histogram()}
+        """Of all frames of the run that have data."""
+        self._before = {name: histogram.copy() for name, histogram in self.latencies.items()}
 
     def begin(self, already: int) -> None:
         """A scan begins, of which `already` frames were stored by an earlier process."""
         self._finished = already
         self._window = []
+        self._before = {name: histogram.copy() for name, histogram in self.latencies.items()}
+
+    @property
+    def of_scan(self) -> Latencies:
+        """How long the frames of the running scan took, as far as they came to this process."""
+        return {name: histogram.since(self._before[name]) for name, histogram in self.latencies.items()}
 
     def finish(self, frames: Sequence[Frame]) -> None:
         """Frames are on their way to the sinks."""
         self._finished += sum(frame.status is not FrameStatus.DUPLICATE for frame in frames)
-        self._latency_s = time.time() - frames[-1].received
+        now = time.time()
+        self._latency_s = now - frames[-1].received
+        travelled, processed = self.latencies.values()
+        for frame in frames:
+            if frame.payloads:
+                processed.add(now - frame.received)
+                begun = frame.absolute_time
+                if begun == begun:
+                    travelled.add(frame.received - begun - _exposed(frame))
 
     def snapshot(self, counters: Counters) -> Counters:
         """Fill in what this meter knows."""
@@ -41,6 +59,14 @@ class Meter:
         elapsed = now - window[0][0]
         rate = (self._finished - window[0][1]) / elapsed if elapsed > 0 else 0.0
         return replace(counters, finished=self._finished, rate=max(rate, 0.0), latency_ms=1e3 * self._latency_s)
+
+
+def _exposed(frame: Frame) -> float:
+    """How long after its start the exposure ended, s; 0 where that is not known."""
+    for length in (frame.stop_time - frame.detector_time, frame.exposure_s):
+        if length == length:
+            return length
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +153,12 @@ class Report:
     def tell(self, scan: ScanReport, kept: Sequence[str], failed: Sequence[str]) -> None:
         """Every sink has done what it can for a scan. kept: where it is now; failed: sinks without all of it."""
         log.info(scan.line(kept, failed))
+
+    @property
+    def frames(self) -> dict[FrameStatus, int]:
+        """What became of the frame numbers of all scans that have ended."""
+        with self._lock:
+            return {status: sum(scan.counts[status] for scan in self.scans) for status in FrameStatus}
 
     def note(self, text: str, *, harmless: bool = False) -> None:
         """The source could not use something that belongs to no frame number; counted unless it is harmless."""

@@ -5,12 +5,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stream import registry
 from stream.config import Config
@@ -18,6 +18,7 @@ from stream.errors import ConfigError, SourceLost
 from stream.events import EndStatus, ScanEnd, ScanStart
 from stream.pipeline.assembly import Assembly
 from stream.pipeline.control import RunControl
+from stream.pipeline.figures import Figures
 from stream.pipeline.journal import Journal
 from stream.pipeline.lanes import Completed
 from stream.pipeline.pipeline import Pipeline
@@ -26,9 +27,6 @@ from stream.pipeline.report import Report, ScanReport
 from stream.pipeline.revisions import OptionSet
 from stream.preflight import preflight
 from stream.roles import Connected, Counters, Finite, Restorable, Source
-
-if TYPE_CHECKING:
-    from stream.pipeline.remote import Remote
 
 log = logging.getLogger("inbeam")
 LONGEST_PAUSE_S = 30.0
@@ -60,6 +58,7 @@ class Run:
         self._source: Source | None = None
         self._pipeline: Pipeline | None = None
         self._control: RunControl | None = None
+        self._restarts = 0
 
     def stop(self) -> None:
         """The user has had enough: finish the frames in hand, close the files, end."""
@@ -78,6 +77,13 @@ class Run:
             done, files = source.done
             found = replace(found, file=min(done + 1, files), files=files)
         return replace(found, connection=source.connection) if isinstance(source, Connected) else found
+
+    def figures(self) -> Figures:
+        """The same and more, for who watches over it for weeks."""
+        source, pipeline = self._source, self._pipeline
+        connected = not isinstance(source, Connected) or not source.connection
+        found = pipeline.figures() if pipeline is not None else Figures()
+        return replace(found, connected=connected, restarts=self._restarts)
 
     def report(self) -> Report:
         """What has gone wrong so far."""
@@ -107,28 +113,31 @@ class Run:
                 ended=self._ended,
                 expired=self._count,
             )
-            remote = self._remote(control)
-            try:
+            with ExitStack() as served:
+                try:
+                    self._serve(served, control)
+                except ConfigError:
+                    pipeline.close()
+                    raise
                 self._follow(pipeline, progress)
-            finally:
-                if remote is not None:
-                    remote.close()
         return pipeline.report
 
-    def _remote(self, control: RunControl) -> "Remote | None":
+    def _serve(self, served: ExitStack, control: RunControl) -> None:
+        """Open what others may ask while the run goes on. Raises ConfigError."""
         run = self._config.run
-        if run.control is None:
-            return None
-        from stream.pipeline.remote import Remote  # its authentication imports asyncio, which files do without
+        if run.control is not None:
+            from stream.pipeline.remote import Remote  # its authentication imports asyncio, which files do without
 
-        remote = Remote(run.control, control, secret_key=run.control_secret_key, clients=run.control_clients)
-        try:
+            remote = Remote(run.control, control, secret_key=run.control_secret_key, clients=run.control_clients)
             remote.start()
-        except ConfigError:
-            assert self._pipeline is not None
-            self._pipeline.close()
-            raise
-        return remote
+            served.callback(remote.close)
+        if run.metrics is not None:
+            from stream.pipeline.metrics import Exposition
+            from stream.pipeline.metrics_server import MetricsServer
+
+            metrics = MetricsServer(run.metrics, Exposition(self.figures))
+            metrics.start()
+            served.callback(metrics.close)
 
     def _trouble(self, text: str) -> None:
         """A role has something to tell that the exit code must not hide."""
@@ -214,6 +223,7 @@ class Run:
                 if not self._reopen:
                     raise
                 log.warning("%s; trying again in %.1f s", error, pause)
+                self._restarts += 1
                 ended = False
             finally:
                 source.close()
