@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import zmq
+from commands import wait_for
 from dectris_messages import stream2_end, stream2_image, stream2_start
 from runs import LIMIT_S, configuration, finished
 
@@ -95,6 +96,8 @@ def test_a_scan_is_gone_on_with_although_the_port_was_taken_at_first(
 
     def send() -> None:
         assert refused.wait(LIMIT_S)
+        # the other one's socket is closed in a thread of ZMQ: who connects too soon is let in there
+        wait_for(lambda: running._source.receiver.ready.is_set(), "the port")  # type: ignore[union-attr]
         detector.setsockopt(zmq.SNDTIMEO, int(LIMIT_S * 1000))
         detector.connect(f"tcp://127.0.0.1:{port}")
         for message in (stream2_image(3), stream2_image(4), stream2_end()):
