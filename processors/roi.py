@@ -75,7 +75,7 @@ class Roi:
         nothing = np.zeros(scan.shape, self._dtype)
         Regions(WARM, self._correction, self._rays, {}).measure(nothing)  # compiles what any later change may need
         self._regions(config).measure(nothing)
-        return (product(config, self._channel, self._correction, scan),)
+        return (product(config, self._channel, self._correction, scan, self._rays.poni()),)
 
     def process(self, work: Work) -> None:
         """Measure the frame in hand. Raises ValueError for one that is not as its scan began."""

@@ -115,6 +115,8 @@ class Product:
     sparse: SparseFrames | None = None
     of: str = ""
     """Name of the product whose results this one gathers; "" if there is none."""
+    poni: str = ""
+    """Geometry that the places of this product may be said in, as text of a .poni, for those who draw them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,6 +277,28 @@ def test_a_pixels_place_is_that_of_pyfai(tmp_path: Path) -> None:
     assert found["d_angstrom"] == pytest.approx(20 * np.pi / found["q_nm"])
 
 
+@pytest.mark.parametrize("text", ["", "Rot1: 0.3\nRot2: -0.2\nRot3: 0.5\n"])
+def test_a_point_of_the_plane_has_the_angles_of_pyfai(text: str, tmp_path: Path) -> None:
+    poni = 'Detector: Detector\nDetector_config: {"pixel1": 1e-4, "pixel2": 2e-4, "orientation": 2}\n'
+    (tmp_path / "x.poni").write_text(f"{poni}Distance: 0.1\nPoni1: 0.02\nPoni2: 0.03\nWavelength: 1e-10\n{text}")
+    where = Where((tmp_path / "x.poni").read_text())
+    assert where.plane((300, 400)) is None  # not loaded yet
+    where.load()
+    plane = where.plane((300, 400))
+    assert plane is not None and plane["wavelength_angstrom"] == pytest.approx(1.0)
+    for row, column in ((0, 0), (211, 17), (299, 399)):
+        x, y, z = (np.array([1, column + 0.5, row + 0.5]) @ [plane[k] for k in ("origin", "column", "row")]).tolist()
+        wanted = where.at(row, column)
+        assert np.degrees(np.arctan2(np.hypot(x, y), z)) == pytest.approx(wanted["two_theta_deg"], abs=1e-6)
+        assert np.degrees(np.arctan2(y, x)) == pytest.approx(wanted["chi_deg"], abs=1e-6)
+
+
+def test_a_detector_that_is_not_flat_has_no_plane() -> None:
+    where = Where("Detector: Aarhus\nDistance: 0.3\nPoni1: 0\nPoni2: 0\n")
+    where.load()
+    assert where.at(10, 10) and where.plane((1000, 16000)) is None
+
+
 def test_a_port_that_is_taken_is_told_with_what_to_do() -> None:
     with page() as first:
         port = first.sink.address.rstrip("/").rpartition(":")[2]

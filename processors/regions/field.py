@@ -27,6 +27,13 @@ class Rays:
             raise ConfigError([(f"{self._key}.regions", text)])
         return detector.beam_center_x_px, detector.beam_center_y_px
 
+    def poni(self) -> str:
+        """The geometry as text of a .poni; "" where none is known."""
+        try:
+            return self._geometry().poni
+        except ConfigError:
+            return ""
+
     def of(self, unit: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(radius in `unit`, chi in degrees) at the middle of every pixel, (rows, columns), as pyFAI has them.
 

@@ -40,8 +40,8 @@ VALUES: Mapping[str, tuple[np.dtype[Any], str, str]] = {
 ORIGINAL = ("fwhm_y_raw", "fwhm_x_raw")
 
 
-def product(config: Config, channel: str, correction: Correction, scan: ScanStart) -> Product:
-    """All fields of a scan."""
+def product(config: Config, channel: str, correction: Correction, scan: ScanStart, poni: str = "") -> Product:
+    """All fields of a scan. poni: the geometry that rings around the beam are measured with."""
     fields = [
         Field(name, (config.most,), kind, unit, words)
         for name, (kind, unit, words) in VALUES.items()
@@ -71,6 +71,7 @@ def product(config: Config, channel: str, correction: Correction, scan: ScanStar
         places="regions",
         axes=(Axis("place", np.arange(config.most), "", "place of the region"),),
         parameters=parameters,
+        poni=poni,
     )
 
 

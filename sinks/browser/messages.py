@@ -54,6 +54,13 @@ class Probe(Message):
     column: Pixel
 
 
+class Plane(Message):
+    """Where does the detector lie, that this product's rings are measured on?"""
+
+    kind: Literal["plane"]
+    product: Name
+
+
 class Set(Message):
     """Change an option. seen: the value that the viewer took for the present one."""
 
@@ -64,11 +71,11 @@ class Set(Message):
     seen: Any = None
 
 
-Said: TypeAlias = Annotated[Hello | Shown | Watch | Probe | Set, Field(discriminator="kind")]
-_ADAPTER: TypeAdapter[Hello | Shown | Watch | Probe | Set] = TypeAdapter(Said)
+Said: TypeAlias = Annotated[Hello | Shown | Watch | Probe | Plane | Set, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[Hello | Shown | Watch | Probe | Plane | Set] = TypeAdapter(Said)
 
 
-def read(text: str | bytes) -> Hello | Shown | Watch | Probe | Set:
+def read(text: str | bytes) -> Hello | Shown | Watch | Probe | Plane | Set:
     """One message. Raises ValueError."""
     if not isinstance(text, str):
         raise ValueError("browsers send text")

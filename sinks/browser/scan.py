@@ -33,9 +33,13 @@ def described(scan: ScanStart, products: Sequence[Product]) -> Mapping[str, Any]
         "received": scan.received,
         "detector": about,
         "masks": masks,
-        "poni": next((product.reduction.poni for product in products if product.reduction is not None), ""),
+        "poni": next(filter(None, map(_poni, products)), ""),
         "products": [_product(product) for product in products],
     }
+
+
+def _poni(product: Product) -> str:
+    return product.poni or (product.reduction.poni if product.reduction is not None else "")
 
 
 def _product(product: Product) -> Mapping[str, Any]:
@@ -43,6 +47,7 @@ def _product(product: Product) -> Mapping[str, Any]:
     return {
         "name": product.name,
         "signal": product.signal,
+        "poni": product.poni,
         "wavelength_angstrom": reduction.wavelength_angstrom if reduction is not None else None,
         "axes": [
             {"name": axis.name, "unit": axis.unit, "long_name": axis.long_name, "values": axis.values[:MOST_AXIS]}

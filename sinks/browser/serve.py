@@ -24,7 +24,7 @@ from sinks.browser.channel import LENGTH, LONGEST, Place, framed, take, unpack
 from sinks.browser.gate import Gate, Limited
 from sinks.browser.geometry import Where
 from sinks.browser.guard import Door
-from sinks.browser.messages import Hello, Probe, Set, View, read
+from sinks.browser.messages import Hello, Plane, Probe, Set, View, read
 from sinks.browser.picture import Source
 from sinks.browser.state import State
 from sinks.browser.viewer import Viewer
@@ -52,7 +52,7 @@ class Serving:
         self._viewers: set[Viewer] = set()
         self._painter, self._surveyor = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._prepared = prepared
-        self._where = Where("")
+        self._places = {"": Where("")}
         self._located: Future[None] | None = None
         self._asked: dict[int, tuple[Viewer, int]] = {}
         self._numbers = 0
@@ -110,7 +110,8 @@ class Serving:
         before = self.state.versions["scan"]
         self.state.apply(update, payloads)
         if self.state.versions["scan"] != before:
-            self._where = Where(self.state.scan.get("poni", ""))
+            poni = self.state.scan.get("poni", "")
+            self._places = {poni: Where(poni)}
             self._located = None
         for viewer in self._viewers:
             viewer.publish()
@@ -162,10 +163,21 @@ class Serving:
         loop = asyncio.get_running_loop()
         value, masked = await loop.run_in_executor(self._painter, source.value, probe.row, probe.column)
         if probe.source.startswith("image "):
+            where = self._places[self.state.scan.get("poni", "")]
             if self._located is None:
-                self._located = self._surveyor.submit(self._where.load)
-            found |= self._where.at(probe.row, probe.column)
+                self._located = self._surveyor.submit(where.load)
+            found |= where.at(probe.row, probe.column)
         return {**found, "value": value, "masked": masked, "frame": source.about["frame"]}
+
+    async def plane(self, asked: Plane) -> Mapping[str, Any]:
+        """Where the detector lies whose geometry a product is measured with; None if that is not known, or not flat."""
+        scan = self.state.scan
+        poni = next((each["poni"] for each in scan.get("products", ()) if each["name"] == asked.product), "")
+        where = self._places.setdefault(poni, Where(poni))
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._surveyor, where.load)
+        plane = where.plane((scan["shape"][0], scan["shape"][1])) if poni else None
+        return {"kind": "plane", "product": asked.product, "scan": scan.get("uid"), "plane": plane}
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         """inbeam reads within 10 ms; if it does not, it is in its last moments."""

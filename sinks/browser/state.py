@@ -113,7 +113,12 @@ class State:
 
     def scan_message(self) -> Mapping[str, Any]:
         """The scan and its products; axes as lists."""
-        return {"kind": "scan", "scan": plain({key: value for key, value in self.scan.items() if key != "poni"})}
+        scan = {key: value for key, value in self.scan.items() if key != "poni"}
+        products = [
+            {**{key: value for key, value in product.items() if key != "poni"}, "geometry": bool(product.get("poni"))}
+            for product in scan.get("products", ())
+        ]
+        return {"kind": "scan", "scan": plain({**scan, "products": products} if scan else {})}
 
 
 def plain(value: Any) -> Any:

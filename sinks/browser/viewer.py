@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from sinks.browser.messages import Hello, Probe, Set, Shown, Watch, read
+from sinks.browser.messages import Hello, Plane, Probe, Set, Shown, Watch, read
 from sinks.browser.picture import Source
 from sinks.browser.state import State, plain
 
@@ -34,6 +34,10 @@ class Hub(Protocol):
 
     async def look(self, viewer: "Viewer", probe: Probe) -> Mapping[str, Any]:
         """What is at a pixel."""
+        ...
+
+    async def plane(self, asked: Plane) -> Mapping[str, Any]:
+        """Where the detector lies."""
         ...
 
     def wanted(self) -> None:
@@ -87,10 +91,10 @@ class Viewer:
         async with asyncio.TaskGroup() as group:
             writer = group.create_task(self._write())
             async for said in self._connection:
-                await self._heed(said)
+                await self._heed(said, group)
             writer.cancel()
 
-    async def _heed(self, said: str | bytes) -> None:
+    async def _heed(self, said: str | bytes, group: asyncio.TaskGroup) -> None:
         now = time.monotonic()
         self._allowance = min(BURST, self._allowance + MESSAGES_PER_S * (now - self._counted)) - 1.0
         self._counted = now
@@ -108,6 +112,8 @@ class Viewer:
             self._hub.wanted()
         elif isinstance(message, Probe):
             self.answer(await self._hub.look(self, message))
+        elif isinstance(message, Plane):
+            group.create_task(self._survey(message))  # the first one takes seconds: pyFAI is imported
         elif isinstance(message, Set):
             if self.role == "operator":
                 self._hub.change(self, message)
@@ -115,6 +121,9 @@ class Viewer:
                 self.answer({"kind": "answer", "id": message.id, "ok": False, "text": "viewers may not change options"})
         else:
             raise ValueError("a second hello")
+
+    async def _survey(self, asked: Plane) -> None:
+        self.answer(await self._hub.plane(asked))
 
     async def _write(self) -> None:
         try:
