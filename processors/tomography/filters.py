@@ -20,7 +20,7 @@ def response(columns: int, window: Window = "ramp") -> Array:
     f is in parts of the Nyquist frequency. ramp: 1; shepp-logan: sin(pi f / 2) / (pi f / 2); cosine: cos(pi f / 2);
     hamming: 0.54 + 0.46 cos(pi f); hann: (1 + cos(pi f)) / 2.
     """
-    length = _fast_length(2 * columns)
+    length = fast_length(2 * columns)
     place = np.minimum(np.arange(length), length - np.arange(length))
     kernel = np.zeros(length)
     kernel[0] = 0.25
@@ -48,7 +48,7 @@ def filtered(sinogram: Array, response: Array) -> Array:
     return found
 
 
-def _fast_length(least: int) -> int:
+def fast_length(least: int) -> int:
     """The smallest even number from `least` on that is a product of 2, 3 and 5."""
     length = max(least, 2)
     while True:

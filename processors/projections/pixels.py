@@ -1,0 +1,104 @@
+"""Single pixels set right: limits, outliers, medians, and the logarithm."""
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from processors.preparing.median import median_of_all
+from stream.codec.compiler import kernel
+from stream.events import Array
+
+Outlier: TypeAlias = Literal["bright", "dark", "both"]
+FLOOR = 1e-6
+"""Transmission below this counts as this: Mantid's and tomopy's number."""
+
+
+def cut_off(image: Array, part: float, low: float, high: float) -> Array:
+    """Pixels below low + part (high - low) become `low`; float32. Mantid's cut-off, whose low and high are the smallest
+    and the largest value of the whole stack."""
+    limit = low + part * (high - low)
+    return np.where(image < limit, np.float32(low), image).astype(np.float32)
+
+
+def clipped(image: Array, low: float | None, high: float | None) -> Array:
+    """Values outside become the limit; NaN stays. float32."""
+    found: Array = np.clip(np.asarray(image, np.float32), low, high)
+    return found
+
+
+def median(image: Array, size: int) -> Array:
+    """The median of size x size pixels, edges mirrored about the middle of the outermost pixel (scipy: mirror, as
+    Mantid has it). float32. A NaN spreads to the pixels around it: mend it first."""
+    from scipy.ndimage import median_filter
+
+    found: Array = median_filter(np.asarray(image, np.float32), size, mode="mirror")
+    return found
+
+
+def without_outliers(image: Array, difference: float, size: int = 3, kind: Outlier = "bright") -> tuple[Array, int]:
+    """Pixels that are `difference` or more above (bright), below (dark) the median of size x size pixels around them,
+    or either, become that median; float32, and how many. Mantid Imaging's and tomopy's `remove_outlier`."""
+    values = np.asarray(image, np.float32)
+    if size == 3:
+        around = np.empty(values.shape, np.float32)
+        median_of_all(values, around)
+    else:
+        from scipy.ndimage import median_filter
+
+        around = median_filter(values, size, mode="reflect")
+    off = values - around
+    wrong = {
+        "bright": off >= difference,
+        "dark": off <= -difference,
+        "both": np.abs(off) >= difference,
+    }[kind]
+    return np.where(wrong, around, values), int(wrong.sum())
+
+
+def mended(image: Array) -> tuple[Array, int]:
+    """Pixels that are not finite become what lies on the straight line between their good neighbours in the row, at an
+    edge the nearest one; rows without any good pixel, the line between the rows around them. float32, and how many.
+
+    Raises ValueError where no pixel is good.
+    """
+    found = np.array(image, np.float32)
+    bad = ~np.isfinite(found)
+    count = int(bad.sum())
+    if not count:
+        return found, 0
+    if bad.all():
+        raise ValueError("no pixel of the projection is a number")
+    columns = np.arange(found.shape[1])
+    empty = bad.all(axis=1)
+    for row in np.flatnonzero(bad.any(axis=1) & ~empty):
+        good = ~bad[row]
+        found[row, bad[row]] = np.interp(columns[bad[row]], columns[good], found[row, good])
+    if empty.any():
+        rows = np.arange(len(found))
+        for row in np.flatnonzero(empty):
+            before, behind = rows[(rows < row) & ~empty], rows[(rows > row) & ~empty]
+            first = before[-1] if len(before) else behind[0]
+            last = behind[0] if len(behind) else first
+            part = 0.0 if last == first else (row - first) / (last - first)
+            found[row] = (1 - part) * found[first] + part * found[last]
+    return found, count
+
+
+def line_integrals(transmission: Array, floor: float = FLOOR) -> tuple[Array, int]:
+    """-ln of the transmission, Beer and Lambert: the absorption along the lines, float32. What is below `floor` counts
+    as that, and is counted; NaN stays NaN."""
+    found = np.empty(transmission.shape, np.float32)
+    return found, int(_logarithm(np.asarray(transmission, np.float32), floor, found))
+
+
+@kernel
+def _logarithm(transmission, floor, found):  # type: ignore[no-untyped-def]
+    low = 0
+    for row in range(transmission.shape[0]):
+        for column in range(transmission.shape[1]):
+            value = transmission[row, column]
+            if value < floor:
+                low += 1
+                value = np.float32(floor)
+            found[row, column] = -np.log(value)
+    return low
