@@ -249,6 +249,26 @@ def test_an_archive_of_ours_reads_back_as_it_was_written(tmp_path: Path, shared:
     np.testing.assert_array_equal(again.detector.pixel_mask[channel], start.detector.pixel_mask[channel])
 
 
+def test_an_archive_that_is_still_written_ends_as_aborted_not_as_complete(tmp_path: Path, shared: Path) -> None:
+    recorded = shared / "streams/streaming-receiver/derived_dectris_stream2_plain.cborseq.gz"
+    start, *frames, end = events(recorded)
+    path = tmp_path / "a.h5"
+    sink = archive.create(archive.Config(path=str(path), flush_frames=1))
+    sink.start(start, ())
+    for frame in frames[:4]:
+        sink.write(frame)
+    *_, half = events(path)
+    assert isinstance(half, ScanEnd) and half.status is EndStatus.ABORTED
+    assert f"{path} has not been closed by its writer" in half.notes[0]
+    for frame in frames[4:]:
+        sink.write(frame)
+    sink.finish(ScanEnd(end.scan, announced=10, expected=10, counts={FrameStatus.RECEIVED: 10}))
+    sink.close()
+    *read, whole = events(path)
+    assert isinstance(whole, ScanEnd) and (whole.status, whole.notes) == (EndStatus.COMPLETE, ())
+    assert len(frames_of(read)) == 10
+
+
 def test_files_with_damaged_headers_are_noted_and_never_end_the_run(tmp_path: Path) -> None:
     """The local heap, the symbol table and the B-tree of an HDF5 file are struck out in turn."""
     path = tmp_path / "x.h5"

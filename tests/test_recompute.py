@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import threading
 import time
@@ -135,7 +136,7 @@ def test_a_running_scan_is_recomputed_as_far_as_it_is_on_disk(
 @pytest.mark.slow
 def test_beside_a_live_run_the_past_is_computed_again_after_every_move(tmp_path: Path) -> None:
     """A detector, a run, `inbeam recompute --follow` beside it, regions that are moved through the control socket."""
-    images = np.random.default_rng(3).poisson(9, (600, *SHAPE)).astype("u2")
+    images = np.random.default_rng(3).poisson(9, (400, *SHAPE)).astype("u2")
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file.create_dataset("entry/data/data", data=images, chunks=(1, *SHAPE))
     port, address = free_port(), f"ipc://{tmp_path}/control"
@@ -166,12 +167,14 @@ def test_beside_a_live_run_the_past_is_computed_again_after_every_move(tmp_path:
 
     try:
         live = begun("run", "--quiet", "live.yaml")
-        begun("replay", "scan.h5", "--as", "stream2", "--rate", "60", "--bind", f"tcp://127.0.0.1:{port}")
+        detector = begun("replay", "scan.h5", "--as", "stream2", "--rate", "60", "--bind", f"tcp://127.0.0.1:{port}")
         first = moved([10, 20])
+        detector.send_signal(signal.SIGSTOP)  # on a busy machine the scan would be over before `recompute` has begun
         follower = begun("recompute", "--quiet", "--follow", "live.h5")
         until = time.monotonic() + 60
         while not (tmp_path / "live_recomputed.h5").exists() and time.monotonic() < until:
             threading.Event().wait(0.05)
+        detector.send_signal(signal.SIGCONT)
         second = moved([20, 30])
         assert live.wait(60) == 0 and follower.wait(60) == 0
     finally:

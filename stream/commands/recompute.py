@@ -144,7 +144,7 @@ def _task(results: Path, options: argparse.Namespace) -> Task:
     ours = _same_scan(frames, uid, results)
     kept = stream if stream.get("type") == "files" and not ours else {}
     config = {
-        "stream": {**kept, "type": "files", "files": [str(frames)]},
+        "stream": {**kept, "type": "files", "files": [str(frames)], "so_far": True},
         "processors": [_located(each, folder) for each in processors],
         "sinks": [{"type": "hdf5", "path": str(output).replace("{", "{{").replace("}", "}}")}],
         "run": {"inbox_mb": 64, "workers": 1},

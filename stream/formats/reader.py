@@ -25,6 +25,7 @@ class Choice:
     series: Literal["prefix", "folder"] = "prefix"
     first_number: int | None = None
     name: str | None = None
+    so_far: bool = False
 
 
 @dataclass(frozen=True, slots=True)

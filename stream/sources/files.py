@@ -70,6 +70,11 @@ class Config(Options):
         "for as many as the first; false: a scan each",
     )
 
+    so_far: bool = Field(
+        False,
+        description="An HDF5 file that is still written is wanted as far as it is; false: its scan ends as aborted",
+    )
+
     _pattern = field_validator("pattern")(check_pattern)
 
     @model_validator(mode="after")
@@ -91,6 +96,7 @@ class Config(Options):
             series=self.series,
             first_number=self.first_number,
             name=self.name,
+            so_far=self.so_far,
         )
 
     def reads(self) -> list[str]:

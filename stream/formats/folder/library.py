@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stream.events import Note
+from stream.formats.hdf5.flags import writes_swmr
 from stream.formats.hdf5.growing import Growing
-from stream.formats.hdf5.live import UNREADY, look, writes_swmr
+from stream.formats.hdf5.live import UNREADY, look
 from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.nexus import some
 from stream.formats.hdf5.safe import MOST_FRAME_BYTES

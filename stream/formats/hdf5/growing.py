@@ -20,9 +20,10 @@ from stream.formats.hdf5.beside import beside_growing
 from stream.formats.hdf5.bliss import counters_of
 from stream.formats.hdf5.chunks import Stack
 from stream.formats.hdf5.expected import entry_has_ended, told_while_growing
+from stream.formats.hdf5.flags import writer_flags, writes_swmr
 from stream.formats.hdf5.grid import with_grid
 from stream.formats.hdf5.late import Readings
-from stream.formats.hdf5.live import UNREADY, sources, writer_flags, writes_swmr
+from stream.formats.hdf5.live import UNREADY, sources
 from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.opening import open_hdf5
 from stream.formats.hdf5.scans import Scan

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stream.formats.hdf5.beside import Beside
-from stream.formats.hdf5.live import writes_swmr
+from stream.formats.hdf5.flags import writes_swmr
 from stream.formats.hdf5.opening import open_hdf5
 
 WAIT_S = 5.0

@@ -5,28 +5,15 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from stream.errors import BadMessage
+from stream.formats.hdf5.flags import writes_swmr
 from stream.formats.hdf5.locate import locate
 from stream.formats.hdf5.located import Found, Located
-from stream.formats.hdf5.opening import DAMAGED, MAGIC, open_hdf5
+from stream.formats.hdf5.opening import DAMAGED, open_hdf5
 from stream.formats.hdf5.safe import MOST_FRAME_BYTES
 from stream.formats.hdf5.series import growing
 
-OPEN_FOR_SWMR = 4
 UNREADY = (BadMessage, *DAMAGED)
 """What HDF5 is seen to raise on a file in the middle of a change by a writer that is not a SWMR one."""
-
-
-def writer_flags(path: str) -> int:
-    """The consistency flags of a version-3 superblock: 0 = closed by its writer. 0 also for older superblocks, which
-    do not say. Raises OSError."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-    return head[11] if len(head) == 12 and head[:8] == MAGIC and head[8] >= 3 else 0
-
-
-def writes_swmr(path: str) -> bool:
-    """True while a SWMR writer has the file open, or after it was killed. Raises OSError."""
-    return bool(writer_flags(path) & OPEN_FOR_SWMR)
 
 
 def look(

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import h5py
 
 from stream.errors import BadMessage
-from stream.events import Array, Frame, FrameStatus, Note, ScanEnd, ScanStart
+from stream.events import Array, EndStatus, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.fingerprint import of_files
 from stream.formats.hdf5.beside import Beside
 from stream.formats.hdf5.clock import clock, moment
 from stream.formats.hdf5.cursor import Cursor, read_channels
 from stream.formats.hdf5.detector import describe
 from stream.formats.hdf5.expected import announced
+from stream.formats.hdf5.flags import writer_flags
 from stream.formats.hdf5.grid import with_grid
 from stream.formats.hdf5.locate import locate
 from stream.formats.hdf5.located import Located
@@ -82,9 +83,14 @@ class Scan:
         self._uid = f"file:{self._path}" + (f"::/{located.identity}" if located.identity else "")
         self._expected = located.declared
 
-    def events(self) -> Iterator[ScanStart | Frame | Note | ScanEnd]:
-        """ScanStart, the frames in order, ScanEnd; damaged frames are CORRUPT, unwritten ones left out."""
+    def events(self, *, so_far: bool = False) -> Iterator[ScanStart | Frame | Note | ScanEnd]:
+        """ScanStart, the frames in order, ScanEnd; damaged frames are CORRUPT, unwritten ones left out.
+
+        A file that its writer has not closed may be without its last frames: what is there comes, the end is ABORTED.
+        so_far: that is all that is wanted.
+        """
         notes = [*self.located.lost, *self.located.notes]
+        unclosed = () if so_far else self._unclosed()
         beam: Beam | None = None
         with open_hdf5(self.located.file) as file, intact(self.located.file):
             start = self.start(file)
@@ -106,11 +112,22 @@ class Scan:
         yield from self._frames(start.uid, more)
         for text in more.problems:
             yield Note(text, start.uid)
-        yield ScanEnd(start.uid, announced=self._expected, ended=ended)
+        status = EndStatus.ABORTED if unclosed else EndStatus.COMPLETE
+        yield ScanEnd(start.uid, status, announced=self._expected, ended=ended, notes=unclosed)
 
     def _recorded(self, found: Mapping[str, Column]) -> Callable[[str], Array | None]:
         path, frames = self.located.file, min(self.located.declared, self._expected)
         return lambda name: whole(path, found[name], frames) if name in found else None
+
+    def _unclosed(self) -> tuple[str, ...]:
+        found = dict.fromkeys((self._path, self.located.file, *self.located.files))
+        return tuple(
+            f"{path} has not been closed by its writer, so that frames may be missing: process it again when it is "
+            "finished, or take it with a `watch` stream while it grows. If its writer was killed, `inbeam recover` "
+            "closes a file of ours, HDF5's `h5clear -s` any other"
+            for path in found
+            if _is_open(path)
+        )
 
     def _written(self, index: int) -> bool:
         """True if the frame has been written. Reads it."""
@@ -160,3 +177,10 @@ class Scan:
             more.close()
             for cursor in cursors.values():
                 cursor.close()
+
+
+def _is_open(path: str) -> bool:
+    try:
+        return bool(writer_flags(path))
+    except OSError:  # told by who reads it
+        return False
