@@ -203,7 +203,7 @@ class Page:
             self._news.forget()
         for answer in self._changes.answers():
             self._news.options(self._changes.options())
-            self.child.tell({"answer": answer})
+            self.child.tell({"answer": {**answer, "serial": self._news.options_serial}})
 
     def _give(self, now: float) -> None:
         ready = self._ready

@@ -180,64 +180,6 @@ def sending(folder: Path, images: np.ndarray, port: int, rate: int) -> Iterator[
         process.wait()
 
 
-def at(tab: Tab, column: float, row: float) -> tuple[float, float]:
-    """Where a place of the detector is on the screen: all of it is shown, in the middle."""
-    left, top, width, height = tab.box(CANVAS)
-    scale = min(width / SHAPE[1], height / SHAPE[0])
-    return left + width / 2 + (column - SHAPE[1] / 2) * scale, top + height / 2 + (row - SHAPE[0] / 2) * scale
-
-
-def answered(tab: Tab, revision: int) -> int:
-    """The frame number that the answer of a change names."""
-    said = tab.until("document.querySelector('#options .answer').textContent", lambda t: f"(revision {revision})" in t)
-    return int(re.search(r"from frame (\d+) on", said)[1])  # type: ignore[index]
-
-
-def test_a_region_that_is_dragged_changes_the_file_from_the_frame_that_the_page_named(
-    browser: Browser, tmp_path: Path
-) -> None:
-    images = np.random.default_rng(1).integers(0, 90, (400, *SHAPE)).astype("u2")
-    port, endpoint = free_port(), f"127.0.0.1:{free_port()}"
-    with running(tmp_path, port, endpoint) as run, sending(tmp_path, images, port, 20), browser.tab() as tab:
-        with browser.tab() as other:
-            wait_for(lambda: _open(tab, f"http://{endpoint}/"), "the page")
-            other.open(f"http://{endpoint}/")
-            tab.until("document.querySelector('[data-region=spot]')?.textContent ?? ''")
-            shown_frame(tab)
-            tab.drag(at(tab, 120, 80), at(tab, 150, 90))
-            moved = answered(tab, 1)
-            tab.key("ArrowRight", 8)
-            stepped = answered(tab, 2)
-            tab.run("document.querySelector('[data-kind=ellipse]').click()")
-            tab.drag(at(tab, 20, 20), at(tab, 60, 50))
-            drawn = answered(tab, 3)
-            other.until("document.querySelector('[data-region=region1]')?.className", lambda text: text is not None)
-            other.until("document.querySelector('#ledger .lines').textContent", lambda text: "revision 3" in text)
-            tab.screenshot(tmp_path / "regions.png")
-            tab.run("document.querySelector('[data-region=region1] button:last-child').click()")
-            removed = answered(tab, 4)
-            assert not tab.problems and not other.problems
-        assert run.wait(60) == 0
-    with h5py.File(tmp_path / "roi.h5") as file:
-        sums, pixels = file["entry/roi/sum"][()], file["entry/roi/pixels"][()]
-        value = file["entry/changes/frame"][()].tolist()
-    assert value == [moved, stepped, drawn, removed] and 0 < moved <= stepped < drawn < removed < 400
-    boxes = [(0, moved, 100, 60), (moved, stepped, 130, 70), (stepped, 400, 140, 70)]
-    for first, last, x, y in boxes:
-        wanted = images[first:last, y : y + 40, x : x + 40].sum((1, 2))
-        assert np.array_equal(sums[first:last, 0], wanted), (first, last, sums[first:last, 0][:3], wanted[:3])
-    has_second = pixels[:, 1] > 0
-    assert np.array_equal(np.flatnonzero(has_second), np.arange(drawn, removed))
-    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]] + 0.5
-    ellipse = ((columns - 40) / 20) ** 2 + ((rows - 35) / 15) ** 2 <= 1
-    assert abs(pixels[drawn, 1] - ellipse.sum()) < 60  # the mouse hits whole points of the screen
-
-
-def shown_frame(tab: Tab) -> None:
-    """Wait for any image."""
-    tab.until("document.querySelector('#detector .under').textContent", lambda text: text.startswith("frame"))
-
-
 def _open(tab: Tab, url: str) -> Any:
     tab.open(url)
     time.sleep(0.2)

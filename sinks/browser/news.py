@@ -122,6 +122,11 @@ class News:
         return {**asdict(counters), "status": self._status, "counts": self._counts}
 
     @property
+    def options_serial(self) -> int:
+        """Rises whenever the values of the options are others."""
+        return self._versions["options"]
+
+    @property
     def revision(self) -> int:
         """Of the latest change of the running scan that was seen."""
         return int(self._changes[-1]["revision"]) if self._changes else 0
@@ -147,6 +152,7 @@ class News:
             told |= dict.fromkeys((f"picture {key}" for key in self._pictures), 0)
         lists = (("options", self._options), ("changes", self._changes))
         found |= {name: value for name, value in lists if told.get(name) != versions[name]}
+        found["options_serial"] = versions["options"]
         rows = min(self._rows_made - told.get("rows", 0), len(self._rows))
         if rows:
             found["rows"] = [self._rows[place] for place in range(len(self._rows) - rows, len(self._rows))]

@@ -21,6 +21,8 @@ class State:
         self.scan: Mapping[str, Any] = {}
         self.counters: Mapping[str, Any] = {}
         self.options: Sequence[Any] = ()
+        self.options_serial = 0
+        """Of `options`: an answer to a change names the serial that knows of it."""
         self.changes: Sequence[Any] = ()
         self.log: deque[Any] = deque(maxlen=MOST_LINES)
         self.sources: dict[str, Source] = {}
@@ -41,6 +43,7 @@ class State:
             if name in update:
                 setattr(self, name, update[name])
                 versions[name] += 1
+        self.options_serial = update["options_serial"]
         if "log" in update:
             self.log.extend(update["log"])
             versions["log"] += 1

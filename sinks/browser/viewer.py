@@ -152,6 +152,8 @@ class Viewer:
             parts.append(json.dumps(state.scan_message()))
         names = ("counters", "options", "changes", "log")
         news: dict[str, Any] = {name: getattr(state, name) for name in names if name in new and versions[name]}
+        if "options" in news:
+            news["options_serial"] = state.options_serial
         if "rows" in new and (rows := state.rows_since(told.get("rows", 0))) is not None:
             parts.append(rows)
         if "frame" in new:

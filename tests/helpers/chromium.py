@@ -22,6 +22,9 @@ FLAGS = (
     *("--disable-sync", "--disable-extensions", "--mute-audio", "--hide-scrollbars", "--remote-debugging-port=0"),
 )
 
+KEY_CODES = {"Tab": 9, "Enter": 13, "Escape": 27, "Delete": 46}
+KEY_CODES |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+
 
 class Tab:
     """One page in the browser. Commands are answered in turn; what comes in between is kept."""
@@ -96,9 +99,16 @@ class Tab:
         return found
 
     def key(self, name: str, modifiers: int = 0) -> None:
-        """Press a key and let it go; modifiers: 8 is shift."""
+        """Press a key and let it go; modifiers: 2 is control, 8 is shift."""
+        code = KEY_CODES.get(name, 0)
         for kind in ("rawKeyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=name, modifiers=modifiers)
+            about = {"key": name, "code": name, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+            self.ask("Input.dispatchKeyEvent", type=kind, **about)
+
+    def touch(self, *fingers: tuple[float, float], kind: str = "touchMove") -> None:
+        """Where the fingers are; kind: touchStart, touchMove, or (with no fingers left) touchEnd."""
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(fingers)]
+        self.ask("Input.dispatchTouchEvent", type=kind, touchPoints=points)
 
     def mouse(self, kind: str, x: float, y: float) -> None:
         """mousePressed, mouseMoved or mouseReleased, with the left button."""

@@ -82,6 +82,11 @@ export class ImageView extends EventTarget {
     this.#moved();
   }
 
+  // A step on the screen, right and down, as [columns, rows] of the source.
+  along(right, down) {
+    return [right, down];
+  }
+
   // From the window to pixels of the source, and back.
   pixel(event) {
     const box = this.canvas.getBoundingClientRect();
@@ -90,6 +95,16 @@ export class ImageView extends EventTarget {
 
   place(row, column) {
     return [((column - this.where.left) / this.where.columns) * this.canvas.width, ((row - this.where.top) / this.where.rows) * this.canvas.height];
+  }
+
+  // Pixels of the source in a point of the screen.
+  perPoint() {
+    return this.where.columns / Math.max(1, this.canvas.clientWidth);
+  }
+
+  // A finger that was held by somebody else is ours now.
+  hold(event) {
+    this.#fingers.set(event.pointerId, event);
   }
 
   draw() {

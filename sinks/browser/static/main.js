@@ -59,7 +59,7 @@ link.addEventListener("turn", ({ detail }) => {
   }
   if (detail.log) counters.log(detail.log);
   if (detail.changes) counters.changed(detail.changes);
-  if (detail.options) options.take(detail.options, role === "operator");
+  if (detail.options) options.take(detail.options, detail.options_serial, role === "operator");
   for (const each of [detector, pictures]) each.offer(detail.sources);
   document.documentElement.dataset.frame = detail.frame ?? "";
   const shown = () => link.say({ kind: "shown" });

@@ -7,6 +7,7 @@ const text = (value) => (typeof value === "object" && value !== null ? JSON.stri
 export class Options extends EventTarget {
   known = [];
   operator = false;
+  #least = 0; // what was told before the latest answer is older than that answer
 
   constructor(panel, link) {
     super();
@@ -16,6 +17,7 @@ export class Options extends EventTarget {
     panel.append(this.answer, this.list);
     this.panel = panel;
     panel.hidden = true;
+    link.addEventListener("state", () => (this.#least = 0));
     link.addEventListener("notice", ({ detail }) => this.say(`${detail.who}: ${detail.text}`, true));
   }
 
@@ -24,14 +26,18 @@ export class Options extends EventTarget {
     this.answer.className = `answer ${good ? "good" : "bad"}`;
   }
 
+  // Of an option or of a part of it: null for a part that is not there, undefined where there is no such option.
   value(path) {
-    return this.known.find((each) => each.path === path)?.value;
+    const option = this.known.find((each) => path === each.path || path.startsWith(`${each.path}.`));
+    if (!option) return undefined;
+    return path.slice(option.path.length + 1).split(".").filter(Boolean).reduce((node, part) => node?.[part] ?? null, option.value);
   }
 
   // Ask for a change; what is said of it is shown. Returns the answer.
   async change(path, value, seen = this.value(path)) {
     const answer = await this.link.set(path, value, seen);
     this.say(answer.text, answer.ok);
+    this.#least = Math.max(this.#least, answer.serial ?? 0);
     if ("value" in answer) this.#learn(path, answer.value);
     return answer;
   }
@@ -46,8 +52,9 @@ export class Options extends EventTarget {
     this.dispatchEvent(new Event("known"));
   }
 
-  take(options, operator) {
+  take(options, serial, operator) {
     this.operator = operator;
+    if (serial < this.#least) return;
     const before = new Map([...this.list.children].map((row) => [row.dataset.path, row]));
     this.known = options;
     this.panel.hidden = !options.length;

@@ -1,73 +1,142 @@
-// Regions of interest over the image: drawn, dragged, resized, turned, named and removed; each step is a change of an
-// option of the run, which answers with the frame number from which on it holds.
+// Regions of interest over the image: drawn, dragged, resized, turned and removed, with mouse, touch or keys. Each step is
+// a change of an option of the run, which answers with the frame number from which on it holds.
 
-import { DRAWN, begun, inside, kindOf } from "./shapes.js";
-import { fill, make } from "./tools.js";
+import { UNITS, drawable } from "./beam.js";
+import { drawRegions } from "./regiondrawing.js";
+import { RegionList, colourOf, nextColour } from "./regionlist.js";
+import { Sender } from "./sender.js";
+import { DRAWN, begun, shapeOf } from "./shapes.js";
+import { fill, keep, kept, labelled, make } from "./tools.js";
 
-const COLOURS = ["#ffcc00", "#4dd2ff", "#7dff8a", "#ff7ac6", "#ff9b52", "#c8a2ff", "#f4f4f4", "#8aa9ff"];
 const NEAR = { mouse: 9, pen: 12, touch: 22 };
-const NAME = /^[A-Za-z][A-Za-z0-9_]{0,40}$/;
+const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 
 export class Regions {
   path = "";
   known = {}; // name -> region, or null where its place is kept
+  since = new Map(); // name -> the frame number from which on it is as it is
   chosen = null;
-  #hidden = new Set();
-  #draft = null; // {name, region}: what is being drawn or dragged, or waits for its answer
+  #wished = new Map(); // name -> region, or null, as long as the answer has not come
+  #changes = [];
+  #new = null; // what is being drawn
   #grip = null;
   #tool = null;
   #corners = null;
   #at = null;
+  #beam = { centre: null, plane: null };
 
   constructor(view, options) {
     this.view = view;
     this.options = options;
-    this.which = make("select", { title: "the processor whose regions these are", onchange: () => this.#know() });
-    this.tools = DRAWN.map((kind) => make("button", { type: "button", text: kind, "data-kind": kind, "aria-pressed": "false", title: kind === "polygon" ? "click the corners, double click ends" : "drag it onto the image", onclick: () => this.#take(this.#tool === kind ? null : kind) }));
-    this.bar = make("div", { class: "bar regions" }, "Regions", this.which, ...this.tools);
-    this.list = make("div", { class: "regionlist" });
-    view.canvas.before(this.bar, this.list);
+    this.sender = new Sender(options, (path, answer) => this.#answered(path, answer));
+    this.which = make("select", { title: "the processor whose regions these are", onchange: () => this.#survey() });
+    this.tools = DRAWN.map((kind) => make("button", { type: "button", text: kind, "data-kind": kind, "aria-pressed": "false", title: kind === "polygon" ? "click the corners, double click or Enter ends" : "drag it onto the image", onclick: () => this.#take(this.#tool === kind ? null : kind) }));
+    this.unit = make("select", { title: "what rings and sectors are measured in" });
+    this.live = make("input", { type: "checkbox", onchange: () => keep("live", this.live.checked) });
+    this.live.checked = kept("live", true);
+    this.bar = make("div", { class: "bar regions" }, "Regions", this.which, ...this.tools, labelled("in", this.unit), labelled("while dragging", this.live));
+    this.list = new RegionList(this);
+    view.canvas.before(this.bar);
+    view.canvas.after(this.list.element, this.list.fields); // below it: what grows there must not move what is dragged
     options.addEventListener("known", () => this.#know());
     view.addEventListener("drawn", ({ detail }) => this.#draw(detail));
-    const { canvas } = view;
-    const on = (kind, deed) => canvas.addEventListener(kind, (event) => deed(event) && (event.preventDefault(), event.stopImmediatePropagation()), { capture: true });
+    view.link.addEventListener("scan", ({ detail }) => this.#scan(detail.scan));
+    view.link.addEventListener("plane", ({ detail }) => detail.scan === this.scan?.uid && detail.product === this.path.split(".")[1] && this.#lies({ ...this.#beam, plane: detail.plane }));
+    view.link.addEventListener("turn", ({ detail }) => {
+      this.#changes = detail.changes ?? this.#changes;
+      this.#heard();
+      if (detail.changes) this.show();
+    });
+    const on = (kind, deed) => view.canvas.addEventListener(kind, (event) => deed(event) && (event.preventDefault(), event.stopImmediatePropagation()), { capture: true });
     on("pointerdown", (event) => this.#press(event));
     on("pointermove", (event) => this.#drag(event));
     on("pointerup", (event) => this.#release(event));
+    on("pointercancel", (event) => this.#release(event));
     on("dblclick", () => this.#close());
     on("keydown", (event) => this.#key(event));
+    this.#lies(this.#beam);
+  }
+
+  // Where the beam is, and how many pixels of the detector a finger covers.
+  where() {
+    return { ...this.#beam, reach: 22 * this.view.perPoint() };
+  }
+
+  shape = (region) => shapeOf(region, this.where());
+  shown = (name) => (this.#wished.has(name) ? this.#wished.get(name) : this.known[name]);
+  waits = (name) => this.#wished.has(name);
+  names = () => [...new Set([...Object.keys(this.known), ...this.#wished.keys()])].filter(this.shown);
+
+  choose(name) {
+    this.chosen = name;
+    this.show();
+  }
+
+  show() {
+    this.list.show();
+    this.view.draw();
+  }
+
+  // Ask for it; until the answer is there it is drawn as wished, dashed.
+  wish(name, region) {
+    this.#wished.set(name, region);
+    this.sender.wish(`${this.path}.${name}`, region);
+    if (!region && this.chosen === name) this.chosen = null;
+    this.show();
+  }
+
+  #answered(path, answer) {
+    const name = path.slice(path.lastIndexOf(".") + 1);
+    if (answer.ok) this.since.set(name, answer.frame);
+    if (!answer.ok && this.#grip?.name === name) this.#grip = null; // somebody else has it, or it cannot be
+    if (!this.sender.waits(path) && this.#grip?.name !== name) this.#wished.delete(name);
     this.#know();
+  }
+
+  // What the whole scan knows of its changes, also those of others; an answer may be newer.
+  #heard() {
+    const put = (name, frame) => this.since.set(name, Math.max(frame, this.since.get(name) ?? 0));
+    for (const { path, frame } of this.#changes) {
+      if (path === this.path) for (const name of Object.keys(this.known)) put(name, frame);
+      if (path.startsWith(`${this.path}.`)) put(path.slice(this.path.length + 1).split(".")[0], frame);
+    }
+  }
+
+  #scan(scan) {
+    this.scan = scan;
+    this.#changes = [];
+    this.since.clear();
+    this.#survey();
+  }
+
+  #survey() {
+    const { detector, products } = this.scan ?? {}, product = this.which.value?.split(".")[1];
+    const centre = [detector?.beam_center_x_px, detector?.beam_center_y_px];
+    this.#lies({ centre: centre.every(Number.isFinite) ? centre : null, plane: null });
+    if (products?.find((each) => each.name === product)?.geometry) this.view.link.say({ kind: "plane", product });
+    this.#know();
+  }
+
+  #lies(beam) {
+    this.#beam = beam;
+    fill(this.unit, drawable(beam).map((unit) => [unit, UNITS[unit]]));
+    this.unit.parentElement.hidden = this.unit.options.length < 2;
+    this.show();
   }
 
   #know() {
     const options = this.options.known.filter((each) => each.path.endsWith(".regions") && each.type === "roi");
+    const before = this.path;
     fill(this.which, options.map((each) => [each.path, each.path.split(".")[1]]));
     this.which.hidden = options.length < 2;
-    this.bar.hidden = this.list.hidden = !options.length;
+    this.bar.hidden = this.list.element.hidden = !options.length;
     this.path = this.which.value;
     this.known = options.find((each) => each.path === this.path)?.value ?? {};
     for (const tool of this.tools) tool.disabled = !this.options.operator;
-    if (this.chosen && !this.known[this.chosen] && this.#draft?.name !== this.chosen) this.chosen = null;
-    this.#show();
-  }
-
-  #shown() {
-    const all = Object.entries(this.known).filter(([name, region]) => region && name !== this.#draft?.name);
-    if (this.#draft?.region) all.push([this.#draft.name, this.#draft.region]);
-    return all.filter(([name, region]) => !this.#hidden.has(name) && kindOf(region));
-  }
-
-  #show() {
-    const names = Object.keys(this.known).filter((name) => this.known[name]);
-    const operator = this.options.operator;
-    if (this.list.contains(document.activeElement) && document.activeElement.tagName === "INPUT") return this.view.draw();
-    this.list.replaceChildren(...names.map((name, at) => {
-      const label = make("input", { value: name, size: Math.max(4, name.length), title: "name: type another one to rename", disabled: !operator, onfocus: () => { this.chosen = name; this.view.draw(); }, onchange: () => this.#rename(name, label) });
-      label.style.borderColor = this.known[name].colour ?? COLOURS[at % COLOURS.length];
-      const eye = make("button", { type: "button", text: this.#hidden.has(name) ? "show" : "hide", onclick: () => { this.#hidden[this.#hidden.has(name) ? "delete" : "add"](name); this.#show(); } });
-      return make("span", { "data-region": name, class: name === this.chosen ? "chosen" : "" }, label, eye, make("button", { type: "button", text: "×", title: `remove ${name}`, "aria-label": `remove ${name}`, disabled: !operator, onclick: () => this.#set(name, null) }));
-    }));
-    this.view.draw();
+    if (this.chosen && !this.shown(this.chosen)) this.chosen = null;
+    this.#heard();
+    if (this.path !== before) this.#survey();
+    this.show();
   }
 
   #take(kind) {
@@ -77,66 +146,40 @@ export class Regions {
     if (kind) this.view.canvas.focus();
   }
 
-  // Ask for it; until the answer is there it is drawn as wished, dashed.
-  async #set(name, region) {
-    const seen = this.known[name] ?? null;
-    this.#draft = { name, region, waits: true };
-    if (!region) this.chosen = null;
-    this.view.draw();
-    await this.options.change(`${this.path}.${name}`, region, seen);
-    this.#draft = null;
-    this.#know();
-  }
-
-  async #rename(name, label) {
-    const wanted = label.value.trim();
-    label.blur();
-    if (wanted === name) return;
-    if (!NAME.test(wanted) || this.known[wanted] !== undefined) {
-      label.value = name;
-      this.options.say(`${wanted}: a name is a letter, then letters, digits and _; and no other region has it`, false);
-      return;
-    }
-    const renamed = Object.fromEntries(Object.entries(this.known).map(([each, region]) => [each === name ? wanted : each, region]));
-    const answer = await this.options.change(this.path, renamed, this.known);
-    if (answer.ok) this.chosen = wanted;
-    this.#know();
-  }
-
   #add(region) {
     let number = 1;
-    while (this.known[`region${number}`] !== undefined) number++;
-    const name = `region${number}`;
-    this.chosen = name;
-    this.#set(name, { ...region, colour: COLOURS[(Object.keys(this.known).length) % COLOURS.length] });
+    while (this.known[`region${number}`] !== undefined || this.#wished.has(`region${number}`)) number++;
+    this.chosen = `region${number}`;
+    this.wish(this.chosen, { ...region, colour: nextColour(Object.keys(this.known).length) });
   }
 
-  #point(event) {
+  // Those that can be drawn: [name, region, shape].
+  #drawn = () => this.names().filter((name) => this.list.visible(name)).map((name) => [name, this.shown(name), this.shape(this.shown(name))]).filter(([, , shape]) => shape);
+
+  #point = (event) => {
     const { row, column } = this.view.pixel(event);
     return [column, row];
-  }
+  };
 
   // The handle or the region under the pointer.
   #under(event) {
-    const box = this.view.canvas.getBoundingClientRect();
-    const scale = this.view.canvas.width / box.width;
-    const near = (NEAR[event.pointerType] ?? 9) * scale;
-    const here = [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
-    const chosen = this.#shown().find(([name]) => name === this.chosen);
+    const point = this.#point(event), drawn = this.#drawn();
+    const reach = (NEAR[event.pointerType] ?? 9) * this.view.perPoint();
+    const chosen = drawn.find(([name]) => name === this.chosen);
     if (chosen) {
-      const at = kindOf(chosen[1]).handles(chosen[1]).findIndex(([x, y]) => {
-        const place = this.view.place(y, x);
-        return Math.hypot(place[0] - here[0], place[1] - here[1]) < near;
-      });
-      if (at >= 0) return { name: chosen[0], region: chosen[1], handle: at };
+      const [name, region, shape] = chosen;
+      const distances = shape.handles().map((each) => (each ? Math.hypot(each[0] - point[0], each[1] - point[1]) : Infinity));
+      const nearest = Math.min(...distances);
+      const handle = nearest < reach ? distances.indexOf(nearest) : shape.edge(point, reach / 2);
+      if (handle !== null) return { name, region, handle };
     }
-    const point = this.#point(event);
-    const found = this.#shown().findLast(([, region]) => inside(region, point));
+    const found = drawn.findLast(([, , shape]) => shape.has(point)) ?? drawn.findLast(([, , shape]) => shape.near(point, reach / 2));
     return found && { name: found[0], region: found[1], handle: null };
   }
 
   #press(event) {
-    if (this.bar.hidden || this.#grip || event.button > 0) return false;
+    if (this.bar.hidden || event.button > 0) return false;
+    if (this.#grip) return this.#second();
     const point = this.#point(event);
     this.view.canvas.focus();
     if (this.#tool === "polygon") {
@@ -144,16 +187,25 @@ export class Regions {
       this.view.draw();
       return true;
     }
-    if (this.#draft) return false;
-    if (this.#tool) this.#grip = { id: event.pointerId, from: point, tool: this.#tool };
+    if (this.#tool) this.#grip = { from: point, tool: this.#tool };
     else {
       const under = this.#under(event);
-      this.chosen = under?.name ?? null;
-      if (under && this.options.operator) this.#grip = { id: event.pointerId, from: point, ...under };
-      this.#show();
+      if (under && this.options.operator) this.#grip = { from: point, ...under };
+      this.choose(under?.name ?? null);
     }
-    if (this.#grip) this.view.canvas.setPointerCapture(event.pointerId);
-    return Boolean(this.#grip);
+    if (!this.#grip) return false;
+    Object.assign(this.#grip, { id: event.pointerId, event });
+    this.view.canvas.setPointerCapture(event.pointerId);
+    return true;
+  }
+
+  // A second finger: both zoom, and what the first one did is undone.
+  #second() {
+    const grip = this.#grip;
+    this.#grip = this.#new = null;
+    if (this.#wished.has(grip.name)) this.wish(grip.name, grip.region);
+    this.view.hold(grip.event);
+    return false;
   }
 
   #drag(event) {
@@ -161,14 +213,16 @@ export class Regions {
     if (this.#corners) this.view.draw();
     const grip = this.#grip;
     if (grip?.id !== event.pointerId) return false;
-    const [dx, dy] = [this.#at[0] - grip.from[0], this.#at[1] - grip.from[1]];
-    if (grip.tool) this.#draft = { name: "", region: begun(grip.tool, grip.from, this.#at) };
+    grip.event = event;
+    if (grip.tool) this.#new = begun(grip.tool, grip.from, this.#at, this.where(), this.unit.value);
     else {
-      const kind = kindOf(grip.region);
-      const region = grip.handle === null ? kind.moved(grip.region, Math.round(dx), Math.round(dy)) : kind.pulled(grip.region, grip.handle, event.shiftKey || grip.region.angle ? this.#at : this.#at.map(Math.round));
-      this.#draft = { name: grip.name, region };
+      const shape = this.shape(grip.region), snaps = shape.onPixels && !event.shiftKey;
+      const region = grip.handle === null ? shape.moved(grip.from, this.#at) : shape.pulled(grip.handle, snaps ? this.#at.map(Math.round) : this.#at);
+      if (JSON.stringify(region) === JSON.stringify(this.shown(grip.name))) return true;
+      if (this.live.checked) this.wish(grip.name, region);
+      else this.#wished.set(grip.name, region);
     }
-    this.view.draw();
+    this.show();
     return true;
   }
 
@@ -176,13 +230,15 @@ export class Regions {
     const grip = this.#grip;
     if (grip?.id !== event.pointerId) return false;
     this.#grip = null;
-    const draft = this.#draft;
-    this.#draft = null;
-    if (draft && grip.tool) {
-      this.#take(null);
-      this.#add(draft.region);
-    } else if (draft && JSON.stringify(draft.region) !== JSON.stringify(grip.region)) this.#set(draft.name, draft.region);
-    else this.view.draw();
+    const drawn = this.#new;
+    this.#new = null;
+    if (grip.tool) this.#take(null);
+    if (drawn) this.#add(drawn);
+    else if (!grip.tool && !this.sender.waits(`${this.path}.${grip.name}`)) {
+      if (JSON.stringify(this.shown(grip.name)) === JSON.stringify(this.known[grip.name])) this.#wished.delete(grip.name);
+      else this.wish(grip.name, this.shown(grip.name));
+    }
+    this.show();
     return true;
   }
 
@@ -196,55 +252,38 @@ export class Regions {
   }
 
   #key(event) {
-    if (event.key === "Escape" && (this.#tool || this.#corners)) {
+    if (this.bar.hidden) return false;
+    if (event.key === "Escape" && (this.#tool || this.chosen)) {
       this.#take(null);
-      this.view.draw();
+      this.choose(null);
       return true;
     }
     if (event.key === "Enter" && this.#corners) return this.#close();
-    const region = this.chosen && this.known[this.chosen];
-    if (!region || !kindOf(region) || !this.options.operator || this.#draft) return false;
-    const step = event.shiftKey ? 10 : 1;
-    const by = { ArrowUp: [0, -step], ArrowDown: [0, step], ArrowLeft: [-step, 0], ArrowRight: [step, 0] }[event.key];
-    if (by) this.#set(this.chosen, kindOf(region).moved(region, ...by));
-    else if (event.key === "Delete" || event.key === "Backspace") this.#set(this.chosen, null);
+    if (event.key === "Tab") {
+      const names = this.#drawn().map(([name]) => name);
+      const next = names[names.indexOf(this.chosen) + (event.shiftKey ? (this.chosen ? -1 : names.length) : 1)] ?? null;
+      this.choose(next);
+      return next !== null; // behind the last one the focus goes on
+    }
+    const shape = this.chosen && this.shape(this.shown(this.chosen));
+    if (!shape || !this.options.operator || this.#grip) return false;
+    const step = event.ctrlKey || event.altKey ? 10 : 1;
+    const by = ARROWS[event.key]?.map((each) => each * step);
+    if (by && event.shiftKey) this.wish(this.chosen, shape.resized(...by));
+    else if (by) this.wish(this.chosen, shape.stepped(...this.view.along(...by)));
+    else if (event.key === "Delete" || event.key === "Backspace") this.wish(this.chosen, null);
     else return false;
     return true;
   }
 
   #draw(context) {
     if (this.bar.hidden) return;
-    const ratio = devicePixelRatio || 1;
-    context.save();
-    context.font = `${12 * ratio}px system-ui`;
-    const path = (points) => points.forEach(([x, y], at) => context[at ? "lineTo" : "moveTo"](...this.view.place(y, x)));
-    for (const [name, region] of this.#shown()) {
-      const colour = region.colour ?? COLOURS[Math.max(0, Object.keys(this.known).indexOf(name)) % COLOURS.length];
-      context.setLineDash(this.#draft?.name === name || region.role === "background" ? [5 * ratio, 4 * ratio] : []);
-      for (const [width, stroke] of [[3.5, "#000a"], [1.6, colour]]) {
-        context.lineWidth = width * ratio * (name === this.chosen ? 1.3 : 1);
-        context.strokeStyle = stroke;
-        context.beginPath();
-        for (const points of kindOf(region).outline(region)) path(points);
-        context.stroke();
-      }
-      const [[x, y]] = kindOf(region).outline(region)[0];
-      context.fillStyle = colour;
-      context.fillText(name, this.view.place(y, x)[0], this.view.place(y, x)[1] - 4 * ratio);
-      if (name === this.chosen && this.options.operator) {
-        for (const [hx, hy] of kindOf(region).handles(region)) {
-          const [left, top] = this.view.place(hy, hx);
-          context.fillRect(left - 4 * ratio, top - 4 * ratio, 8 * ratio, 8 * ratio);
-        }
-      }
-    }
-    if (this.#corners) {
-      context.strokeStyle = "#fff";
-      context.lineWidth = 1.5 * ratio;
-      context.beginPath();
-      path([...this.#corners, ...(this.#at ? [this.#at] : [])]);
-      context.stroke();
-    }
-    context.restore();
+    const drawn = this.#drawn();
+    if (this.#new) drawn.push(["", this.#new, this.shape(this.#new)]);
+    const items = drawn.map(([name, region, shape]) => {
+      const chosen = name === this.chosen, frame = chosen ? this.since.get(name) : undefined;
+      return { text: frame === undefined ? name : `${name}, from frame ${frame} on`, shape, colour: colourOf(this, name), chosen, dashed: this.#wished.has(name) || region.role === "background", handles: chosen && this.options.operator };
+    });
+    drawRegions(context, this.view, items, this.#corners && [...this.#corners, ...(this.#at ? [this.#at] : [])]);
   }
 }
