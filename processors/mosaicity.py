@@ -57,6 +57,11 @@ class Mosaicity:
         self._taken: set[int] = set()
         self._aside: list[int] = []
 
+    @property
+    def layout(self) -> Layout:
+        """Of the running scan."""
+        return self._layout
+
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Find motors, region and background. Raises ConfigError where one of them cannot be had."""
         config = self.config

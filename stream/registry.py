@@ -35,6 +35,7 @@ BUILT_IN: dict[Section, tuple[str, ...]] = {
         "diffraction_tomography",
         "roi",
         "mosaicity",
+        "topotomo",
     ),
     "sinks": ("archive", "hdf5", "monitor", "nxtomo", "page", "sparse"),
 }
