@@ -23,6 +23,8 @@ from processors.integration.request import Request
 from processors.shared import geometry
 from processors.shared.correction import Correction
 from processors.shared.derived import Derived, pixel_type
+from processors.shared.device import Device
+from processors.shared.device_frames import Desk
 from processors.shared.engine import start as start_engine
 from stream.context import ALONE, Context
 from stream.errors import ConfigError, InbeamError
@@ -47,14 +49,16 @@ class Integrate:
         self._undecoded: CpuEngine | None = None
         """The engine where it can do without the pixels."""
         self._channel = ""
+        self._sent = True
+        """The detector sends the channel: no other processor makes it."""
         self._scan: ScanStart | None = None
         self._correction: Correction
         self._dtype = np.dtype(np.uint32)
 
     @property
     def pixels_of(self) -> tuple[str, ...]:
-        """The channel that is integrated, unless it is while it is decompressed."""
-        return () if self._undecoded is not None else (self._channel,)
+        """The channel that is integrated, unless it is while it is decompressed, or decoded on a device."""
+        return () if self._undecoded is not None or isinstance(self._engine, OpenClEngine) else (self._channel,)
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Prepare matrix and kernels for this scan. Raises ConfigError if geometry or corrections do not fit it."""
@@ -75,10 +79,14 @@ class Integrate:
         cpu = CpuEngine(plan, dtype)
         if not cpu.count.any():
             raise ConfigError(why_empty(request, correction))
-        self._engine, where = start_engine(
-            "integrate.device", config.device, lambda: cpu, lambda device: OpenClEngine(plan, dtype, device)
-        )
+        desk = Desk.of(work)
+
+        def on_device(device: Device) -> OpenClEngine:
+            return OpenClEngine(plan, dtype, device, lambda: desk.frames(device, self._channel, scan.shape, dtype))
+
+        self._engine, where = start_engine("integrate.device", config.device, lambda: cpu, on_device)
         self._undecoded = cpu if self._engine is cpu and cpu.by_blocks else None
+        self._sent = self._channel not in derived.dtypes
         return (self._product(matrix, request, correction, cpu, where),)
 
     def process(self, work: Work) -> None:
@@ -89,9 +97,11 @@ class Integrate:
         if payload is not None and self._undecoded is not None:
             self._undecoded.add_packed(payload)
             intensity, errors = self._undecoded.result(self._factor(frame, options))
+        elif isinstance(self._engine, OpenClEngine):
+            payload = frame.payloads.get(self._channel) if self._sent else None
+            intensity, errors = self._engine.compute(payload, lambda: self._image(work), self._factor(frame, options))
         else:
-            image = self._image(work)
-            intensity, errors = self._engine.run(image, self._factor(frame, options))
+            intensity, errors = self._engine.run(self._image(work), self._factor(frame, options))
         self._refuse_nothing(intensity, work)
         shape = (self.config.npt_azimuthal, self.config.npt) if self.config.npt_azimuthal else (self.config.npt,)
         result = {"I": intensity.reshape(shape)}

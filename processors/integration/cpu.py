@@ -9,7 +9,7 @@ from processors.integration.finish import finish
 from processors.integration.pairs import BLOCK as PAIRS_BLOCK
 from processors.integration.pairs import Pairs, add_pairs, collect, pairs_of, scale_of
 from processors.integration.plain import SHIFT
-from processors.integration.plan import Pattern, Plan
+from processors.integration.plan import Pattern, Plan, packing
 from processors.integration.recurrence import finish_recurrence, follow
 from processors.integration.scatter import BLOCK, COLUMNS, COPIES, add, tally, totals_scatter, unpack
 from processors.integration.split import add_split, totals_split
@@ -44,7 +44,7 @@ class CpuEngine:
         self._fixed = np.zeros((4, self._parts.shape[1]), np.int64)
         self._scale = scale_of(dtype, plan.low, int(self._totals[:, 0].max(initial=0)))
         self._pair_scratch = (*np.zeros((2, PAIRS_BLOCK)), *np.zeros((2, PAIRS_BLOCK), np.int64))
-        self._low, self._span, self._shift = self._packing()
+        self._low, self._span, self._shift = packing(plan, dtype, int(self._totals[:, 0].max(initial=0)))
         self.packed = bool(self._shift)
         copies = COPIES if plan.n_bins * 8 * COPIES <= FIRST_LEVEL_BYTES else 1
         self._packed_sums = np.zeros((copies if self.packed else 0, plan.n_bins + 1), np.uint64)
@@ -161,20 +161,3 @@ class CpuEngine:
         if not (self.packed and fits(self._low, self._low + self._span, self.dtype.itemsize, pixels)):
             return None
         return BlockSums(self.plan.bins, self.plan.n_bins, self.dtype.itemsize, copies, self.tally_arguments()[1:])
-
-    def _packing(self) -> tuple[int, int, int]:
-        """low, span and shift for `tally`; shift 0 if it cannot be used.
-
-        It can where counts are whole, never negative, and the largest sum of a bin leaves room for its zeros.
-        """
-        plan = self.plan
-        if self.dtype.kind not in "iu" or self.dtype.itemsize > 4 or plan.split or plan.model > 1 or plan.low < 0:
-            return 0, 0, 0
-        if plan.dummy_low <= plan.dummy_high and plan.dummy_high >= plan.low and plan.dummy_low <= plan.high:
-            return 0, 0, 0
-        low, high = int(np.ceil(plan.low)), int(min(plan.high, np.iinfo(self.dtype).max))
-        pixels = int(self._totals[:, 0].max(initial=0))
-        shift = max(1, (max(high, 0) * max(pixels, 1)).bit_length())
-        if high < low or shift + pixels.bit_length() > 64:
-            return 0, 0, 0
-        return low, high - low, shift

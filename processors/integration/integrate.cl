@@ -1,8 +1,12 @@
 /* Correction and integration in one kernel: one work-group per bin gathers its pixels, in the order of the matrix.
 
+   `tally` is for counts without splitting, whose sums are whole numbers: those of the CPU, bit for bit. Its limits are as
+   in scatter.py; what it gives is finished on the host.
+
    Defined at compile time: RAW (type of a pixel), LIMIT (type in which limits are compared), REAL (double, or float
    where the device has no double), COMPENSATED (with float), SPLIT, DARK, DARK_VARIANCE (see Plan), MODEL (0 none, 1 poisson,
-   2 azimuthal exact, 3 azimuthal as pyFAI's compiled engines), GROUP (work items per bin).
+   2 azimuthal exact, 3 azimuthal as pyFAI's compiled engines), GROUP (work items per bin),
+   WHOLE (`tally` is wanted; COUNT is the unsigned type of a pixel then).
 
    Per entry of the matrix, bin after bin: pixel[] its number, share[] its coefficient c (if SPLIT), weight[] the norm of
    its pixel, offset[] its dark (if DARK). A sum is kept as value and error of the value (Kahan, Neumaier) where
@@ -102,6 +106,62 @@ kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void gather(ARGUMENTS,
 #endif
     }
 }
+
+#if WHOLE
+/* Per bin: sums[] has the sum of its counts, then how many are not 0 (upper half) and how many pixels are not valid in
+   this frame (lower half); gone[] what those take away: sums of norm, dark and max(dark, 0). */
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void tally(
+    global const COUNT *image, global const uint *start, global const uint *pixel, global const float *weight,
+    global const float *offset, ulong low, ulong span, global ulong *sums, global double *gone, local ulong *values,
+    local double *losses)
+{
+    int bin = get_group_id(0), item = get_local_id(0);
+    uint begin = start[bin], end = start[bin + 1];
+    ulong total = 0, both = 0;
+    for (uint k = begin + item; k < end; k += GROUP) {
+        ulong count = image[pixel[k]];
+        int valid = count - low <= span;
+        total += valid ? count : 0;
+        both += valid ? (ulong)(count != 0) << 32 : 1;
+    }
+    values[item] = total;
+    values[item + GROUP] = both;
+    for (int half_size = GROUP / 2; half_size > 0; half_size /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (item < half_size) {
+            values[item] += values[item + half_size];
+            values[item + GROUP] += values[item + GROUP + half_size];
+        }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    int lost = (uint)values[GROUP] != 0;
+    double norm = 0, dark = 0, dark_variance = 0;
+    for (uint k = begin + item; lost && k < end; k += GROUP) {
+        ulong count = image[pixel[k]];
+        if (count - low <= span) continue;
+        norm += (double)weight[k];
+#if DARK
+        dark += (double)offset[k];
+        dark_variance += fmax((double)offset[k], 0.0);
+#endif
+    }
+    losses[item] = norm;
+    losses[item + GROUP] = dark;
+    losses[item + 2 * GROUP] = dark_variance;
+    for (int half_size = GROUP / 2; half_size > 0; half_size /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (item < half_size) {
+            for (int k = item; k < 3 * GROUP; k += GROUP) losses[k] += losses[k + half_size];
+        }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (item == 0) {
+        sums[2 * bin] = values[0];
+        sums[2 * bin + 1] = values[GROUP];
+        for (int k = 0; k < 3; k++) gone[3 * bin + k] = losses[k * GROUP];
+    }
+}
+#endif
 
 /* MODEL 3 depends on the order of the pixels: one work item per bin, one pixel after the other. */
 kernel void follow(ARGUMENTS, uint bins) {

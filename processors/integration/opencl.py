@@ -1,32 +1,36 @@
-"""Integration on an OpenCL device: one upload of the raw frame, one kernel, and only the bins come back."""
+"""Integration on an OpenCL device: a frame is sent once, compressed where it is; only the bins come back."""
 
-import threading
-import warnings
-from importlib.resources import files
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from processors.integration.plan import Pattern, Plan
-from processors.shared.device import Device, opened
+from processors.integration.finish import finish
+from processors.integration.plan import Pattern, Plan, packing
+from processors.integration.scatter import COLUMNS, totals_scatter
+from processors.shared.device import Device, build, context_of
+from processors.shared.device_frames import DeviceFrames
+from processors.shared.unpacking import UNSIGNED
 from stream.errors import ConfigError
-from stream.events import Array
+from stream.events import Array, Payload
 
 C_TYPES = {"u1": "uchar", "i1": "char", "u2": "ushort", "i2": "short", "u4": "uint", "i4": "int", "f4": "float"}
 GROUP = 64
 _LARGEST = float(np.finfo(np.float32).max)
-BUILDING = threading.Lock()
-"""Warnings are silenced while a kernel is built, which Python can only do for all threads at once."""
 
 
 class OpenClEngine:
-    """One per worker and scan, with a context, a queue and tables of its own. See `IntegrationEngine`.
+    """One per worker and scan, with tables of its own. See `IntegrationEngine`.
 
-    Sums are made in double where the device has it, else as compensated floats. Raises ConfigError if the device
-    cannot hold the tables or compile the kernel.
+    Counts that are not split are summed as whole numbers, as on the CPU: the same sums, bit for bit. Others are summed
+    in double where the device has it, else as compensated floats. Raises ConfigError if the device cannot hold the
+    tables or compile the kernels.
     """
 
-    def __init__(self, plan: Plan, dtype: np.dtype[Any], device: Device) -> None:
+    def __init__(
+        self, plan: Plan, dtype: np.dtype[Any], device: Device, frames: Callable[[], DeviceFrames] | None = None
+    ) -> None:
+        """frames: those that this worker shares; None: pixels are only ever given to `run`."""
         import pyopencl as cl
 
         self.plan = plan
@@ -34,16 +38,26 @@ class OpenClEngine:
         self._cl = cl
         self._exact_integer = dtype.kind in "iu" and dtype.itemsize <= 4
         self._upload_as = dtype if self._exact_integer else np.dtype(np.float32)
+        self._totals = np.zeros((plan.n_bins + 1, COLUMNS))
+        if not plan.split:
+            totals_scatter(plan.bins, plan.weights, plan.dark, self._totals)
+        self._totals[plan.n_bins] = 0
+        self._low, self._span, shift = packing(plan, dtype, int(self._totals[:, 0].max(initial=0)))
+        self.whole = shift > 0 and device.has_double
+        """True if counts are summed as whole numbers."""
         try:
-            chosen = opened(device)
-            self._context = cl.Context([chosen])
-            self._queue = cl.CommandQueue(self._context)
-            self._kernel = self._build(chosen)
+            self._context = context_of(device)
+            self._frames = frames() if frames is not None and self._upload_as == dtype else None
+            self._queue = cl.CommandQueue(self._context) if self._frames is None else self._frames.queue
+            self._kernel = self._build()
             self._tables = self._upload_tables()
-            pixels = plan.weights.size
-            self._image = cl.Buffer(self._context, cl.mem_flags.READ_ONLY, pixels * self._upload_as.itemsize)
-            self._bins = [cl.Buffer(self._context, cl.mem_flags.WRITE_ONLY, 4 * plan.n_bins) for _ in range(2)]
-            self.run(np.zeros(pixels, dtype), 1.0)
+            self._room = max(plan.weights.size * self._upload_as.itemsize, 1)
+            self._image: Any = None
+            flags = cl.mem_flags.WRITE_ONLY
+            sizes = (16, 24) if self.whole else (4, 4)
+            self._bins = [cl.Buffer(self._context, flags, size * plan.n_bins) for size in sizes]
+            self._sums, self._lost = np.zeros((plan.n_bins + 1, 3)), np.zeros((plan.n_bins + 1, COLUMNS))
+            self.compute(None, lambda: np.zeros(plan.weights.size, dtype), 1.0)
         except cl.Error as error:
             raise ConfigError(
                 [("integrate.device", f"{device} ({device.name}) cannot be used: {error}; set device: cpu")]
@@ -51,10 +65,24 @@ class OpenClEngine:
 
     def run(self, image: Array, factor: float) -> Pattern:
         """See `IntegrationEngine`."""
-        cl, plan = self._cl, self.plan
+        cl = self._cl
+        if self._image is None:
+            self._image = cl.Buffer(self._context, cl.mem_flags.READ_ONLY, self._room)
         flat = np.ascontiguousarray(image.reshape(-1), self._upload_as)
         cl.enqueue_copy(self._queue, self._image, flat, is_blocking=False)
-        arguments = (self._image, *self._tables, *self._limits(), np.float32(factor), np.float32(plan.empty))
+        return self._integrate(self._image, factor)
+
+    def compute(self, payload: Payload | None, image: Callable[[], Array], factor: float) -> Pattern:
+        """The same for a frame that this worker's processors share, see `DeviceFrames.compute`."""
+        if self._frames is None:
+            return self.run(image(), factor)
+        return self._frames.compute(payload, image, lambda pixels: self._integrate(pixels, factor))
+
+    def _integrate(self, pixels: Any, factor: float) -> Pattern:
+        cl, plan = self._cl, self.plan
+        if self.whole:
+            return self._tally(pixels, factor)
+        arguments = (pixels, *self._tables, *self._limits(), np.float32(factor), np.float32(plan.empty))
         if plan.model == 3:
             size = -(-plan.n_bins // GROUP) * GROUP
             self._kernel(self._queue, (size,), (GROUP,), *arguments, *self._bins, np.uint32(plan.n_bins))
@@ -66,10 +94,35 @@ class OpenClEngine:
             cl.enqueue_copy(self._queue, array, buffer, is_blocking=True)
         return found[0], found[1] if plan.model else None
 
-    def _build(self, device: Any) -> Any:
+    def _tally(self, pixels: Any, factor: float) -> Pattern:
+        cl, plan, bins = self._cl, self.plan, self.plan.n_bins
+        start, pixel, _, weight, offset = self._tables
+        local = cl.LocalMemory(2 * 8 * GROUP), cl.LocalMemory(3 * 8 * GROUP)
+        limits = np.uint64(self._low), np.uint64(self._span)
+        tables = (start, pixel, weight, offset)
+        self._kernel(self._queue, (bins * GROUP,), (GROUP,), pixels, *tables, *limits, *self._bins, *local)
+        sums, gone = np.empty((bins, 2), np.uint64), np.zeros((bins, 3))
+        cl.enqueue_copy(self._queue, sums, self._bins[0], is_blocking=True)
+        filled, missing = sums[:, 1] >> np.uint64(32), sums[:, 1] & np.uint64(0xFFFFFFFF)
+        if missing.any():
+            cl.enqueue_copy(self._queue, gone, self._bins[1], is_blocking=True)
+        lost, totals = self._lost, self._totals
+        lost[:-1, 0] = missing
+        lost[:-1, 2], lost[:-1, 4], lost[:-1, 6] = gone.T
+        self._sums[:-1, 0] = sums[:, 0]
+        self._sums[:-1, 1] = sums[:, 0] + (totals[:-1, 0].astype(np.uint64) - missing) - filled
+        intensity = np.empty(bins, np.float32)
+        errors = np.empty(bins if plan.model else 0, np.float32)
+        kinds = (plan.model, plan.split, plan.dark_variance)
+        finish(self._sums, totals, lost, *kinds, float(factor), plan.empty, intensity, errors)
+        return intensity, errors if plan.model else None
+
+    def _build(self) -> Any:
         plan, double = self.plan, self.device.has_double
         defines = {
             "RAW": C_TYPES[self._upload_as.str[1:]],
+            "COUNT": UNSIGNED[self._upload_as.itemsize],
+            "WHOLE": int(self.whole),
             "LIMIT": "long" if self._exact_integer else "float",
             "REAL": "double" if double else "float",
             "COMPENSATED": int(not double),
@@ -79,13 +132,9 @@ class OpenClEngine:
             "MODEL": plan.model,
             "GROUP": GROUP,
         }
-        source = files("processors.integration").joinpath("integrate.cl").read_text(encoding="utf-8")
-        program = self._cl.Program(self._context, source)
-        with BUILDING, warnings.catch_warnings():
-            # compilers talk about optimisations they did not do; a real error raises cl.Error
-            warnings.simplefilter("ignore", self._cl.CompilerWarning)
-            program.build([f"-D{name}={value}" for name, value in defines.items()], devices=[device])
-        return program.follow if plan.model == 3 else program.gather
+        program = build(self._context, "processors.integration", "integrate.cl", defines)
+        name = "tally" if self.whole else "follow" if plan.model == 3 else "gather"
+        return self._cl.Kernel(program, name)
 
     def _upload_tables(self) -> list[Any]:
         """start, pixel, share, weight and offset of every entry, bin after bin (a bin's pixels in their own order)."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,3 +88,20 @@ def make_plan(
         empty=empty,
         dark_variance=dark_variance and correction.dark is not None,
     )
+
+
+def packing(plan: Plan, dtype: np.dtype[Any], pixels: int) -> tuple[int, int, int]:
+    """low, span and shift of `scatter.tally`; shift 0 if the sums cannot be made as whole numbers.
+
+    They can where counts are whole, never negative, and the largest sum of a bin leaves room for its zeros. pixels: of
+    the largest bin.
+    """
+    if dtype.kind not in "iu" or dtype.itemsize > 4 or plan.split or plan.model > 1 or plan.low < 0:
+        return 0, 0, 0
+    if plan.dummy_low <= plan.dummy_high and plan.dummy_high >= plan.low and plan.dummy_low <= plan.high:
+        return 0, 0, 0
+    low, high = int(np.ceil(plan.low)), int(min(plan.high, np.iinfo(dtype).max))
+    shift = max(1, (max(high, 0) * max(pixels, 1)).bit_length())
+    if high < low or shift + pixels.bit_length() > 64:
+        return 0, 0, 0
+    return low, high - low, shift
