@@ -31,6 +31,7 @@ BUILT_IN: dict[Section, tuple[str, ...]] = {
         "integrate",
         "sparsify",
         "prepare",
+        "projection",
         "map",
         "diffraction_tomography",
         "roi",
