@@ -11,7 +11,7 @@ from stream.errors import ConfigError
 from stream.pipeline.rehearsal import rehearse
 from stream.preflight import preflight
 from stream.wire.endpoint import reached, taken
-from stream.wire.socket import SocketOptions
+from stream.wire.socket import ConnectionOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         preflight(config, products)
         shapes = "; ".join(f"{each.name} {[field.shape for field in each.fields]}" for each in products)
         print(f"scan {scan.name}, {scan.shape[0]} x {scan.shape[1]} {scan.dtype}: {shapes or 'no results'}")
-    if isinstance(config.stream, SocketOptions) and not config.stream.bind:
+    if isinstance(config.stream, ConnectionOptions) and not config.stream.bind:
         there = reached(config.stream.endpoint)
         if there is not None:
             print(f"{config.stream.endpoint}: {'connected' if there else 'not connected: nobody listens there now'}")

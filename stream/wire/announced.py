@@ -29,6 +29,8 @@ class Announced:
     """Unix time at which the start message came, s."""
     has_start: bool = True
     """False if there was no start message, only images."""
+    name: str = ""
+    """What the user calls the scan; "": the number of the series."""
 
     @property
     def identities(self) -> tuple[int, str | None]:

@@ -56,6 +56,10 @@ class Arrivals:
         if index > self.highest:
             self.highest, self._latest = index, time
 
+    def has(self, index: int) -> bool:
+        """True if this number has come."""
+        return index < len(self._seen) and bool(self._seen[index])
+
     def check(self, index: int, expected: int | None) -> None:
         """Raises BadMessage if the number is out of all proportion to those that have come, and to those announced.
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from stream.events import EMPTY
 from stream.wire import metadata
 
 MOST_READINGS = 256
@@ -25,6 +26,10 @@ class Exposure(NamedTuple):
     real: float
     absolute: float
     readings: Mapping[str, float]
+
+
+UNKNOWN = Exposure(math.nan, math.nan, math.nan, math.nan, EMPTY)
+"""Nothing is said of it."""
 
 
 class Known:

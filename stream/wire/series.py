@@ -79,6 +79,10 @@ class Series:
         """The connection was lost: images of the open scan may be, too."""
         self._arrivals.doubtful = True
 
+    def has(self, index: int) -> bool:
+        """True if that image of the open scan has come."""
+        return self._arrivals.has(index)
+
     def remarks(self) -> list[Event]:
         """What is odd about the images that have come, told once in a scan."""
         step = self._arrivals.step
@@ -256,7 +260,7 @@ class Series:
         self._known = Known()
         self.open = ScanStart(
             uid=self._resume or uid,
-            name=str(start.series),
+            name=start.name or str(start.series),
             shape=shape,
             dtype=dtype,
             channels=channels,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import zmq
 import zmq.auth
@@ -31,20 +31,21 @@ from stream.wire.endpoint import any_port, check, needs_ipv6, taken, unknown_hos
 from stream.wire.keys import load
 from stream.wire.limits import Limits, megabytes
 
+Kind: TypeAlias = Literal["pull", "sub", "req"]
+KINDS = {"pull": zmq.PULL, "sub": zmq.SUB, "req": zmq.REQ}
+NEXT = b"next"
+"""What a server is asked with that gives one message for each question."""
 POLL_MS = 100
 OTHERS_S = 2.0
 """How often the claim on the endpoint is tried again, if another process has it."""
 
 
-class SocketOptions(Options):
-    """Where a detector's messages come from, and how much of them is held before the pipeline takes them."""
+class ConnectionOptions(Options):
+    """Where messages come from, and how much of them is held before the pipeline takes them."""
 
     endpoint: str = Field(
         description="ZMQ address: tcp://host:port of the detector (of this machine with bind: true); IPv6 in brackets; "
         "tcp://eth1:0;host:port connects from that interface"
-    )
-    socket: Literal["pull", "sub"] = Field(
-        "pull", description="pull: the detector's PUSH; sub: a forwarder's PUB, which drops what is not taken in time"
     )
     bind: bool = Field(False, description="Wait for senders at this address instead of connecting to it")
     high_water_mark: int = Field(
@@ -52,15 +53,6 @@ class SocketOptions(Options):
     )
     max_message_mb: float = Field(
         1024.0, gt=0, le=16384, description="Largest message taken, MB (10^6 bytes); a 16M header with masks has 145"
-    )
-    monitor_key: str | None = Field(
-        None, description="Reading of an image's user data that is the incident beam's, such as beam.i0"
-    )
-    grace_ms: float = Field(
-        500.0,
-        ge=0,
-        description="How long images may come behind their end message, or before their start message, as those of "
-        "several senders do, ms",
     )
     server_key: Path | None = Field(None, description="CURVE: public certificate (*.key) of the sending end")
     secret_key: Path | None = Field(None, description="CURVE: our own certificate (*.key_secret)")
@@ -81,7 +73,7 @@ class SocketOptions(Options):
         return value
 
     @model_validator(mode="after")
-    def _together(self) -> "SocketOptions":
+    def _together(self) -> "ConnectionOptions":
         check(self.endpoint, listening=self.bind)
         if self.server_key is not None and (self.bind or self.secret_key is None):
             raise ValueError(
@@ -104,6 +96,33 @@ class SocketOptions(Options):
         """What one message may ask for."""
         return megabytes(self.max_message_mb)
 
+    @property
+    def kind(self) -> Kind:
+        """Which socket."""
+        return "pull"
+
+
+class SocketOptions(ConnectionOptions):
+    """Of a detector that pushes its messages."""
+
+    socket: Literal["pull", "sub"] = Field(
+        "pull", description="pull: the detector's PUSH; sub: a forwarder's PUB, which drops what is not taken in time"
+    )
+    monitor_key: str | None = Field(
+        None, description="Reading of an image's user data that is the incident beam's, such as beam.i0"
+    )
+    grace_ms: float = Field(
+        500.0,
+        ge=0,
+        description="How long images may come behind their end message, or before their start message, as those of "
+        "several senders do, ms",
+    )
+
+    @property
+    def kind(self) -> Kind:
+        """As the YAML says."""
+        return self.socket
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -116,7 +135,7 @@ class Message:
 class Receiver:
     """Opens the socket and iterates over its messages until closed."""
 
-    def __init__(self, options: SocketOptions) -> None:
+    def __init__(self, options: ConnectionOptions) -> None:
         self._options = options
         self._closed = threading.Event()
         self.address = options.endpoint
@@ -157,7 +176,7 @@ class Receiver:
 
     def _open(self, context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
         options = self._options
-        socket = context.socket(zmq.PULL if options.socket == "pull" else zmq.SUB)
+        socket = context.socket(KINDS[options.kind])
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVTIMEO, POLL_MS)
         socket.setsockopt(zmq.RCVHWM, options.high_water_mark)
@@ -166,8 +185,10 @@ class Receiver:
         for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 30), (zmq.TCP_KEEPALIVE_INTVL, 10)):
             socket.setsockopt(option, value)  # a detector that loses power sends no FIN
         socket.setsockopt(zmq.IPV6, int(needs_ipv6(options.endpoint)))
-        if options.socket == "sub":
+        if options.kind == "sub":
             socket.setsockopt(zmq.SUBSCRIBE, b"")
+        if options.kind == "req":
+            socket.setsockopt(zmq.REQ_RELAXED, 1)  # a question that nobody answered may be asked again
         if options.secret_key is not None:
             socket.curve_publickey, socket.curve_secretkey = load(options.secret_key)
             if options.server_key is not None:
@@ -195,13 +216,21 @@ class Receiver:
         self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]"
     ) -> Iterator[Message | Disturbance | None]:
         allowed = self._options.limits.parts
+        asking = self._options.kind == "req"
+        asked = not asking
         while not self._closed.is_set():
             try:
+                if not asked:
+                    socket.send(NEXT, zmq.NOBLOCK)
+                    asked = True
                 frame = socket.recv(copy=False)
             except zmq.Again:
-                yield from self._look(socket, monitor)
+                for disturbance in self._look(socket, monitor):
+                    asked = asked and not (asking and disturbance.costly)  # the question is lost with the connection
+                    yield disturbance
                 yield None
                 continue
+            asked = not asking
             if self.trouble:
                 yield from self._connection.good()
             received = time.time()
@@ -229,7 +258,7 @@ class Receiver:
 
     def _claimed_by_others(self) -> Iterator[Disturbance]:
         """Who else on this machine takes messages of this detector."""
-        if self._options.socket == "pull" and not self._options.bind:
+        if self._options.kind == "pull" and not self._options.bind:
             self._claim, self._claimed = Claim(self._options.endpoint), time.monotonic()
             other = self._claim.make()
             if other is not None:
