@@ -4,7 +4,7 @@ import re
 import threading
 import tracemalloc
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Literal
 
 import numpy as np
@@ -41,6 +41,27 @@ def test_every_frame_reaches_every_sink_in_frame_order_with_its_results() -> Non
         assert sink.closed
     assert pipeline.report.exit_code == 0
     assert sinks[0].ends[0].counts[FrameStatus.RECEIVED] == sinks[0].ends[0].expected == 200
+
+
+def test_a_processed_frame_keeps_everything_that_came_with_it() -> None:
+    came = replace(
+        frame(3),
+        detector_time=1.0,
+        stop_time=2.0,
+        absolute_time=3.0,
+        exposure_s=4.0,
+        readings={"theta": 5.0},
+        status=FrameStatus.LATE,
+        problem="none",
+        checksums={"data": 6},
+    )
+    nothing = Frame("", -1, {}, -1.0)
+    assert all(getattr(came, each.name) is not getattr(nothing, each.name) for each in fields(Frame)[:-2])
+    chain = Chain([Step("mean", Mean())])
+    chain.start(scan())
+    done = chain.process(came)
+    assert done.results.keys() == {"mean"}
+    assert replace(done, results={}) == replace(came, results={})
 
 
 class Early(Kept):

@@ -87,6 +87,10 @@ class Lane:
         self._newest: dict[tuple[object, ...], Frame | Update] = {}
         """Of policy `latest`: what waits behind the entries, one of each place."""
         self._nbytes = 0
+        self._taken_bytes = 0
+        """Of what the sink has taken, but whose room has not been given back: that is done for many small frames at
+        once."""
+        self._portion = min(NUDGE_BYTES, capacity_bytes // 8)
         self._closed = False
         self._scan_open = False
         self._left_alone = False
@@ -186,6 +190,7 @@ class Lane:
     def _take(self, pause: float) -> deque[Entry]:
         """Everything that is there; waits a little if that is nothing. The room is free again once it is written."""
         with self._filled:
+            self._give_back()
             if not self._entries and not self._newest and not self._closed:
                 self._filled.wait(pause if self._scan_open or self.policy == "latest" else TICK_SECONDS)
             entries, self._entries = self._entries, deque()
@@ -251,13 +256,21 @@ class Lane:
         if isinstance(entry, Frame | Update):
             if self.policy == "latest":
                 return
-            with self._filled:
-                self._nbytes -= entry.nbytes
-                self._emptied.notify()
+            self._taken_bytes += entry.nbytes
+            if self._taken_bytes > self._portion:
+                with self._filled:
+                    self._give_back()
         elif isinstance(entry, Opening | Closing):
             if isinstance(entry, Closing):
                 entry.failed = self.error is not None
             entry.answered.set()
+
+    def _give_back(self) -> None:
+        """The room of what the sink has taken. The caller holds the lock."""
+        if self._taken_bytes:
+            self._nbytes -= self._taken_bytes
+            self._taken_bytes = 0
+            self._emptied.notify_all()
 
     def _give_up(self, error: BaseException) -> None:
         if self.error is None:

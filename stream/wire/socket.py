@@ -30,6 +30,7 @@ from stream.wire.connection import Disturbance as Disturbance
 from stream.wire.endpoint import any_port, check, needs_ipv6, taken, unknown_host
 from stream.wire.keys import load
 from stream.wire.limits import Limits, megabytes
+from stream.wire.pace import Pace
 
 Kind: TypeAlias = Literal["pull", "sub", "req"]
 KINDS = {"pull": zmq.PULL, "sub": zmq.SUB, "req": zmq.REQ}
@@ -218,13 +219,17 @@ class Receiver:
         allowed = self._options.limits.parts
         asking = self._options.kind == "req"
         asked = not asking
+        pace = Pace()
         while not self._closed.is_set():
             try:
                 if not asked:
                     socket.send(NEXT, zmq.NOBLOCK)
                     asked = True
-                frame = socket.recv(copy=False)
+                frame = socket.recv(zmq.NOBLOCK if pace.gathering else 0, copy=False)
             except zmq.Again:
+                if pace.gathering:
+                    time.sleep(pace.nap())
+                    continue
                 for disturbance in self._look(socket, monitor):
                     asked = asked and not (asking and disturbance.costly)  # the question is lost with the connection
                     yield disturbance
@@ -234,6 +239,8 @@ class Receiver:
             if self.trouble:
                 yield from self._connection.good()
             received = time.time()
+            if not asking:
+                pace.came(received)
             parts = [frame.buffer]
             while frame.more:
                 frame = socket.recv(copy=False)
