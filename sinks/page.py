@@ -62,6 +62,9 @@ class Config(Options):
         (), description="Further names by which browsers reach this machine, as in the address bar (a proxy's)"
     )
     viewers: int = Field(32, ge=1, le=1000, description="Most viewers at a time")
+    share: float = Field(
+        0.004, gt=0, le=1, description="Of all cores, what the page may take while they are busy; less often, then"
+    )
     required: bool = Field(False, description="Stop the run if this sink fails; false: go on without it")
 
     @field_validator("endpoint")
@@ -183,6 +186,7 @@ class Page:
             "loopback": address.loopback(config.endpoint),
             "viewers": config.viewers,
             "image_size": config.image_size,
+            "share": config.share,
             "document": as_text(self._context.document),
         }
         self._changes.start()

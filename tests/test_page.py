@@ -88,7 +88,7 @@ def test_what_is_looked_at_closely_comes_pixel_by_pixel_and_with_its_true_counts
 
 
 def test_masked_pixels_are_told_from_those_without_counts() -> None:
-    made = Page(Config(endpoint="127.0.0.1:0", rate_hz=50))
+    made = Page(Config(endpoint="127.0.0.1:0", rate_hz=50, share=1))
     sink = Driven(made)
     bad = np.zeros(scan().shape, bool)
     bad[10:20, 30:40] = True

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from sinks.browser.messages import View
-from sinks.live.preview import preview
-from stream.codec.payload import decode
 from stream.errors import CorruptPayload
 from stream.events import Array, Encoding, Payload
+
+Kind: TypeAlias = tuple[str, str, bool]
+Span: TypeAlias = tuple[int, int]
 
 
 class Source:
@@ -21,7 +22,7 @@ class Source:
         self.about = about
         self._image, self._bad = image, bad
         self._decoded: Array | None = None
-        self._answers: dict[View, bytes] = {}
+        self._answers: dict[tuple[Span, Span, int, str], bytes] = {}
         self.corrupt = False
 
     @property
@@ -30,14 +31,20 @@ class Source:
         rows, columns = self._image.shape
         return rows, columns
 
-    def pixels(self, spare: Array | None = None) -> Array | None:
-        """All of it; None if it cannot be decoded. spare: of an earlier frame, to be written over."""
+    @property
+    def kind(self) -> Kind:
+        """What the kernels depend on that draw it: how it is encoded, its type of pixels, whether it has a mask."""
+        encoding = self._image.encoding.value if isinstance(self._image, Payload) else ""
+        return encoding, self._image.dtype.str, self._bad is not None
+
+    def pixels(self) -> Array | None:
+        """All of it; None if it cannot be decoded."""
         if self._decoded is None and not self.corrupt:
             if isinstance(self._image, Payload):
-                fits = spare is not None and spare.shape == self._image.shape
-                fits = fits and spare is not None and spare.dtype == self._image.dtype.newbyteorder("=")
+                from stream.codec.payload import decode  # numba: half of the time that this process takes to start
+
                 try:
-                    self._decoded = decode(self._image, spare if fits else None)
+                    self._decoded = decode(self._image)
                 except CorruptPayload:
                     self.corrupt = True
             else:
@@ -45,30 +52,34 @@ class Source:
         return self._decoded
 
     def answer(self, view: View, largest: int) -> bytes:
-        """The message for a view: u32 length of its header, the header (JSON), then the values, little-endian.
+        """The message for a view, made once for all who look at the same part of it.
 
-        The header has rows and columns [first, last) of the part, `step` (the side of a block of pixels), shape of the
-        values and their type. Blocks without any good pixel are NaN, or the largest value of an unsigned type.
+        u32 length of its header, the header (JSON), then the values, little-endian. The header has rows and columns
+        [first, last) of the part, `step` (the side of a block of pixels), shape of the values and their type. Blocks
+        without any good pixel are NaN.
         """
-        found = self._answers.get(view)
+        size = min(view.size, largest)
+        rows, columns = (
+            _within(part, length) for part, length in zip((view.rows, view.columns), self.shape, strict=True)
+        )
+        step = max(1, -(-max(rows[1] - rows[0], columns[1] - columns[0]) // size))
+        drawn = (rows[0] // step * step, rows[1]), (columns[0] // step * step, columns[1]), step, view.pool
+        found = self._answers.get(drawn)
         if found is None:
-            found = self._answers[view] = self._made(view, largest)
+            found = self._answers[drawn] = self._made(*drawn)
         return found
 
-    def _made(self, view: View, largest: int) -> bytes:
+    def _made(self, rows: Span, columns: Span, step: int, pool: Literal["mean", "max"]) -> bytes:
+        from sinks.live.preview import preview
+
         image = self.pixels()
         if image is None:
             return framed({"kind": "image", **self.about, "corrupt": True, "full": self.shape}, b"")
-        size = min(view.size, largest)
-        (top, bottom), (left, right) = (
-            _within(part, length) for part, length in zip((view.rows, view.columns), self.shape, strict=True)
-        )
-        step = max(1, -(-max(bottom - top, right - left) // size))
-        top, left = top // step * step, left // step * step
-        part = image[top:bottom, left:right]
-        bad = self._bad[top:bottom, left:right] if self._bad is not None else None
-        values, step = preview(np.ascontiguousarray(part), -(-max(part.shape) // step), view.pool, bad)
-        about = {"rows": [top, bottom], "columns": [left, right], "step": step, "pool": view.pool}
+        place = slice(*rows), slice(*columns)
+        part = np.ascontiguousarray(image[place])
+        bad = np.ascontiguousarray(self._bad[place]) if self._bad is not None else None
+        values, step = preview(part, -(-max(part.shape) // step), pool, bad)
+        about = {"rows": rows, "columns": columns, "step": step, "pool": pool}
         return framed({"kind": "image", **self.about, **about, "full": self.shape, "shape": values.shape}, values)
 
     def value(self, row: int, column: int) -> Any:

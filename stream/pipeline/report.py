@@ -13,6 +13,8 @@ from stream.roles import Counters
 
 log = logging.getLogger("inbeam")
 MOST_LINES = 20
+WINDOW_S, STEP_S = 2.0, 0.1
+"""The rate is that over the last seconds, known from a look at so many seconds' distance."""
 
 
 class Meter:
@@ -53,9 +55,10 @@ class Meter:
 
     def snapshot(self, counters: Counters) -> Counters:
         """Fill in what this meter knows."""
-        now = time.monotonic()
-        window = [(then, count) for then, count in self._window if now - then < 2.0] + [(now, self._finished)]
-        self._window = window
+        now, window = time.monotonic(), self._window
+        if not window or now - window[-1][0] >= STEP_S:  # however many ask, and however often
+            since = now - WINDOW_S
+            self._window = window = [each for each in window if each[0] > since] + [(now, self._finished)]
         elapsed = now - window[0][0]
         rate = (self._finished - window[0][1]) / elapsed if elapsed > 0 else 0.0
         return replace(counters, finished=self._finished, rate=max(rate, 0.0), latency_ms=1e3 * self._latency_s)

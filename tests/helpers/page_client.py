@@ -51,7 +51,7 @@ def piece(row: int, column: int, value: float) -> Update:
 @contextmanager
 def page(context: Context = ALONE, **options: object) -> Iterator[Driven]:
     """A page with an open scan at a free port."""
-    made = Page(Config.model_validate({"endpoint": "127.0.0.1:0", "rate_hz": 50, **options}), context)
+    made = Page(Config.model_validate({"endpoint": "127.0.0.1:0", "rate_hz": 50, "share": 1, **options}), context)
     sink = Driven(made)
     try:
         sink.start(scan(), [PRODUCT, MAP])
