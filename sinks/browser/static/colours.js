@@ -9,7 +9,8 @@ const ANCHORS = {
 };
 export const MAPS = Object.keys(ANCHORS);
 const LEVELS = 1024;
-const MASKED = [[62, 72, 86], [98, 110, 126]];
+const MASKED = [0xff56483e, 0xff7e6e62]; // alpha, blue, green, red
+const masked = (at, columns) => MASKED[((at % columns) + Math.floor(at / columns)) & 1];
 const tables = new Map();
 
 function table(name) {
@@ -59,11 +60,22 @@ export function paint(values, rows, columns, { map, scale, low, high }) {
   const out = new Uint32Array(image.data.buffer);
   const colours = table(map);
   const to = scaling(scale, low, high);
-  const masked = MASKED.map(([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r);
   for (let at = 0; at < out.length; at++) {
     const value = values[at];
-    if (value !== value) out[at] = masked[((at % columns) + Math.floor(at / columns)) & 1];
+    if (value !== value) out[at] = masked(at, columns);
     else out[at] = colours[Math.min(LEVELS - 1, Math.max(0, Math.round(to(value) * (LEVELS - 1))))];
+  }
+  return image;
+}
+
+// Three images as red, green and blue, each between its own limits; chequered where one of them has no number.
+export function paintRgb(images, rows, columns, limits, scale) {
+  const image = new ImageData(columns, rows);
+  const out = new Uint32Array(image.data.buffer);
+  const to = limits.map(([low, high]) => scaling(scale, low, high));
+  for (let at = 0; at < out.length; at++) {
+    const [r, g, b] = images.map((values, k) => Math.round(255 * Math.min(1, Math.max(0, to[k](values[at])))));
+    out[at] = images.some((values) => Number.isNaN(values[at])) ? masked(at, columns) : ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
   }
   return image;
 }

@@ -1,21 +1,24 @@
 // A panel with an image: what is looked at is asked for at the resolution of the screen, and drawn where it belongs.
 
-import { MAPS, paint, percentiles, ramp } from "./colours.js";
-import { choice, fill, keep, kept, labelled, make, number, save } from "./tools.js";
+import { paint, paintRgb, percentiles } from "./colours.js";
+import { Gestures } from "./gestures.js";
+import { Hover } from "./hover.js";
+import { Looks } from "./looks.js";
+import { fill, labelled, make, number, save } from "./tools.js";
+import { Viewport } from "./viewport.js";
 
 const SETTLE_MS = 120;
-const STEP = 1.25;
+const PRIMARIES = ["red", "green", "blue"];
 
 export class ImageView extends EventTarget {
-  part = null; // the latest message of the source that is shown
-  where = { top: 0, left: 0, rows: 1, columns: 1 }; // of the window, in pixels of the source
-  full = null;
+  parts = new Map(); // source -> its latest message
+  zero = null; // {row, column, value, frame}: what is subtracted
   frozen = false;
-  #drawn = null;
+  #held = new Map(); // what came while it was frozen
+  #offered = {};
+  #drawn = document.createElement("canvas");
+  #isDrawn = false;
   #pending = 0;
-  #probing = false;
-  #next = null;
-  #fingers = new Map();
 
   constructor(panel, name, link, isOurs) {
     super();
@@ -23,125 +26,170 @@ export class ImageView extends EventTarget {
     this.name = name;
     this.link = link;
     this.isOurs = isOurs;
-    this.look = kept(`look ${name}`, { map: name === "detector" ? "inferno" : "viridis", scale: name === "detector" ? "log" : "linear", pool: "mean", auto: true, low: 0, high: 1, cut: 0.1 });
-    this.source = make("select", { title: "what is shown", onchange: () => this.#choose() });
-    const look = (key, options) => choice(options, this.look[key], (value) => this.#set({ [key]: value }));
-    this.low = make("input", { type: "number", step: "any", title: "lower limit", onchange: () => this.#set({ auto: false, low: Number(this.low.value) }) });
-    this.high = make("input", { type: "number", step: "any", title: "upper limit", onchange: () => this.#set({ auto: false, high: Number(this.high.value) }) });
-    this.auto = make("button", { type: "button", text: "auto", title: "limits from percentiles", onclick: () => this.#set({ auto: true }) });
-    const cut = make("input", { type: "number", min: 0, max: 20, step: 0.1, value: this.look.cut, title: "percent left out at either end", onchange: () => this.#set({ cut: Math.min(20, Math.max(0, Number(cut.value))), auto: true }) });
-    this.freeze = make("button", { type: "button", text: "freeze", "aria-pressed": "false", onclick: () => this.#freeze() });
-    this.ramp = make("canvas", { class: "ramp" });
-    this.bar = make("div", { class: "bar" }, this.source, look("scale", ["linear", "sqrt", "log"]), look("map", MAPS), labelled("blocks", look("pool", ["mean", "max"])), labelled("from", this.low), this.ramp, labelled("to", this.high), this.auto, labelled("cut %", cut), this.freeze,
-      make("button", { type: "button", text: "whole", title: "show all of it (0)", onclick: () => this.whole() }),
-      make("button", { type: "button", text: "PNG", onclick: () => this.canvas.toBlob((blob) => save(`${this.label()}.png`, blob)) }));
     this.canvas = make("canvas", { class: "image", tabindex: 0, "aria-label": "image: + and - zoom, arrows move, 0 shows all" });
-    this.under = make("div", { class: "under" });
+    this.window = new Viewport(this.canvas);
+    this.source = make("select", { title: "what is shown", onchange: () => this.looks.set({ source: this.source.value }) });
+    this.looks = new Looks(name, (change) => this.#looked(change));
+    this.freeze = make("button", { type: "button", text: "freeze", "aria-pressed": "false", onclick: () => this.#freeze() });
+    this.point = make("button", { type: "button", text: "background point", title: "click a pixel: what is there is subtracted everywhere", "aria-pressed": "false", onclick: () => this.#pointAt() });
+    this.rgb = make("button", { type: "button", text: "RGB", title: "three images as red, green and blue", "aria-pressed": "false", hidden: true, onclick: () => this.looks.set({ rgb: this.looks.now.rgb ? null : this.#three() }) });
+    this.primaries = PRIMARIES.map((colour, at) => make("select", { title: colour, onchange: () => this.looks.set({ rgb: this.looks.now.rgb.map((each, k) => (k === at ? this.primaries[at].value : each)) }) }));
+    this.mixed = make("span", { class: "bar", hidden: true }, ...this.primaries.map((each, at) => labelled(PRIMARIES[at], each)));
+    this.bar = make("div", { class: "bar" }, this.source, this.rgb, this.mixed, ...this.looks.elements, this.point, this.freeze,
+      make("button", { type: "button", text: "whole", title: "show all of it (0)", onclick: () => { this.window.whole(); this.#moved(); } }),
+      make("button", { type: "button", text: "PNG", onclick: () => this.canvas.toBlob((blob) => save(`${this.label()}.png`, blob)) }));
     this.caption = make("div", { class: "under", text: "no image yet" });
-    panel.append(this.bar, this.canvas, this.caption, this.under);
-    this.#listen();
-    link.addEventListener("probe", ({ detail }) => this.#probed(detail));
-    link.addEventListener("image", ({ detail }) => detail.source === this.source.value && !this.frozen && this.#take(detail));
+    this.hover = new Hover(this, link);
+    panel.append(this.bar, this.canvas, this.caption, this.hover.element);
+    this.gestures = new Gestures(this.canvas, this.window, () => this.#moved());
+    this.canvas.addEventListener("pointerdown", (event) => this.point.getAttribute("aria-pressed") === "mixed" && this.#pointed(event), { capture: true });
+    link.addEventListener("image", ({ detail }) => this.sources().includes(detail.source) && (this.frozen ? this.#held.set(detail.source, detail) : this.#take(detail)));
     new ResizeObserver(() => this.#resized()).observe(this.canvas);
-    this.#set({});
+    this.#looked(this.looks.now);
+  }
+
+  get part() {
+    return this.parts.get(this.sources()[0]) ?? null;
+  }
+
+  sources() {
+    return this.looks?.now.rgb ?? [this.source.value];
   }
 
   label() {
-    return `inbeam_${this.source.value.replaceAll(/\W+/g, "_")}${this.part?.frame === null ? "" : `_${this.part?.frame}`}`;
+    const frame = this.part?.frame ?? null;
+    return `inbeam_${this.sources().join("_").replaceAll(/\W+/g, "_")}${frame === null ? "" : `_${frame}`}`;
   }
 
   // Which sources there are: name -> [rows, columns].
   offer(sources) {
     const ours = Object.keys(sources).filter(this.isOurs);
     this.panel.hidden = !ours.length && this.name !== "detector";
-    const before = this.source.value;
-    fill(this.source, ours.map((each) => [each, each.replace(/^image /, "")]));
-    const shape = sources[this.source.value];
-    const other = this.full && shape && (shape[0] !== this.full[0] || shape[1] !== this.full[1]);
-    if (this.source.value && (this.source.value !== before || other || !this.full)) this.#choose(shape, !other && this.full);
+    if (!ours.length) return; // the next scan begins: what is chosen stays
+    const before = this.source.value, named = ours.map((each) => [each, each.replace(/^image /, "")]);
+    this.#offered = Object.fromEntries(ours.map((each) => [each, sources[each]]));
+    fill(this.source, named, this.looks.now.source ?? before);
+    this.rgb.hidden = this.name === "detector" || this.#alike().length < 2;
+    for (const [at, select] of this.primaries.entries()) fill(select, this.#alike().map((each) => [each, each]), this.looks.now.rgb?.[at]);
+    if (this.looks.now.rgb?.every((each) => !sources[each])) this.looks.set({ rgb: null });
+    this.#fit(sources[this.source.value]);
+    if (this.source.value !== before) this.#looked({ source: true });
   }
 
-  view() {
-    if (!this.source.value) return null;
-    const { top, left, rows, columns } = this.where;
-    const longest = Math.max(this.canvas.width, this.canvas.height);
-    const view = { source: this.source.value, size: Math.min(4096, Math.max(64, Math.round(longest))), pool: this.look.pool };
-    if (this.full && (rows < this.full[0] || columns < this.full[1])) {
-      view.rows = [Math.max(0, Math.floor(top)), Math.max(1, Math.min(this.full[0], Math.ceil(top + rows)))];
-      view.columns = [Math.max(0, Math.floor(left)), Math.max(1, Math.min(this.full[1], Math.ceil(left + columns)))];
-    }
-    return view;
+  // The looks of this detector; the window stays as long as the shape does.
+  begin(scan) {
+    this.looks.of(this.name === "detector" ? [scan.detector?.description, scan.detector?.serial_number].filter(Boolean).join(" ") : "");
   }
 
-  whole() {
-    if (!this.full) return;
-    const [rows, columns] = this.full;
-    const ratio = this.canvas.width / Math.max(1, this.canvas.height);
-    const shown = ratio > columns / rows ? { rows, columns: rows * ratio } : { rows: columns / ratio, columns };
-    this.where = { top: (rows - shown.rows) / 2, left: (columns - shown.columns) / 2, ...shown };
-    this.#moved();
+  views() {
+    if (!this.source.value) return {};
+    const longest = Math.max(this.canvas.width, this.canvas.height), part = this.window.part();
+    const view = { size: Math.min(4096, Math.max(64, Math.round(longest))), pool: this.looks.now.pool, ...(part && { rows: part[0], columns: part[1] }) };
+    return Object.fromEntries(this.sources().map((source, at) => [at ? `${this.name} ${PRIMARIES[at]}` : this.name, { source, ...view }]));
   }
 
-  // A step on the screen, right and down, as [columns, rows] of the source.
-  along(right, down) {
-    return [right, down];
-  }
-
-  // From the window to pixels of the source, and back.
-  pixel(event) {
-    const box = this.canvas.getBoundingClientRect();
-    return { column: this.where.left + ((event.clientX - box.left) / box.width) * this.where.columns, row: this.where.top + ((event.clientY - box.top) / box.height) * this.where.rows };
-  }
-
-  place(row, column) {
-    return [((column - this.where.left) / this.where.columns) * this.canvas.width, ((row - this.where.top) / this.where.rows) * this.canvas.height];
-  }
-
-  // Pixels of the source in a point of the screen.
-  perPoint() {
-    return this.where.columns / Math.max(1, this.canvas.clientWidth);
-  }
-
-  // A finger that was held by somebody else is ours now.
-  hold(event) {
-    this.#fingers.set(event.pointerId, event);
+  // What is shown at a pixel: NaN where it is masked, null where nothing is known of it.
+  valueAt(row, column, part = this.part) {
+    if (!part?.values || row < part.rows[0] || row >= part.rows[1] || column < part.columns[0] || column >= part.columns[1]) return null;
+    return part.values[Math.floor((row - part.rows[0]) / part.step) * part.shape[1] + Math.floor((column - part.columns[0]) / part.step)];
   }
 
   draw() {
     const context = this.canvas.getContext("2d");
     context.fillStyle = "#000";
     context.fillRect(0, 0, this.canvas.width, this.canvas.height);
-    if (this.part?.values && this.#drawn) {
+    if (this.#isDrawn && this.part) {
       const { rows: [top], columns: [left], step, shape } = this.part;
-      const [x, y] = this.place(top, left);
-      const [right, bottom] = this.place(top + shape[0] * step, left + shape[1] * step);
+      context.save();
+      context.setTransform(...this.window.matrix());
       context.imageSmoothingEnabled = false;
-      context.drawImage(this.#drawn, x, y, right - x, bottom - y);
+      context.drawImage(this.#drawn, left, top, shape[1] * step, shape[0] * step);
+      context.restore();
     }
+    if (this.zero) this.#cross(context);
     this.dispatchEvent(new CustomEvent("drawn", { detail: context }));
   }
 
-  #choose(shape = null, same = false) {
-    this.part = this.#drawn = null;
-    if (shape) this.full = shape;
-    if (!same) this.whole();
-    this.draw();
+  #cross(context) {
+    const [x, y] = this.window.place(this.zero.row + 0.5, this.zero.column + 0.5), arm = 7 * (devicePixelRatio || 1);
+    for (const [width, colour] of [[4, "#000a"], [1.5, "#fff"]]) {
+      context.lineWidth = width;
+      context.strokeStyle = colour;
+      context.beginPath();
+      for (const [dx, dy] of [[arm, 0], [0, arm]]) {
+        context.moveTo(x - dx, y - dy);
+        context.lineTo(x + dx, y + dy);
+      }
+      context.stroke();
+    }
+  }
+
+  // Sources of the same shape as the one that is chosen.
+  #alike() {
+    const shape = this.#offered[this.source.value];
+    return Object.keys(this.#offered).filter((each) => shape && this.#offered[each][0] === shape[0] && this.#offered[each][1] === shape[1]);
+  }
+
+  #three() {
+    const alike = this.#alike(), first = alike.indexOf(this.source.value);
+    return [0, 1, 2].map((step) => alike[(first + step) % alike.length]);
+  }
+
+  #fit(shape) {
+    const { full } = this.window;
+    if (!shape || (full && full[0] === shape[0] && full[1] === shape[1])) return;
+    this.window.full = shape;
+    this.window.whole();
     this.#moved();
   }
 
-  #set(change) {
-    this.look = { ...this.look, ...change };
-    keep(`look ${this.name}`, this.look);
-    this.auto.setAttribute("aria-pressed", this.look.auto);
-    ramp(this.ramp, this.look.map);
+  #looked(change) {
+    if (!this.looks) return;
+    const { now } = this.looks, { transpose, flipX, flipY } = now;
+    if (now.source && this.#offered[now.source]) this.source.value = now.source;
+    this.rgb.setAttribute("aria-pressed", Boolean(now.rgb));
+    this.mixed.hidden = !now.rgb;
+    this.source.hidden = this.point.hidden = Boolean(now.rgb);
+    this.window.turn({ transpose, flipX, flipY });
+    if ("source" in change || "rgb" in change) {
+      this.zero = null;
+      this.#unpoint();
+      for (const each of [...this.parts.keys()]) if (!this.sources().includes(each)) this.parts.delete(each); // what stays is not sent again
+      this.#isDrawn = false;
+      this.#fit(this.#offered[this.source.value]);
+    }
     this.#paint();
-    this.draw();
-    if (change.pool) this.#moved();
+    this.#moved();
   }
 
   #freeze() {
     this.frozen = !this.frozen;
     this.freeze.setAttribute("aria-pressed", this.frozen);
+    if (!this.frozen) for (const each of this.#held.values()) this.#take(each);
+    this.#held.clear();
+  }
+
+  #pointAt() {
+    const pressed = this.point.getAttribute("aria-pressed");
+    this.zero = null;
+    this.point.setAttribute("aria-pressed", pressed === "false" ? "mixed" : "false");
+    this.#paint();
+    this.draw();
+  }
+
+  #unpoint() {
+    this.point.setAttribute("aria-pressed", "false");
+  }
+
+  #pointed(event) {
+    const place = this.window.pixel(event), [row, column] = [Math.floor(place.row), Math.floor(place.column)];
+    const value = this.valueAt(row, column);
+    event.stopImmediatePropagation();
+    if (!Number.isFinite(value)) return;
+    this.zero = { row, column, value };
+    this.point.setAttribute("aria-pressed", "true");
+    this.#paint();
+    this.draw();
   }
 
   #take(message) {
@@ -150,127 +198,54 @@ export class ImageView extends EventTarget {
       return;
     }
     message.values = new Float32Array(message.data, message.at, message.shape[0] * message.shape[1]);
-    const first = !this.full || this.full[0] !== message.full[0] || this.full[1] !== message.full[1];
-    this.full = message.full;
-    this.part = message;
-    if (first) this.whole();
+    this.parts.set(message.source, message);
+    this.#fit(message.full);
     this.#paint();
     this.draw();
-    const blocks = message.step > 1 ? `, ${this.look.pool} of ${message.step} × ${message.step} pixels` : ", every pixel";
-    this.caption.textContent = `${message.frame === null ? "" : `frame ${message.frame}, `}${message.full[1]} × ${message.full[0]}${blocks}`;
+    this.hover.again();
+  }
+
+  #caption() {
+    const { part } = this, blocks = part.step > 1 ? `${part.pool} of ${part.step} × ${part.step} pixels` : "every pixel";
+    const words = [`${part.full[1]} × ${part.full[0]}`, blocks];
+    if (part.frame !== null) words.unshift(`frame ${part.frame}`);
+    if (this.looks.now.rgb) words.push(...this.sources().map((each, at) => `${PRIMARIES[at]}: ${each}`));
+    if (this.zero) words.push(`less ${number(this.zero.value)}, which is at row ${this.zero.row}, column ${this.zero.column}`);
+    this.caption.textContent = words.join(", ");
   }
 
   #paint() {
-    if (!this.part?.values) return;
-    const { values, shape: [rows, columns] } = this.part;
-    if (this.look.auto) [this.look.low, this.look.high] = percentiles(values, this.look.cut, 100 - this.look.cut);
-    for (const side of ["low", "high"]) if (document.activeElement !== this[side]) this[side].value = number(this.look[side], 4);
-    this.#drawn ??= document.createElement("canvas");
+    const parts = this.sources().map((each) => this.parts.get(each));
+    const same = (one, other) => one.step === other.step && String([one.rows, one.columns]) === String([other.rows, other.columns]);
+    if (!parts.every((each) => each?.values && same(each, parts[0]))) return;
+    const { now } = this.looks, [rows, columns] = parts[0].shape;
+    const limits = (values) => percentiles(values, now.cut, 100 - now.cut);
+    let image;
+    if (now.rgb) image = paintRgb(parts.map((each) => each.values), rows, columns, parts.map((each) => limits(each.values)), now.scale);
+    else {
+      const shown = this.zero ? this.valueAt(this.zero.row, this.zero.column) : null;
+      if (Number.isFinite(shown)) this.zero.value = shown; // the point's own, as the image grows and changes
+      const values = this.zero ? parts[0].values.map((each) => each - this.zero.value) : parts[0].values;
+      if (now.auto) this.looks.limits(...limits(values));
+      image = paint(values, rows, columns, now);
+    }
     if (this.#drawn.width !== columns || this.#drawn.height !== rows) [this.#drawn.width, this.#drawn.height] = [columns, rows];
-    this.#drawn.getContext("2d").putImageData(paint(values, rows, columns, this.look), 0, 0);
+    this.#drawn.getContext("2d").putImageData(image, 0, 0);
+    this.#isDrawn = true;
+    this.#caption();
   }
 
   #resized() {
-    const before = this.canvas.width;
-    const ratio = devicePixelRatio || 1;
+    const before = this.canvas.width, ratio = devicePixelRatio || 1;
     this.canvas.width = Math.max(1, Math.round(this.canvas.clientWidth * ratio));
     this.canvas.height = Math.max(1, Math.round(this.canvas.clientHeight * ratio));
-    if (before !== this.canvas.width) this.whole();
-    this.draw();
+    if (this.canvas.clientWidth) this.window.resized(before);
+    this.#moved();
   }
 
   #moved() {
     this.draw();
     clearTimeout(this.#pending);
     this.#pending = setTimeout(() => this.dispatchEvent(new Event("moved")), SETTLE_MS);
-  }
-
-  zoom(factor, row, column) {
-    const least = 4, { where } = this;
-    const limit = this.full ? 4 * Math.max(...this.full) : 1e6;
-    const by = Math.min(limit / where.columns, Math.max(least / Math.min(where.rows, where.columns), factor));
-    this.where = { top: row - (row - where.top) * by, left: column - (column - where.left) * by, rows: where.rows * by, columns: where.columns * by };
-    this.#moved();
-  }
-
-  move(rows, columns) {
-    this.where = { ...this.where, top: this.where.top + rows, left: this.where.left + columns };
-    this.#moved();
-  }
-
-  #listen() {
-    const { canvas } = this;
-    canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const { row, column } = this.pixel(event);
-      this.zoom(event.deltaY > 0 ? STEP : 1 / STEP, row, column);
-    }, { passive: false });
-    canvas.addEventListener("dblclick", () => this.whole());
-    canvas.addEventListener("pointerdown", (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      this.#fingers.set(event.pointerId, event);
-    });
-    for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => this.#fingers.delete(event.pointerId));
-    canvas.addEventListener("pointermove", (event) => this.#pointer(event));
-    canvas.addEventListener("pointerleave", () => (this.under.textContent = ""));
-    canvas.addEventListener("keydown", (event) => this.#key(event));
-  }
-
-  #pointer(event) {
-    const before = this.#fingers.get(event.pointerId);
-    if (before && !event.defaultPrevented) {
-      const others = [...this.#fingers.values()].filter((each) => each.pointerId !== event.pointerId);
-      const from = this.pixel(before), to = this.pixel(event);
-      if (others.length === 1) {
-        const apart = (one) => Math.hypot(one.clientX - others[0].clientX, one.clientY - others[0].clientY) || 1;
-        const centre = this.pixel({ clientX: (event.clientX + others[0].clientX) / 2, clientY: (event.clientY + others[0].clientY) / 2 });
-        this.zoom(apart(before) / apart(event), centre.row, centre.column);
-      } else if (!others.length) this.move(from.row - to.row, from.column - to.column);
-    }
-    if (before) this.#fingers.set(event.pointerId, event);
-    this.#hover(event);
-  }
-
-  #key(event) {
-    if (event.defaultPrevented) return;
-    const { top, left, rows, columns } = this.where;
-    const centre = [top + rows / 2, left + columns / 2];
-    const deeds = { "+": () => this.zoom(1 / STEP, ...centre), "=": () => this.zoom(1 / STEP, ...centre), "-": () => this.zoom(STEP, ...centre), 0: () => this.whole(), ArrowUp: () => this.move(-rows / 10, 0), ArrowDown: () => this.move(rows / 10, 0), ArrowLeft: () => this.move(0, -columns / 10), ArrowRight: () => this.move(0, columns / 10) };
-    if (deeds[event.key]) {
-      event.preventDefault();
-      deeds[event.key]();
-    }
-  }
-
-  #hover(event) {
-    const place = this.pixel(event);
-    const [row, column] = [Math.floor(place.row), Math.floor(place.column)];
-    if (!this.full || row < 0 || column < 0 || row >= this.full[0] || column >= this.full[1]) {
-      this.under.textContent = "";
-      return;
-    }
-    this.#next = { kind: "probe", source: this.source.value, row, column };
-    this.#probe();
-  }
-
-  #probe() {
-    if (this.#probing || !this.#next) return;
-    this.#probing = true;
-    setTimeout(() => (this.#probing = false), 2000);
-    this.link.say(this.#next);
-    this.#next = null;
-  }
-
-  #probed(found) {
-    if (found.source !== this.source.value) return;
-    this.#probing = false;
-    const parts = [`row ${found.row}, column ${found.column}`, found.masked ? "masked" : number(found.value, 7)];
-    if (found.masked && found.value !== null) parts[1] += ` (${number(found.value, 7)})`;
-    if (found.q_nm !== undefined) parts.push(`q ${number(found.q_nm)} 1/nm`);
-    if (found.two_theta_deg !== undefined) parts.push(`2θ ${number(found.two_theta_deg)}°`, `χ ${number(found.chi_deg)}°`);
-    if (found.d_angstrom) parts.push(`d ${number(found.d_angstrom)} Å`);
-    if (found.frame !== null && found.frame !== undefined) parts.push(`frame ${found.frame}`);
-    this.under.textContent = parts.join("   ");
-    this.#probe();
   }
 }

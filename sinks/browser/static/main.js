@@ -27,8 +27,7 @@ let big = kept("big", false);
 function watch() {
   const views = {};
   for (const each of [detector, pictures]) {
-    const view = each.view();
-    if (view) views[each.name] = view;
+    Object.assign(views, each.views());
   }
   link.say({ kind: "watch", views });
 }
@@ -46,6 +45,7 @@ link.addEventListener("state", ({ detail }) => {
 link.addEventListener("scan", ({ detail: { scan } }) => {
   find("scan").textContent = scan.name === undefined ? "no scan yet" : `scan ${scan.name}`;
   document.title = scan.name === undefined ? "inbeam" : `${scan.name} – inbeam`;
+  for (const each of [detector, pictures]) each.begin(scan);
   curves.begin(scan);
   series.begin();
 });

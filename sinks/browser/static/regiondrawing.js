@@ -5,7 +5,7 @@ const SIDE = 8; // of a handle, points of the screen
 // items: {text, shape, colour, chosen, dashed, handles: whether to draw them}. open: corners of a polygon that is begun.
 export function drawRegions(context, view, items, open) {
   const ratio = devicePixelRatio || 1;
-  const line = (points) => points.forEach((each, at) => each && context[at && points[at - 1] ? "lineTo" : "moveTo"](...view.place(each[1], each[0])));
+  const line = (points) => points.forEach((each, at) => each && context[at && points[at - 1] ? "lineTo" : "moveTo"](...view.window.place(each[1], each[0])));
   context.save();
   context.font = `${12 * ratio}px system-ui`;
   for (const { text, shape, colour, chosen, dashed, handles } of items) {
@@ -22,7 +22,7 @@ export function drawRegions(context, view, items, open) {
     label(context, view, text, outline, ratio);
     for (const each of handles ? shape.handles() : []) {
       if (!each) continue;
-      const [left, top] = view.place(each[1], each[0]);
+      const [left, top] = view.window.place(each[1], each[0]);
       context.fillRect(left - (SIDE / 2) * ratio, top - (SIDE / 2) * ratio, SIDE * ratio, SIDE * ratio);
     }
   }
@@ -40,7 +40,7 @@ export function drawRegions(context, view, items, open) {
 // At the topmost point of the outline that is in the window.
 function label(context, view, text, outline, ratio) {
   const { width, height } = context.canvas;
-  const places = outline.flat().filter(Boolean).map(([x, y]) => view.place(y, x)).filter(([x, y]) => x >= 0 && x < width && y >= 14 * ratio && y < height);
+  const places = outline.flat().filter(Boolean).map(([x, y]) => view.window.place(y, x)).filter(([x, y]) => x >= 0 && x < width && y >= 14 * ratio && y < height);
   if (!places.length) return;
   const [x, y] = places.reduce((best, each) => (each[1] < best[1] ? each : best));
   context.fillText(text, x, y - 4 * ratio);

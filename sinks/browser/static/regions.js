@@ -59,7 +59,7 @@ export class Regions {
 
   // Where the beam is, and how many pixels of the detector a finger covers.
   where() {
-    return { ...this.#beam, reach: 22 * this.view.perPoint() };
+    return { ...this.#beam, reach: 22 * this.view.window.perPoint() };
   }
 
   shape = (region) => shapeOf(region, this.where());
@@ -157,14 +157,14 @@ export class Regions {
   #drawn = () => this.names().filter((name) => this.list.visible(name)).map((name) => [name, this.shown(name), this.shape(this.shown(name))]).filter(([, , shape]) => shape);
 
   #point = (event) => {
-    const { row, column } = this.view.pixel(event);
+    const { row, column } = this.view.window.pixel(event);
     return [column, row];
   };
 
   // The handle or the region under the pointer.
   #under(event) {
     const point = this.#point(event), drawn = this.#drawn();
-    const reach = (NEAR[event.pointerType] ?? 9) * this.view.perPoint();
+    const reach = (NEAR[event.pointerType] ?? 9) * this.view.window.perPoint();
     const chosen = drawn.find(([name]) => name === this.chosen);
     if (chosen) {
       const [name, region, shape] = chosen;
@@ -204,7 +204,7 @@ export class Regions {
     const grip = this.#grip;
     this.#grip = this.#new = null;
     if (this.#wished.has(grip.name)) this.wish(grip.name, grip.region);
-    this.view.hold(grip.event);
+    this.view.gestures.hold(grip.event);
     return false;
   }
 
@@ -270,7 +270,7 @@ export class Regions {
     const step = event.ctrlKey || event.altKey ? 10 : 1;
     const by = ARROWS[event.key]?.map((each) => each * step);
     if (by && event.shiftKey) this.wish(this.chosen, shape.resized(...by));
-    else if (by) this.wish(this.chosen, shape.stepped(...this.view.along(...by)));
+    else if (by) this.wish(this.chosen, shape.stepped(...this.view.window.along(...by)));
     else if (event.key === "Delete" || event.key === "Backspace") this.wish(this.chosen, null);
     else return false;
     return true;
