@@ -1,0 +1,74 @@
+"""What the user may say about a tomogram of projections."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from processors.tomography.filters import Window
+from stream.preflight import Known, Problem
+from stream.registry import CHANGES, SAME_RESULT, Options
+from stream.turning import Turn
+
+
+class Config(Options):
+    """Options of `tomography`."""
+
+    type: Literal["tomography"] = "tomography"
+    name: str = Field("tomography", description="Name of the result in the file")
+    of: str | None = Field(
+        None,
+        description="Name of a processor before this one that gives -ln of the transmission of every projection; null: "
+        "made here of the raw counts, with the flat fields and darks of the scan",
+    )
+    channel: str | None = Field(None, description="Channel (threshold) of the detector; null: the first one")
+    turn: Turn = Field(Turn(), description="Which frames are projections, flats or darks, and at which angle")
+    slices: tuple[int, ...] = Field(
+        (),
+        description="Detector rows of the slices; none: the middle one. They may be moved while the scan runs",
+        json_schema_extra=CHANGES,
+    )
+    most: int = Field(1, ge=1, le=64, description="Slices that there is room for in the file")
+    vertical: bool = Field(True, description="Also the two vertical planes through the axis, in coarser pixels")
+    vertical_px: int = Field(256, ge=8, le=4096, description="Pixels along a side of the vertical planes, at most")
+    flat: Literal["mean", "nearest"] = Field(
+        "mean", description="Flat fields of the scan: the mean of all, or of the series nearest to the projection"
+    )
+    centre: float | None = Field(
+        None, description="Column of the rotation axis, from 0; null: estimated", json_schema_extra=CHANGES
+    )
+    window: Window = Field("ramp", description="Window of the filter: the later ones are smoother")
+    picture_s: float = Field(
+        1.0, ge=0, description="Shortest time from picture to picture in the file, s", json_schema_extra=SAME_RESULT
+    )
+    keep: bool = Field(
+        True,
+        description="Keep the projections, decoded, in a temporary file: a slice that is moved has its past, the planes "
+        "and the axis are seen; false: neither",
+    )
+    volume: bool = Field(False, description="At the end of the scan, reconstruct all slices")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Config":
+        if len(self.slices) > self.most:
+            raise ValueError(f"{len(self.slices)} slices, but there is room for {self.most}: set `most`")
+        if not self.keep and (self.volume or self.vertical):
+            raise ValueError("the volume and the vertical planes need `keep: true`")
+        if any(row < 0 for row in self.slices):
+            raise ValueError("rows count from 0")
+        return self
+
+    def gives(self) -> Sequence[str]:
+        """Names of the products."""
+        return (self.name, *((f"{self.name}_volume",) if self.volume else ()))
+
+    def preflight(self, known: Known) -> Iterable[Problem]:
+        """A list of angles that is not there; no such processor."""
+        if isinstance(self.turn.angles, Path) and not self.turn.angles.is_file():
+            yield "turn.angles", f"{self.turn.angles} is neither `readings`, `metadata` nor a file: correct it"
+        entries = [str(getattr(each, "name", "")) for each in known.config.processors]
+        before = entries[: entries.index(self.name)] if self.name in entries else entries
+        if self.of is not None and self.of not in before:
+            have = ", ".join(filter(None, before)) or "none"
+            yield "of", f"no processor before this one is called {self.of!r} (there is: {have}): correct it"

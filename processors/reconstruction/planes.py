@@ -1,0 +1,116 @@
+"""The two vertical planes through the axis, while the sample turns, in coarser pixels: every projection is filtered row by
+row, and seen along one line of each row's slice. A projection whose weight changes gives, or takes, the difference.
+
+Conventions as in `processors.tomography`: the line of angle w and column t goes through x cos w + y sin w = t - centre.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from processors.reconstruction.beam import Beam
+from processors.reconstruction.store import Store
+from processors.tomography import filters
+from processors.tomography.filters import Window
+from processors.tomography.growing import SAME
+from stream.codec.compiler import kernel
+from stream.events import Array
+
+
+class Planes:
+    """along_x: float32 (rows, size), the plane y = 0; along_y: the plane x = 0. shape: of the detector."""
+
+    def __init__(self, shape: tuple[int, int], most: int, bad: Array, window: Window, folder: Path | None) -> None:
+        self.bin = (-(-shape[0] // most), -(-shape[1] // most))
+        self.shape = tuple(-(-size // by) for size, by in zip(shape, self.bin, strict=True))
+        self._good = ~bad
+        self._share = np.maximum(self._binned(self._good.astype(np.float64)), 1e-9)
+        rows, columns = self.shape
+        self._store = Store((rows, columns), np.dtype("f4"), folder)
+        self._response = filters.response(columns, window) / self.bin[1]
+        self._planes = np.zeros((2, rows, columns))
+        self._weights, self._angles = np.zeros(0), np.zeros(0)
+        self._made: tuple[float, int] = (float("nan"), -1)
+
+    @property
+    def along_x(self) -> Array:
+        """y = 0."""
+        return self._planes[0].astype(np.float32)
+
+    @property
+    def along_y(self) -> Array:
+        """x = 0."""
+        return self._planes[1].astype(np.float32)
+
+    def put(self, index: int, image: Array) -> None:
+        """A projection: raw counts (or line integrals), of the whole detector."""
+        self._store.put(index, self.seen(image))
+
+    def seen(self, image: Array) -> Array:
+        """float32: the mean of the good pixels that become one; 0 without any."""
+        found: Array = (self._binned(np.where(self._good, image, 0)) / self._share).astype(np.float32)
+        return found
+
+    def _binned(self, image: Array) -> Array:
+        rows, columns = self.bin
+        found = image
+        for axis, by in ((0, rows), (1, columns)):
+            if by > 1:
+                found = np.add.reduceat(found, np.arange(0, found.shape[axis], by), axis=axis, dtype=np.float64)
+        return np.asarray(found, np.float64)
+
+    def show(self, angles: Array, weights: Array, centre: float, beam: Beam | None, seconds: float) -> bool:
+        """angles, weights (n,): by frame number, weight 0 is left out; beam: binned as the images, None for line
+        integrals. Works at most about so many seconds; True if the planes are then those of these projections."""
+        made = (centre, -1 if beam is None else beam.made)
+        if made != self._made or (angles[: len(self._angles)] != self._angles)[self._weights > 0].any():
+            self._planes[:], self._weights, self._made = 0, np.zeros(0), made
+        more = len(weights) - len(self._weights)
+        self._weights = np.concatenate([self._weights, np.zeros(more)])
+        self._angles = np.where(weights > 0, angles, 0.0)
+        until = time.monotonic() + seconds
+        axis = (centre + 0.5) / self.bin[1] - 0.5
+        changed = np.flatnonzero(np.abs(weights - self._weights) > SAME)
+        for index in changed.tolist():
+            if time.monotonic() > until:
+                return False
+            radian = np.deg2rad(self._angles[index])
+            lines = self._lines(index, beam)
+            ready = filters.filtered(lines, self._response) * (weights[index] - self._weights[index])
+            _add(self._planes, ready, np.cos(radian), np.sin(radian), axis)
+            self._weights[index] = weights[index]
+        return True
+
+    def _lines(self, index: int, beam: Beam | None) -> Array:
+        image = self._store.image(index)
+        if beam is None:
+            return image
+        none = np.zeros(self.shape, bool)
+        return beam.lines(np.array([index]), image[None], 0, none)[0]
+
+    def close(self) -> None:
+        """Free the disk."""
+        self._store.close()
+
+
+def compile_kernels() -> None:
+    """Before the frames come."""
+    _add(np.zeros((2, 1, 2)), np.zeros((1, 2)), 1.0, 0.0, 0.5)
+
+
+@kernel(fastmath={"contract"})
+def _add(planes, ready, cosine, sine, centre):  # type: ignore[no-untyped-def]
+    size, last = planes.shape[2], ready.shape[1] - 1
+    for plane in range(2):
+        step = cosine if plane == 0 else sine
+        start = centre - (size - 1) / 2.0 * step
+        for row in range(ready.shape[0]):
+            line, projection = planes[plane, row], ready[row]
+            for place in range(size):
+                at = start + place * step
+                if 0.0 <= at <= last:
+                    before = int(at)
+                    part = at - before
+                    after = min(before + 1, last)
+                    line[place] += projection[before] * (1.0 - part) + projection[after] * part
