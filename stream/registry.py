@@ -34,6 +34,7 @@ BUILT_IN: dict[Section, tuple[str, ...]] = {
         "projection",
         "map",
         "diffraction_tomography",
+        "tomography",
         "roi",
         "mosaicity",
         "topotomo",
@@ -44,6 +45,9 @@ BUILT_IN: dict[Section, tuple[str, ...]] = {
 
 ROOMS: dict[Section, str] = {"stream": "stream.sources", "processors": "processors", "sinks": "sinks"}
 """Where the built-in modules of a section lie."""
+
+MODULES: dict[str, str] = {"tomography": "tomogram"}
+"""Types whose module has another name: a folder of parts has theirs."""
 
 READS: dict[str, Any] = {"x-reads-file": True}
 """`json_schema_extra` of an option that names files to be read: they must be there before the start."""
@@ -143,7 +147,8 @@ def module(section: Section, name: str) -> ModuleType:
     """The module behind a type name. Raises LookupError: with the nearest names if there is none, or with what kept it
     from being imported."""
     if name in BUILT_IN[section]:
-        return _imported(f"{ROOMS[section]}.{name}", partial(importlib.import_module, f"{ROOMS[section]}.{name}"))
+        place = f"{ROOMS[section]}.{MODULES.get(name, name)}"
+        return _imported(place, partial(importlib.import_module, place))
     for point in entry_points(group=f"inbeam.{section}"):
         if point.name == name:
             origin = f" of {point.dist.name} {point.dist.version}" if point.dist is not None else ""

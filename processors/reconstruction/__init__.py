@@ -1,1 +1,1 @@
-"""Parts of `tomography`: options, layout, the projections on disk, flat fields, slices and planes that grow, the axis."""
+"""Parts of `tomography`: options, layout, projections on disk, flat fields, slices and planes, the axis."""

@@ -1,5 +1,5 @@
-"""The rotation axis while the sample turns: from projections half a turn apart, which are mirror images of each other; else
-from the projections' centres of mass; else it is not known, and said so.
+"""The rotation axis while the sample turns: from projections half a turn apart, which are mirror images of each other;
+else from the projections' centres of mass; else it is not known, and said so.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ CORRELATED = 4.0
 """Pixels that say the same: noise is blurred by optics and scintillator."""
 EDGE = 0.1
 """Of the brightest: a projection with more at its first or last column does not end beside the sample."""
+GOOD = 0.5
+"""Columns: pairs that are as certain as this need no other witness."""
 LEAST_CONTRAST = 0.05
 """Of a search: less says nothing."""
 
@@ -61,6 +63,8 @@ def find(lines: Array, angles: Array) -> Found:
     if len(angles) < 2:
         return middle
     paired = _by_pairs(lines, angles)
+    if paired is not None and paired.off_deg <= ALIKE_DEG and paired.uncertainty <= GOOD:
+        return paired
     weighed = _by_mass(lines, angles)
     known = [each for each in (paired, weighed) if each is not None and np.isfinite(each.uncertainty)]
     best = min(known, key=lambda each: each.uncertainty, default=middle)
@@ -68,7 +72,7 @@ def find(lines: Array, angles: Array) -> Found:
 
 
 def searched(lines: Array, angles: Array, near: float) -> tuple[float, float]:
-    """(column, contrast) of the row that says it most clearly; (NaN, 0) where none does. See `processors.tomography.search`."""
+    """(column, contrast) of the row that says it most clearly; (NaN, 0) where none does."""
     found = [search(lines[:, row], angles, near) for row in range(lines.shape[1])]
     column, contrast = max(found, key=lambda each: each[1], default=(float("nan"), 0.0))
     return (column, contrast) if contrast >= LEAST_CONTRAST else (float("nan"), 0.0)
@@ -119,15 +123,15 @@ def _by_mass(lines: Array, angles: Array) -> Found | None:
 
 
 def meets(one: Array, other: Array) -> tuple[float, float]:
-    """one, other (rows, columns), half a turn apart -> c for which one(t) is nearest to other(2 c - t), and its standard
-    deviation: where the mean square of the difference is least, by a parabola; half of the columns must overlap."""
+    """one, other (rows, columns), half a turn apart -> c for which one(t) is nearest to other(2 c - t), and its
+    standard deviation: where the mean square of the difference is least, by a parabola; half of them must overlap."""
     columns = one.shape[1]
     flipped = other[:, ::-1]
     step = max(1, columns // 256)
     width = columns // step * step
-    coarse = [each[:, :width].reshape(len(each), -1, step).mean(axis=2) for each in (one, flipped)]
-    reach = coarse[0].shape[1] // 2
-    best = _least(*coarse, -reach, reach)[0] * step
+    first, second = (each[:, :width].reshape(len(each), -1, step).mean(axis=2) for each in (one, flipped))
+    reach = first.shape[1] // 2
+    best = _least(first, second, -reach, reach)[0] * step
     shift, square, bend = _least(one, flipped, best - 2 * step - 2, best + 2 * step + 2)
     overlap = one.shape[0] * (columns - abs(shift))
     noise = np.sqrt(2 * max(square, 0.0) * CORRELATED / (overlap * bend)) if bend > 0 else float("inf")

@@ -27,10 +27,13 @@ class _Run:
 
 @dataclass(slots=True)
 class Beam:
-    """shape: (rows, columns). nearest: the flats of the series nearest to a projection, else the mean of all."""
+    """shape: (rows, columns). nearest: the flats of the series nearest to a projection, else the mean of all. low,
+    high: raw counts beyond are no measurement (saturated, flagged)."""
 
     shape: tuple[int, int]
     nearest: bool = False
+    low: float = -np.inf
+    high: float = np.inf
     made: int = 0
     _flats: list[_Run] = field(default_factory=list)
     _dark: Array | None = None
@@ -43,7 +46,9 @@ class Beam:
         joined = [run for run in self._flats if index in (run.first - 1, run.last + 1)]
         made = _Run(index, index, values, 1)
         for run in joined:
-            made = _Run(min(made.first, run.first), max(made.last, run.last), made.total + run.total, made.count + run.count)
+            made = _Run(
+                min(made.first, run.first), max(made.last, run.last), made.total + run.total, made.count + run.count
+            )
         self._flats = sorted([run for run in self._flats if run not in joined] + [made], key=lambda run: run.first)
         self._changed()
 
@@ -96,8 +101,8 @@ class Beam:
         return open_beam(_mean(self._flats[which : which + 1] if self.nearest else self._flats), dark)
 
     def lines(self, index: Array, rows: Array, first: int, bad: Array) -> Array:
-        """index (n,): frame numbers; rows (n, m, columns): raw counts of rows `first` on; bad: bool (m, columns) -> float32,
-        -ln of the transmission. Without a flat: of each frame's own brightest, which is a raw preview."""
+        """index (n,): frame numbers; rows (n, m, columns): raw counts of rows `first` on; bad: bool (m, columns) ->
+        float32, -ln of the transmission. Without a flat: of each frame's own brightest, which is a raw preview."""
         found = np.empty(rows.shape, np.float32)
         part = slice(first, first + rows.shape[1])
         which = np.array([self.series_of(int(each)) for each in index], int)
@@ -105,10 +110,11 @@ class Beam:
             here = which == number
             beam = self.of(number)
             values = rows[here].astype(np.float32)
+            values[~((rows[here] >= self.low) & (rows[here] <= self.high))] = np.nan
             if beam is None:
                 dark = 0.0 if self._dark is None else (self._dark[part] / self._darks).astype(np.float32)
                 values -= dark
-                bright = np.percentile(np.where(bad, 0, values), 99.5, axis=(1, 2), keepdims=True)
+                bright = np.percentile(np.where(bad | ~(values > 0), 0, values), 99.5, axis=(1, 2), keepdims=True)
                 values /= np.maximum(bright, FLOOR)
             else:
                 values -= beam.dark[part]

@@ -1,4 +1,4 @@
-"""A slice while its projections come, on a grid in Fourier space: what is new is added, what has changed is exchanged."""
+"""A slice while its projections come, on a grid in Fourier space: the new is added, the changed exchanged."""
 
 import numpy as np
 
@@ -21,8 +21,8 @@ class Grown:
         self._made: tuple[float, int] = (float("nan"), -1)
 
     def show(self, values: Array, angles: Array, weights: Array, centre: float, made: int) -> int:
-        """values float32 (n, columns), as many as before or more; angles, weights (n,); those of weight 0 (radian) are left
-        out, whatever they are. made: changes when values that were there before do. Returns how many were worked on."""
+        """values float32 (n, columns), as many as before or more; angles, weights (n,); those of weight 0 (radian) are
+        left out, whatever they are. made: changes when values that were there before do. Returns how many it took."""
         if (centre, made) != self._made or (angles[: len(self._angles)] != self._angles)[self._weights > 0].any():
             self._forget()
             self._made = (centre, made)

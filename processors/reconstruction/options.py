@@ -17,12 +17,9 @@ class Config(Options):
 
     type: Literal["tomography"] = "tomography"
     name: str = Field("tomography", description="Name of the result in the file")
-    of: str | None = Field(
-        None,
-        description="Name of a processor before this one that gives -ln of the transmission of every projection; null: "
-        "made here of the raw counts, with the flat fields and darks of the scan",
+    channel: str | None = Field(
+        None, description="Take this channel (threshold), where no `projection` stands before; null: the first"
     )
-    channel: str | None = Field(None, description="Channel (threshold) of the detector; null: the first one")
     turn: Turn = Field(Turn(), description="Which frames are projections, flats or darks, and at which angle")
     slices: tuple[int, ...] = Field(
         (),
@@ -44,8 +41,8 @@ class Config(Options):
     )
     keep: bool = Field(
         True,
-        description="Keep the projections, decoded, in a temporary file: a slice that is moved has its past, the planes "
-        "and the axis are seen; false: neither",
+        description="Keep the projections, decoded, in a temporary file: a slice that is moved has its past, and planes "
+        "and the volume can be made; false: none of it",
     )
     volume: bool = Field(False, description="At the end of the scan, reconstruct all slices")
 
@@ -64,11 +61,6 @@ class Config(Options):
         return (self.name, *((f"{self.name}_volume",) if self.volume else ()))
 
     def preflight(self, known: Known) -> Iterable[Problem]:
-        """A list of angles that is not there; no such processor."""
+        """A list of angles that is not there."""
         if isinstance(self.turn.angles, Path) and not self.turn.angles.is_file():
             yield "turn.angles", f"{self.turn.angles} is neither `readings`, `metadata` nor a file: correct it"
-        entries = [str(getattr(each, "name", "")) for each in known.config.processors]
-        before = entries[: entries.index(self.name)] if self.name in entries else entries
-        if self.of is not None and self.of not in before:
-            have = ", ".join(filter(None, before)) or "none"
-            yield "of", f"no processor before this one is called {self.of!r} (there is: {have}): correct it"

@@ -1,5 +1,5 @@
-"""The two vertical planes through the axis, while the sample turns, in coarser pixels: every projection is filtered row by
-row, and seen along one line of each row's slice. A projection whose weight changes gives, or takes, the difference.
+"""The two vertical planes through the axis, while the sample turns, in coarser pixels: every projection is filtered row
+by row, and seen along one line of each row's slice. A projection whose weight changes gives, or takes, the difference.
 
 Conventions as in `processors.tomography`: the line of angle w and column t goes through x cos w + y sin w = t - centre.
 """
@@ -23,25 +23,31 @@ class Planes:
 
     def __init__(self, shape: tuple[int, int], most: int, bad: Array, window: Window, folder: Path | None) -> None:
         self.bin = (-(-shape[0] // most), -(-shape[1] // most))
-        self.shape = tuple(-(-size // by) for size, by in zip(shape, self.bin, strict=True))
+        self.shape = (-(-shape[0] // self.bin[0]), -(-shape[1] // self.bin[1]))
         self._good = ~bad
         self._share = np.maximum(self._binned(self._good.astype(np.float64)), 1e-9)
         rows, columns = self.shape
+        self._planes: Array = np.zeros((2, rows, columns))
         self._store = Store((rows, columns), np.dtype("f4"), folder)
         self._response = filters.response(columns, window) / self.bin[1]
-        self._planes = np.zeros((2, rows, columns))
         self._weights, self._angles = np.zeros(0), np.zeros(0)
         self._made: tuple[float, int] = (float("nan"), -1)
 
     @property
     def along_x(self) -> Array:
         """y = 0."""
-        return self._planes[0].astype(np.float32)
+        found: Array = self._planes[0].astype(np.float32)
+        return found
 
     @property
     def along_y(self) -> Array:
         """x = 0."""
-        return self._planes[1].astype(np.float32)
+        found: Array = self._planes[1].astype(np.float32)
+        return found
+
+    def forget(self) -> None:
+        """Make them anew with the next `show`."""
+        self._made = (float("nan"), -1)
 
     def put(self, index: int, image: Array) -> None:
         """A projection: raw counts (or line integrals), of the whole detector."""
@@ -87,7 +93,8 @@ class Planes:
         if beam is None:
             return image
         none = np.zeros(self.shape, bool)
-        return beam.lines(np.array([index]), image[None], 0, none)[0]
+        found: Array = beam.lines(np.array([index]), image[None], 0, none)[0]
+        return found
 
     def close(self) -> None:
         """Free the disk."""

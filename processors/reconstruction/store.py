@@ -5,6 +5,7 @@ Memory holds none of it; what was written lately is in the system's own cache.
 
 import os
 import tempfile
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,17 @@ class Store:
         self._size = shape[0] * self._line
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)
+        self._file, name = tempfile.mkstemp(prefix="inbeam-projections-", dir=folder)
+        os.unlink(name)
+        self.close = weakref.finalize(self, os.close, self._file)
+        """Free the disk; also when nobody has it any more."""
 
     def put(self, index: int, image: Array) -> None:
         """The image of a frame number."""
-        data = memoryview(np.ascontiguousarray(image, self._dtype)).cast("B")
+        data = np.ascontiguousarray(image, self._dtype).reshape(-1).view(np.uint8).data
         at = index * self._size
         while len(data):
-            written = os.pwrite(self._file.fileno(), data, at)
+            written = os.pwrite(self._file, data, at)
             data, at = data[written:], at + written
 
     def image(self, index: int) -> Array:
@@ -44,12 +48,8 @@ class Store:
         found: Array = np.array(parts, self._dtype).reshape(len(parts), end - first, self._shape[1])
         return found
 
-    def close(self) -> None:
-        """Free the disk."""
-        self._file.close()
-
     def _read(self, at: int, length: int) -> Array:
-        data = os.pread(self._file.fileno(), length, at)
+        data = os.pread(self._file, length, at)
         if len(data) != length:
             raise OSError("the temporary file of the projections is cut off: is the disk full?")
         return np.frombuffer(data, self._dtype)

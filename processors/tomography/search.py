@@ -3,8 +3,8 @@
 A sinogram over a full turn has no amplitude where the angular frequency is higher than the radius of the sample times
 the radial one (the double wedge of Rattey and Lindgren, IEEE Trans. ASSP 29 (1981) 994). Half a turn, completed by its
 own mirror image about the right column, is such a sinogram; about a wrong one it has a step, whose amplitude lies
-everywhere (the idea of Vo et al., Optics Express 22 (2014) 19078). Here the Fourier sums over the angles are taken once,
-for angles and weights as they are; every candidate is a phase.
+everywhere (the idea of Vo et al., Optics Express 22 (2014) 19078). Here the Fourier sums over the angles are taken
+once, for angles and weights as they are; every candidate is a phase.
 """
 
 import numpy as np
@@ -26,8 +26,8 @@ ROUNDS = 6
 def search(sinogram: Array, angles_deg: Array, near: float, *, reach: float | None = None) -> tuple[float, float]:
     """sinogram (angles, columns), -ln of the transmission; NaN: left out -> (column, contrast).
 
-    The column within `reach` (an eighth of the columns) of `near` at which the amplitude outside the wedge is least, and by how much it is less
-    than in the median: 0 is no contrast, 1 all. (NaN, 0) without (nearly) half a turn of angles.
+    The column within `reach` (an eighth of the columns) of `near` at which the amplitude outside the wedge is least,
+    and by how much it is less than in the median: 0 is no contrast, 1 all. (NaN, 0) without (nearly) half a turn of angles.
     """
     use = np.isfinite(sinogram).all(axis=1) & np.isfinite(np.asarray(angles_deg, np.float64))
     values, angles = np.asarray(sinogram, np.float64)[use], np.asarray(angles_deg, np.float64)[use]
