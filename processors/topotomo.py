@@ -64,6 +64,9 @@ class Topotomo:
         if needed > config.memory_gb * 1e9:
             text = f"projections and volume need {needed / 1e9:.3g} GB: set memory_gb higher, or a smaller roi"
             raise ConfigError([(f"{config.name}.memory_gb", text)])
+        if config.cleaning.border * 2 >= min(placed.shape):
+            text = f"{config.cleaning.border} rows at each edge are all of a frame of {placed.shape}: give fewer"
+            raise ConfigError([(f"{config.name}.cleaning.border", text)])
         compile_kernels()
         self._images = Images.empty(placed.motors, positions, placed.shape)
         plan = self._plan(positions, placed.shape, placed.corner)

@@ -227,9 +227,29 @@ def test_a_frame_that_comes_again_replaces_the_earlier_one() -> None:
             np.testing.assert_allclose(found.fields("topotomo_volume")[name], values, rtol=1e-6, err_msg=name)
 
 
+def test_cleaning_takes_away_a_slope_what_is_no_sample_and_a_beam_that_varies() -> None:
+    """A sloping background under every frame, a bright speck, and half the beam at some omegas."""
+    row, column = np.mgrid[: FRAME[0], : FRAME[1]]
+    slope = (3 + 0.5 * row + 0.25 * column)[None]
+    dirty = []
+    for each in scanned():
+        image = np.frombuffer(each.payloads["ch"].data, np.uint16).reshape(FRAME) * 16
+        image = np.rint(image * (0.5 if each.readings["omega"] in (24.0, 96.0) else 1.0) + slope[0])
+        image[1:3, 1:3] += 2000
+        dirty.append(frame(each.index, image.astype(np.uint16), **each.readings))
+    plain = gathered(dirty).fields("topotomo_volume")
+    options_ = {"border": 1, "level": 60.0, "least_area": 10, "equalise": True}
+    found = gathered(dirty, cleaning=options_).fields("topotomo_volume")
+    inside = np.isfinite(grains().truth[0])
+    assert plain["completeness"][~inside].mean() > 0.9 > 1.5 * found["completeness"][~inside].mean()
+    assert error(found, grains().truth, "mu", 0) < 0.011 and error(found, grains().truth, "gamma", 1) < 0.011
+    assert found["density"][inside].mean() == pytest.approx(27 * 16 * 14 / 15, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"cleaning": {"border": 12}}, "are all of a frame"),
         ({"omega": {"motor": "omega", "first": 0, "step": 6, "points": 15, "unit": "deg"}}, "covers 90 degrees.*force"),
         ({"omega": {"motor": "omega", "first": 0, "step": 60, "points": 3, "unit": "mm"}}, "must be an angle"),
         ({"memory_gb": 1e-4}, "memory_gb higher"),

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from processors.moments.positions import Positions
-from processors.topotomography import original, reconstructing
-from processors.topotomography.options import Config
+from processors.topotomography import cleaning, original, reconstructing
+from processors.topotomography.options import CleaningOptions, Config
 from processors.topotomography.projecting import Plan
 from processors.topotomography.reconstructing import Projections, Voxels
 from stream.events import Array
@@ -52,9 +52,20 @@ class Images:
             self.images[omega, 1 + place] = np.where(lit, signal * where, 0.0)
         self.frames[omega] = int(given["frames"])
 
-    def of(self, used: Array) -> Projections:
-        """Of some omegas, bool (omegas,)."""
-        return Projections(self.images[used], self.lit[used], self.positions.shape)
+    def of(self, used: Array, options: CleaningOptions) -> Projections:
+        """Of some omegas, bool (omegas,), cleaned."""
+        found = Projections(self.images[used], self.lit[used], self.positions.shape)
+        for number, images in enumerate(found.images):
+            good = found.lit[number] < 2
+            if options.border:
+                images[:] = np.where(good, cleaning.without_slope(images, options.border, good), 0.0)
+            if options.level is not None:
+                sample = cleaning.region(np.where(good, images[0], 0.0), options.level, options.least_area)
+                images *= sample
+                found.lit[number] = np.where(good, sample, 2)
+        if options.equalise:
+            found.images[...] *= cleaning.factors(found.images[:, 0].sum((1, 2), np.float64))[:, None, None, None]
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,11 +85,14 @@ class Recipe:
 
     def live(self, images: Images, used: Array) -> Mapping[str, Array]:
         """By back-projection: see `final`."""
-        return self._said(reconstructing.moments(images.of(used), self.plan.only(used), self.threads), images)
+        return self._said(
+            reconstructing.moments(images.of(used, self.config.cleaning), self.plan.only(used), self.threads), images
+        )
 
     def final(self, images: Images, used: Array) -> Mapping[str, Array]:
         """Name of a field -> float32 (x, y, z)."""
-        found, plan, config = images.of(used), self.plan.only(used), self.config
+        config, plan = self.config, self.plan.only(used)
+        found = images.of(used, config.cleaning)
         if config.bug_compat:
             return self._as_original(original.reconstructed(found, plan, self.threads), images)
         if config.method == "moments":

@@ -101,6 +101,22 @@ class VolumeOptions(Options):
         return Grid(self.steps, self.center_um, self.size_um)
 
 
+class CleaningOptions(Options):
+    """What is done to the images of each omega before they become part of the volume, in this order."""
+
+    border: int = Field(
+        0, ge=0, description="Subtract the plane through so many rows and columns at the edges of the frame; 0: do not"
+    )
+    level: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="The sample is where the sum over the tilts is above this, holes filled, closed with a disc of "
+        "radius 1; all else is dark. null: everywhere",
+    )
+    least_area: int = Field(100, ge=1, description="Smaller regions above `level` are no sample, pixels")
+    equalise: bool = Field(False, description="Multiply each projection so that all have the same total")
+
+
 class Config(MosaicityConfig):
     """Options of `topotomo`: those of `mosaicity`, with omega, and more."""
 
@@ -108,6 +124,9 @@ class Config(MosaicityConfig):
     name: str = Field("topotomo", description="Name of the result in the file; the volume is NAME_volume")
     geometry: GeometryOptions = Field(description="How the sample stands, and how large it is seen")
     volume: VolumeOptions = Field(description="The voxels")
+    cleaning: CleaningOptions = Field(
+        default_factory=lambda: CleaningOptions(), description="Of the images, before they become part of the volume"
+    )
     method: Literal["moments", "sirt", "recon3d"] = Field(
         "sirt",
         description="Of the volume at the end. moments: back-projection, which the live view always is; sirt: "

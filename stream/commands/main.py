@@ -38,6 +38,8 @@ COMMANDS = {
     "sparsify-bragg": ("stream.commands.sparsify_bragg", "keep Bragg peaks, model the background (pyFAI's options)"),
     "diff-map": ("stream.commands.diff_map", "a map of integrated patterns (pyFAI's diff_map, its options)"),
     "diff-tomo": ("stream.commands.diff_tomo", "the same, rotation by translation (pyFAI's diff_tomo, its options)"),
+    "recon3d": ("stream.commands.recon3d", "the volume of a topo-tomography scan, by Recon3D's ini file and array"),
+    "recon3d-getdata": ("stream.commands.recon3d_getdata", "Recon3D's five-dimensional array out of recorded frames"),
     "densify": ("stream.commands.densify", "restore frames from a sparse file"),
     "jobs": ("stream.commands.jobs", "commands that run on when you log out, here or on a cluster"),
     "demo": ("stream.commands.demo", "a simulated EIGER2 4M through the whole pipeline, with a picture"),
