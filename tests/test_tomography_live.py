@@ -489,7 +489,7 @@ def test_the_search_finds_the_axis_from_far_off_and_by_golden_angles(centre: flo
     golden = np.mod(np.arange(55) * 111.246117975, 180)
     for angles in (ANGLES, golden):
         found, contrast = search(lines(angles, centre)[:, 2], angles, 23.5)
-        assert found == pytest.approx(centre, abs=0.1) and contrast > 0.5
+        assert found == pytest.approx(centre, abs=0.1) and contrast > 0.2
 
 
 def test_the_search_says_nothing_of_less_than_half_a_turn() -> None:

@@ -41,7 +41,7 @@ class Config(Options):
     )
     keep: bool = Field(
         True,
-        description="Keep the projections, decoded, in a temporary file: a slice that is moved has its past, and planes "
+        description="Keep the projections, decoded, in a temporary file: a slice that is moved has its past, planes "
         "and the volume can be made; false: none of it",
     )
     volume: bool = Field(False, description="At the end of the scan, reconstruct all slices")

@@ -27,7 +27,7 @@ def search(sinogram: Array, angles_deg: Array, near: float, *, reach: float | No
     """sinogram (angles, columns), -ln of the transmission; NaN: left out -> (column, contrast).
 
     The column within `reach` (an eighth of the columns) of `near` at which the amplitude outside the wedge is least,
-    and by how much it is less than in the median: 0 is no contrast, 1 all. (NaN, 0) without (nearly) half a turn of angles.
+    and by how much it is less than in the median: 0 is no contrast, 1 all. (NaN, 0) without half a turn of angles.
     """
     use = np.isfinite(sinogram).all(axis=1) & np.isfinite(np.asarray(angles_deg, np.float64))
     values, angles = np.asarray(sinogram, np.float64)[use], np.asarray(angles_deg, np.float64)[use]
