@@ -2,16 +2,21 @@
 
 import math
 import time
+from collections import deque
 from typing import Any
 
 import numpy as np
 
 from sinks.file.chunk_index import rows_from
+from sinks.file.column import Column
 from stream.codec.native import bslz4_compress
 from stream.events import Array
 
 COSTS_TO_NEXT = 30
-"""Flushing takes at most 3 % of the time of a file's thread, unless `flush_ms` asks for more."""
+"""Flushing takes some 3 % of the time of a file's thread, unless `flush_ms` asks for more."""
+COSTS_REMEMBERED = 4
+SOONEST_S = 0.05
+"""No viewer sees the difference, and no flush is so cheap that it could not be spared."""
 
 
 class Rows:
@@ -19,17 +24,18 @@ class Rows:
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
-        # h5py asks the library each time: these three cost more than the write of a small chunk
-        self.shape: tuple[int, ...] = dataset.shape[1:]
-        self.dtype: np.dtype[Any] = dataset.dtype
-        self._id = dataset.id
-        self._corner = (0,) * len(self.shape)
-        self.length: int = dataset.shape[0]
+        self._column = Column(dataset)
+        self.shape, self.dtype = self._column.inner, self._column.dtype
         size = max(1, self.dtype.itemsize * math.prod(self.shape))
         self._block = np.empty((max(1, min(64, 131_072 // size)), *self.shape), self.dtype)
         self._first = 0
         self._held = 0
         self._dirty = False
+
+    @property
+    def length(self) -> int:
+        """Rows that the dataset has."""
+        return self._column.length
 
     def put(self, index: int, row: Any) -> None:
         """Set the row of frame number `index`; kept in memory until the block is full, or `flush`."""
@@ -49,8 +55,8 @@ class Rows:
 
     def put_chunk(self, index: int, packed: Any, filter_mask: int = 0) -> None:
         """Set the row of frame number `index` to bytes that are encoded already, where one chunk is one row."""
-        self.extend(index + 1)
-        self._id.write_direct_chunk((index, *self._corner), packed, filter_mask)
+        self._column.extend(index + 1)
+        self._column.write_chunk(index, packed, filter_mask)
         self._dirty = True
 
     def clear(self, first: int) -> None:
@@ -63,23 +69,20 @@ class Rows:
 
     def extend(self, length: int) -> None:
         """Make the dataset at least that long; new rows read as the fill value."""
-        if length > self.length:
-            self._id.set_extent((length, *self.shape))
-            self.length = length
-            self._dirty = True
+        self._dirty |= self._column.extend(length)
 
     def flush(self) -> None:
         """Make every row visible to readers, and safe from a kill of this process."""
         self._write_block()
         if self._dirty:
-            self._id.flush()
+            self._column.flush()
             self._dirty = False
 
     def _write_block(self) -> None:
         if self._held:
             held, self._held = self._held, 0
             self.extend(self._first + held)
-            self.dataset[self._first : self._first + held] = self._block[:held]
+            self._column.write(self._first, self._block[:held])
             self._dirty = True
 
 
@@ -143,6 +146,7 @@ class Cell:
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
+        self._column = Column(dataset)
 
     def get(self) -> Any:
         """The value as it is now."""
@@ -150,21 +154,23 @@ class Cell:
 
     def set(self, value: Any) -> None:
         """Change the value and make it visible."""
-        self.dataset[0] = value
-        self.dataset.id.flush()
+        self._column.write(0, np.array([value], self._column.dtype))
+        self._column.flush()
 
 
 class FlushPolicy:
     """When to flush: after `frames` frames (0: never by number), and when the oldest is `milliseconds` old.
 
-    Sooner where that costs little: a flush that took 2 ms is repeated after 60 ms, so that viewers are hardly behind;
-    one that took 50 ms, on a file system far away, is not.
+    Sooner where that costs little: where a flush takes 2 ms it is repeated after 60 ms, so that viewers are hardly
+    behind; where each takes 50 ms, on a file system far away, it is not. The quickest of the latest few says what one costs: any
+    may have waited for the other threads.
     """
 
     def __init__(self, frames: int, milliseconds: float) -> None:
         self._frames = frames
         self._seconds = milliseconds / 1000
-        self._soon = self._seconds
+        self._soon = min(self._seconds, SOONEST_S)
+        self._costs: deque[float] = deque(maxlen=COSTS_REMEMBERED)
         self._held = 0
         self._oldest = 0.0
 
@@ -188,4 +194,5 @@ class FlushPolicy:
     def done(self, cost_s: float) -> None:
         """Everything was flushed, which took so long."""
         self._held = 0
-        self._soon = min(self._seconds, COSTS_TO_NEXT * cost_s)
+        self._costs.append(cost_s)
+        self._soon = min(self._seconds, max(SOONEST_S, COSTS_TO_NEXT * min(self._costs)))

@@ -4,10 +4,10 @@ Its layout is in `sinks.file.ledger_layout`.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from sinks.file.column import Column
 from sinks.file.columns import Cell
 from sinks.file.ledger_layout import (
     CHUNK_ROWS,
@@ -43,17 +43,16 @@ class LedgerTable:
         if not reopened:
             declare(file, channels)
         group = file.layout[GROUP]
-        self._columns = {name: group[name] for name in COLUMNS}
+        self._columns = {name: Column(group[name]) for name in COLUMNS}
         self._cells = {name: Cell(group[name]) for name in ("committed", "expected", "announced", "repeats")}
         self._end = {name: Cell(group[name]) for name in ("end_status", "notes", "finished")}
         self._counts = group["counts"]
-        self._length: int = self._columns["status"].shape[0]
-        found = states_of(self._columns["status"])
+        found = states_of(group["status"])
         self._known = len(found)
         """No frame number from here on has a state; the rows may be many more, if that many were announced."""
         self.states: States = np.zeros(max(CHUNK_ROWS, self._known), np.uint8)
         self.states[: self._known] = found
-        self.repeats = int(self._cells["repeats"].get())
+        self.repeats = self._repeats_told = int(self._cells["repeats"].get())
         per_channel = (len(channels),)
         layout = [(name, kind, per_channel if name in PER_CHANNEL else ()) for name, (kind, _, _) in COLUMNS.items()]
         self._pending = np.zeros(PENDING_ROWS, layout)
@@ -85,7 +84,7 @@ class LedgerTable:
             "exposure": "exposure_s",
             "received_time": "received",
         }
-        return {word: float(self._columns[name][index]) for name, word in names.items()}
+        return {word: float(self._columns[name].dataset[index]) for name, word in names.items()}
 
     def with_data(self) -> Array:
         """The frame numbers whose data should be in the file, ascending."""
@@ -157,14 +156,14 @@ class LedgerTable:
                 _flush(self._columns, but="status")
             for block in blocks:
                 if name != "problem" or np.any(block[name] != b""):
-                    first = int(block["frame_number"][0])
-                    column[first : first + len(block)] = block[name]
+                    column.write(int(block["frame_number"][0]), block[name])
         for index, status in self._restated.items():
-            self._columns["status"][index] = status
-        self._columns["status"].id.flush()
+            self._columns["status"].write(index, np.array([status]))
+        self._columns["status"].flush()
         self._cells["committed"].set(int(np.count_nonzero(self.states[: self._known])))
-        if self.repeats != int(self._cells["repeats"].get()):
+        if self.repeats != self._repeats_told:
             self._cells["repeats"].set(self.repeats)
+            self._repeats_told = self.repeats
         self._held = 0
         self._slots.clear()
         self._restated.clear()
@@ -174,7 +173,7 @@ class LedgerTable:
         if not len(indices):
             return
         self.states[indices] = FrameStatus.MISSING
-        self._columns["status"][: self._known] = self.states[: self._known]
+        self._columns["status"].write(0, self.states[: self._known])
 
     def announce(self, announced: int | None) -> None:
         """What the detector says it will send."""
@@ -191,6 +190,7 @@ class LedgerTable:
         found = np.bincount(self.states[: self._known], minlength=len(FrameStatus))
         found[FrameStatus.MISSING] += expected - self._known
         self._extend(expected)
+        _flush(self._columns)
         notes = list(end.notes)
         told = {status: count for status, count in end.counts.items() if count != found[status]}
         if told:
@@ -206,15 +206,18 @@ class LedgerTable:
         self._end["finished"].set(1)
         return {status: int(found[status]) for status in FrameStatus}
 
+    @property
+    def _length(self) -> int:
+        return self._columns["status"].length
+
     def _extend(self, length: int) -> None:
-        if length <= self._length:
-            return
-        for column in self._columns.values():
-            column.id.set_extent((length, *column.shape[1:]))
-        last = min(length, self._length + MOST_NUMBERED)
-        self._columns["frame_number"][self._length : last] = np.arange(self._length, last, dtype=np.uint64)
-        _flush(self._columns)
-        self._length = length
+        """Rows for all numbers below `length`, each with its number; flushed by the caller."""
+        before = self._length
+        if length > before:
+            for column in self._columns.values():
+                column.extend(length)
+            last = min(length, before + MOST_NUMBERED)
+            self._columns["frame_number"].write(before, np.arange(before, last, dtype=np.uint64))
 
     def _reserve(self, size: int) -> None:
         if size > len(self.states):
@@ -223,7 +226,7 @@ class LedgerTable:
             self.states = grown
 
 
-def _flush(columns: Mapping[str, Any], but: str = "") -> None:
+def _flush(columns: Mapping[str, Column], but: str = "") -> None:
     for name, column in columns.items():
         if name != but:
-            column.id.flush()
+            column.flush()

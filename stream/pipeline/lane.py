@@ -21,7 +21,7 @@ from stream.pipeline.inbox import LONGEST_PAUSE_S, NUDGE_BYTES, NUDGE_SECONDS
 from stream.products import Product
 from stream.roles import Counters, Filing, Sink
 
-TICK_SECONDS = 0.1
+TICK_SECONDS = 0.05
 LATEST_SECONDS = 0.01
 """How often a lane of policy `latest` looks: what is shown, is shown up to a hundred times a second."""
 Policy: TypeAlias = Literal["block", "give up", "latest"]
