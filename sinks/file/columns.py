@@ -162,8 +162,8 @@ class FlushPolicy:
     """When to flush: after `frames` frames (0: never by number), and when the oldest is `milliseconds` old.
 
     Sooner where that costs little: where a flush takes 2 ms it is repeated after 60 ms, so that viewers are hardly
-    behind; where each takes 50 ms, on a file system far away, it is not. The quickest of the latest few says what one costs: any
-    may have waited for the other threads.
+    behind; where each takes 50 ms, on a file system far away, it is not. The quickest of the latest few says what one
+    costs: any may have waited for the other threads.
     """
 
     def __init__(self, frames: int, milliseconds: float) -> None:
