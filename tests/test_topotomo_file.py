@@ -13,6 +13,7 @@ from test_topotomo import FRAME, OMEGAS, TILTS, VOXELS, error, grains, options
 from turned_grains import AL_THETA_DEG, scan_frames
 
 from sinks.check import check
+from stream.commands.main import main
 from stream.config import validate
 from stream.pipeline.runner import Run
 
@@ -67,6 +68,8 @@ def test_viewers_open_the_volume_and_its_slices_with_their_axes(tmp_path: Path) 
         assert group["x"][()].tolist() == (np.arange(VOXELS) - 7.5).tolist()
         assert group["mu"].attrs["units"] == "deg" and group["covered_frames"][()].all()
         volume = {name: group[name][()] for name in ("mu", "gamma")}
+    assert main(["export", "--vtk", "-o", str(tmp_path), str(tmp_path / "result.h5")]) == 0
+    assert len(list(tmp_path.glob("*_topotomo_volume.vti"))) == 1
     assert error(volume, grains().truth, "mu", 0) < 0.011 and error(volume, grains().truth, "gamma", 1) < 0.011
 
 

@@ -1,4 +1,5 @@
-"""`inbeam export FILE...`: results as text columns (.xy, .xye, .chi, .csv) or images (.edf, .tif), a file per frame."""
+"""`inbeam export FILE...`: results as text columns (.xy, .xye, .chi, .csv) or images (.edf, .tif), a file per frame;
+volumes for ParaView (.vti)."""
 
 import argparse
 import string
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sinks.export import cakes, columns, pyfai
+from sinks.export import cakes, columns, pyfai, vtk
 from sinks.export.results import Results, opened
 from sinks.export.units import CHANGEABLE, converted
 from sinks.export.write import put
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="file names without ending, of {scan}, {frame}, {product}, {file} (default: {scan}_{frame:05d})",
     )
+    parser.add_argument("--vtk", action="store_true", help="a volume as .vti, for ParaView: SCAN_PRODUCT.vti")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
 
 
@@ -53,12 +55,26 @@ def run(options: argparse.Namespace) -> int:
     failed = 0
     for path in options.files:
         try:
+            if options.vtk:
+                _volume(path, options, taken)
+                continue
             with opened(path, options.product) as results:
                 failed += _export(results, options, taken)
         except InbeamError as error:
             print(f"inbeam export: {error}", file=sys.stderr)
             failed += 1
     return 1 if failed else 0
+
+
+def _volume(path: Path, options: argparse.Namespace, taken: set[Path]) -> None:
+    volume = vtk.read(path, options.product)
+    target = Path(options.output / f"{safe(volume.scan)}_{safe(volume.product)}.vti")
+    if target in taken:
+        raise InbeamError(f"{target} would be written more than once: export these files into several folders")
+    taken.add(target)
+    put(target, vtk.content(volume), overwrite=options.overwrite)
+    shape = " x ".join(str(size) for size in next(iter(volume.fields.values())).shape)
+    print(f"{path}: {volume.product}, {shape} voxels, {', '.join(volume.names)} -> {target}")
 
 
 def chosen(text: str, length: int) -> list[int]:
@@ -93,6 +109,8 @@ def _check(options: argparse.Namespace) -> None:
         known, name = False, ""
     if not known or not name.strip() or "/" in name:
         problems.append(("--name", f"{options.name!r}: a file name of {{scan}}, {{frame}}, {{product}}, {{file}}"))
+    if options.vtk and options.format:
+        problems.append(("--vtk", f"is a format of its own: leave out --format {options.format}"))
     if options.output.exists() and not options.output.is_dir():
         problems.append(("--output", f"{options.output} is not a folder"))
     if problems:
