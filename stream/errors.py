@@ -35,6 +35,10 @@ class BadMessage(InbeamError):
         self.index = index
 
 
+class Superfluous(BadMessage):
+    """A message of which nothing is lost if it is left out."""
+
+
 class CorruptPayload(BadMessage):
     """The pixels of a frame cannot be decoded, or do not have the size that shape and dtype ask for."""
 

@@ -16,7 +16,7 @@ class SocketSource:
 
     def __init__(self, options: SocketOptions, decoder: SeriesDecoder) -> None:
         self.receiver = Receiver(options)
-        self._decoder = decoder
+        self.decoder = decoder
         self._restored: list[Event] = []
 
     def events(self) -> Iterator[Event]:
@@ -28,18 +28,18 @@ class SocketSource:
             yield from self._restored
             self._restored = []
             if isinstance(message, Message):
-                yield from self._decoder.feed(message.parts, message.received)
+                yield from self.decoder.feed(message.parts, message.received)
             elif message is None:
-                yield from self._decoder.tick(time.time())
+                yield from self.decoder.tick(time.time())
             else:
-                scan = self._decoder.scan
+                scan = self.decoder.scan
                 log.log(logging.WARNING if message.refused or scan is not None else logging.INFO, message.text)
                 if message.costly:
-                    self._decoder.disturbed()
+                    self.decoder.disturbed()
                 if scan is not None and message.costly:
                     yield Note(message.text, scan.uid, harmless=True)  # what it cost is in the ledger
         if not self._restored:
-            yield from self._decoder.finish(EndStatus.STOPPED)
+            yield from self.decoder.finish(EndStatus.STOPPED)
 
     @property
     def connection(self) -> str:
@@ -48,7 +48,7 @@ class SocketSource:
 
     def restore(self, uid: str, header: Sequence[Sequence[bytes]]) -> None:
         """See `stream.roles.Source`."""
-        self._restored = self._decoder.restore(uid, header)
+        self._restored = self.decoder.restore(uid, header)
 
     def close(self) -> None:
         """See `stream.roles.Source`."""

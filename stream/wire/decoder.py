@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from stream.errors import BadMessage
+from stream.errors import BadMessage, Superfluous
 from stream.events import EMPTY, MONITOR, Buffer, EndStatus, Event, Note, ScanStart
 from stream.wire.announced import Announced
 from stream.wire.early import Early, Held, Room
@@ -56,7 +56,7 @@ class SeriesDecoder(ABC):
         A message that cannot be read gives a Note, or a CORRUPT Frame if its number is known. What has waited long
         enough at that time comes first.
         """
-        if not self._early and not self._series.ending:
+        if not self._early and not self._series.ending:  # what is due without an end message is told by `tick`
             return self._guarded(parts, received) + self._series.remarks()
         events = self.tick(received) + self._guarded(parts, received)
         if self._early.full:
@@ -65,8 +65,31 @@ class SeriesDecoder(ABC):
 
     def tick(self, now: float) -> list[Event]:
         """The events of what has waited long enough at the Unix time `now`, s."""
-        events = self._wait_no_more() if self._early and now - self._early.since >= self._grace_s else []
-        return events + self._series.due(now)
+        events: list[Event] = []
+        if self._early:
+            since = max(self._early.since, self._series.heard) if self._series.shared else self._early.since
+            if now - since >= self._grace_s:
+                events = self._wait_no_more()
+        events += self._series.due(now)
+        if self._early and self._series.shared and (self._series.open is None or self._series.whole):
+            events += self._again(self._early.take(lambda held: held.start))
+        return events
+
+    def share(self, patience_s: float) -> None:
+        """The messages come from several receivers: the next start message waits until the numbers of the open scan are
+        complete, or nothing of it has come for so long; and so does its end."""
+        self._grace_s = self._series.grace_s = patience_s
+        self._series.shared = True
+        self._early.bounded = False
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for one that comes from another receiver."""
+        return len(self._early)
+
+    def wait_no_more(self) -> list[Event]:
+        """Nothing that is waited for can come any more."""
+        return self._wait_no_more()
 
     def disturbed(self) -> None:
         """The connection was lost for a while."""
@@ -91,6 +114,8 @@ class SeriesDecoder(ABC):
 
     def _announce(self, start: Announced, received: float) -> list[Event]:
         """A start message, and the images that have waited for it."""
+        if self._series.must_wait(start):
+            raise Early(start.series, start.unique, start=True)
         events = self._wait_no_more(lambda held: not start.same(held.series, held.unique))
         events += self._series.announce(start, received)
         return events + self._again(self._early.take())
@@ -125,9 +150,9 @@ class SeriesDecoder(ABC):
         try:
             return self._read(parts, received)
         except Early as early:
-            self._early.add(Held(early.series, early.unique, parts, received))
+            self._early.add(Held(early.series, early.unique, parts, received, early.start))
             return []
         except BadMessage as error:
-            return [self._series.note(str(error))]
+            return [self._series.note(str(error), harmless=isinstance(error, Superfluous))]
         except Exception as error:  # a fault of ours must not end a beamtime: the fuzz run looks for this text
             return [Note(f"{FAULT} {type(error).__name__}: {error}")]

@@ -10,11 +10,12 @@ MOST_BYTES = 256_000_000
 
 
 class Early(Exception):
-    """An image of a series whose start message may still come."""
+    """An image of a series whose start message may still come, or a start message while images of the series before
+    may come from another receiver."""
 
-    def __init__(self, series: int, unique: str | None) -> None:
+    def __init__(self, series: int, unique: str | None, *, start: bool = False) -> None:
         super().__init__(series)
-        self.series, self.unique = series, unique
+        self.series, self.unique, self.start = series, unique, start
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Held:
     unique: str | None
     parts: Sequence[Buffer]
     received: float
+    start: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -36,11 +38,13 @@ class Room:
     """The messages that wait, in the order in which they came; bounded in number and bytes."""
 
     def __init__(self) -> None:
+        self.bounded = True
+        """False where whoever sends is held up instead."""
         self._held: list[Held] = []
         self._nbytes = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._held)
+    def __len__(self) -> int:
+        return len(self._held)
 
     @property
     def since(self) -> float:
@@ -50,7 +54,7 @@ class Room:
     @property
     def full(self) -> bool:
         """True if no more may wait."""
-        return len(self._held) >= MOST_IMAGES or self._nbytes >= MOST_BYTES
+        return self.bounded and (len(self._held) >= MOST_IMAGES or self._nbytes >= MOST_BYTES)
 
     def add(self, held: Held) -> None:
         """Let one more wait."""
@@ -58,8 +62,8 @@ class Room:
         self._nbytes += held.nbytes
 
     def take(self, which: Callable[[Held], bool] = lambda held: True) -> list[Held]:
-        """Those that `which` is true of; they wait no more."""
-        found = [held for held in self._held if which(held)]
+        """Those that `which` is true of, start messages first; they wait no more."""
+        found = sorted((held for held in self._held if which(held)), key=lambda held: not held.start)
         self._held = [held for held in self._held if not which(held)]
         self._nbytes = sum(held.nbytes for held in self._held)
         return found

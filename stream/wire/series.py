@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from stream.errors import BadMessage
+from stream.errors import BadMessage, Superfluous
 from stream.events import (
     Detector,
     EndStatus,
@@ -57,11 +57,16 @@ class Series:
         self.open: ScanStart | None = None
         self.patient = True
         """Images without a start message are told to wait for it."""
-        self._identity, self._grace_s = identity, grace_s
+        self.shared = False
+        """The images come from several receivers: the scan is complete when its numbers are."""
+        self.heard = 0.0
+        """Unix time at which the latest image of the open scan came, s."""
+        self._identity, self.grace_s = identity, grace_s
         self._scans = 0
         self._now: Announced | None = None
         self._waiting: Announced | None = None
-        self._ended: deque[Announced] = deque(maxlen=64)
+        self._ended: deque[tuple[Announced, bool]] = deque(maxlen=64)
+        """With whether all its images had come."""
         self._ending: tuple[Announced, float] | None = None
         """The end message of this series came at this time, and some of its images have not come yet."""
         self._arrivals = Arrivals(None)
@@ -85,7 +90,7 @@ class Series:
 
     def remarks(self) -> list[Event]:
         """What is odd about the images that have come, told once in a scan."""
-        step = self._arrivals.step
+        step = 1 if self.shared else self._arrivals.step
         if self._known.too_many:
             self._known.too_many = False
             return self.once(f"more than {MOST_READINGS} readings, or deeply nested ones: the others are left out")
@@ -103,11 +108,25 @@ class Series:
     def due(self, now: float) -> list[Event]:
         """End the series whose end message has come, if all its images have, or at the Unix time `now`, s."""
         if self._ending is None:
-            return []
+            whole = self.shared and self.open is not None and self.whole
+            return self.finish(EndStatus.COMPLETE) if whole and now - self.heard >= self.grace_s else []
         ending, since = self._ending
-        if now - since >= self._grace_s or (ending is self._now and self._arrivals.whole(ending.expected)):
+        since = max(since, self.heard) if self.shared else since
+        if now - since >= self.grace_s or (ending is self._now and self._arrivals.whole(ending.expected)):
             return self._end_waiting() or self.finish(EndStatus.COMPLETE)
         return []
+
+    def must_wait(self, start: Announced) -> bool:
+        """True if images of the open scan may still come from other receivers, when the next one is announced."""
+        now = self._now
+        if not self.shared or not self.patient or now is None or now.again(start) or now.same(*start.identities):
+            return False
+        return not self.whole
+
+    @property
+    def whole(self) -> bool:
+        """True if all images that were announced have come."""
+        return self._now is not None and self._arrivals.whole(self._now.expected)
 
     def announce(self, start: Announced, received: float) -> list[Event]:
         """A start message: the events that it causes."""
@@ -131,7 +150,9 @@ class Series:
         if now is None or not now.same(series, unique):
             if self._waiting is not None and self._waiting.same(series, unique):
                 begins = self._waiting
-            elif any(scan.same(series, unique) for scan in self._ended):
+            elif before := [whole for scan, whole in self._ended if scan.same(series, unique)]:
+                if before[-1]:
+                    raise Superfluous(f"an image of series {series}, which has ended with all of its images: left out")
                 self._stale(series, "which has ended")
             elif now is not None and series <= now.series:
                 self._stale(series, f"while series {now.series} is open")
@@ -179,6 +200,7 @@ class Series:
                 return self.corrupt(index, f"{channel} is {_kind(payload)}, not {_kind(scan)} as the scan", received)
             found[channel] = payload
         self._arrivals.add(index, received, exposure.start)
+        self.heard = received
         return Frame(
             scan.uid,
             index,
@@ -199,6 +221,7 @@ class Series:
         """A hole at a known place of the open scan, with the reason."""
         assert self.open is not None
         self._arrivals.add(index, received, time)
+        self.heard = received
         return Frame(self.open.uid, index, {}, received, time, status=FrameStatus.CORRUPT, problem=problem)
 
     def end(self, series: int, unique: str | None, received: float) -> list[Event]:
@@ -219,8 +242,10 @@ class Series:
             cut_short = self._arrivals.cut_short(announced, self.open.detector.frame_time_s, self._ending[1])
             status, notes = EndStatus.DISARMED if cut_short else EndStatus.COMPLETE, ()
             self._ending = None
+        elif self.shared and self.whole and status is EndStatus.ABORTED:
+            status, notes = EndStatus.COMPLETE, ()  # the end message went to a receiver that is gone
         end = ScanEnd(self.open.uid, status, announced, notes=notes)
-        self._ended.append(replace(self._now, detector=Detector(), header=()))
+        self._ended.append((replace(self._now, detector=Detector(), header=()), self.whole))
         self.open = self._now = None
         return [end]
 
@@ -279,7 +304,7 @@ class Series:
         if self._waiting is None or self._ending is None or self._ending[0] is not self._waiting:
             return []
         series = self._waiting.series
-        self._ended.append(self._waiting)
+        self._ended.append((self._waiting, False))
         self._waiting = self._ending = None
         return [self.note(f"series {series} ended without any image", harmless=True)]
 

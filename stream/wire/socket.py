@@ -11,7 +11,7 @@ CURVE, where the network is not trusted (it encrypts, and admits only who knows 
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -138,6 +138,7 @@ class Receiver:
 
     def __init__(self, options: ConnectionOptions) -> None:
         self._options = options
+        self._allowed = options.limits.parts
         self._closed = threading.Event()
         self.address = options.endpoint
         """Where the socket is bound, once it is: a port of * is known then."""
@@ -158,6 +159,13 @@ class Receiver:
 
     def __iter__(self) -> Iterator[Message | Disturbance | None]:
         """Messages; disturbances; None after 100 ms of silence. Raises SourceLost if it cannot be opened."""
+        with self.opened() as opened:
+            yield from self._claimed_by_others()
+            yield from self._receive(opened.socket, opened.monitor)
+
+    @contextmanager
+    def opened(self) -> Iterator["Opened"]:
+        """The socket, within the context. Raises SourceLost."""
         context = zmq.Context()
         try:
             with self._open(context) as socket:
@@ -165,8 +173,7 @@ class Receiver:
                 self._connection = Connection(self.address, time.monotonic(), listening=self._options.bind)
                 self.ready.set()
                 try:
-                    yield from self._claimed_by_others()
-                    yield from self._receive(socket, monitor)
+                    yield Opened(socket, monitor, self)
                 finally:
                     if self._claim is not None:
                         self._claim.close()
@@ -216,7 +223,6 @@ class Receiver:
     def _receive(
         self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]"
     ) -> Iterator[Message | Disturbance | None]:
-        allowed = self._options.limits.parts
         asking = self._options.kind == "req"
         asked = not asking
         pace = Pace()
@@ -238,15 +244,20 @@ class Receiver:
             asked = not asking
             if self.trouble:
                 yield from self._connection.good()
-            received = time.time()
+            message = self._message(frame, socket)
             if not asking:
-                pace.came(received)
-            parts = [frame.buffer]
-            while frame.more:
-                frame = socket.recv(copy=False)
-                if len(parts) <= allowed:  # one more than allowed, so that the decoder says so
-                    parts.append(frame.buffer)
-            yield Message(parts, received)
+                pace.came(message.received)
+            yield message
+
+    def _message(self, frame: zmq.Frame, socket: "zmq.Socket[bytes]") -> Message:
+        """The whole of the message that begins with this part."""
+        received = time.time()
+        parts = [frame.buffer]
+        while frame.more:
+            frame = socket.recv(copy=False)
+            if len(parts) <= self._allowed:  # one more than allowed, so that the decoder says so
+                parts.append(frame.buffer)
+        return Message(parts, received)
 
     def _look(self, socket: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> Iterator[Disturbance]:
         """What has happened to the connection, and who else reads."""
@@ -270,3 +281,32 @@ class Receiver:
             other = self._claim.make()
             if other is not None:
                 yield Disturbance(described(other, self._options.endpoint))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The open socket of a Receiver, for who looks after several of them in one thread."""
+
+    socket: "zmq.Socket[bytes]"
+    monitor: "zmq.Socket[bytes]"
+    receiver: Receiver
+
+    def take(self) -> Message | None:
+        """The next message; None if none is there."""
+        try:
+            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        return self.receiver._message(frame, self.socket)
+
+    def look(self) -> Iterator[Disturbance]:
+        """What has happened to the connection."""
+        return self.receiver._look(self.socket, self.monitor)
+
+    def good(self) -> Iterator[Disturbance]:
+        """Messages come: if there was trouble, it is over."""
+        return self.receiver._connection.good() if self.receiver.trouble else iter(())
+
+    def claimed_by_others(self) -> Iterator[Disturbance]:
+        """Who else on this machine takes messages of this detector."""
+        return self.receiver._claimed_by_others()
