@@ -2,9 +2,9 @@
 
     python bench/tomography_live.py [--size 1024] [--angles 600] [--rows 64]
 
-CPU time of its thread, near the end of a scan: per projection (its rows taken and kept, divided by the flat, filtered and
-put onto the grid of each slice, with all weights), and per picture, of which there are as many as a fifth of the time
-allows. Frames are not decoded: that is the workers'.
+CPU time of its thread, near the end of a scan: per projection (its rows taken and kept, divided by the flat, filtered
+and put onto the grid of each slice, with all weights), and per picture, of which there are as many as a fifth of the
+time allows. Frames are not decoded: that is the workers'.
 """
 
 import argparse
@@ -17,7 +17,6 @@ from processors import tomogram
 from stream import Encoding, Frame, Payload, Work
 from stream.events import Array, Detector
 from stream.testing import examples
-
 
 SOME = 100
 """Projections that are measured, the last ones."""

@@ -12,9 +12,10 @@ import xxhash
 
 from stream.errors import BadMessage
 from stream.events import Array, Encoding, Payload
-from stream.formats.images import cbf, edf, tiff_tags
+from stream.formats.images import cbf, edf, fits, tiff_tags
 from stream.formats.images.cbf import Cbf
 from stream.formats.images.edf import Edf
+from stream.formats.images.fits import Fits
 from stream.formats.images.header import time_of
 from stream.formats.images.other import Other
 from stream.formats.images.tiff import Tiff
@@ -53,6 +54,7 @@ FORMATS = (
     Format(
         (".edf", ".cor"), lambda head, name: edf.begins(head), lambda f, path, packed: Edf(f, os.path.dirname(path))
     ),
+    Format((".fits", ".fit", ".fts"), lambda head, name: head.startswith(fits.MAGIC), lambda f, path, packed: Fits(f)),
 )
 """The first that a file begins as reads it; fabio has the rest."""
 SUFFIXES = frozenset((".mccd", ".img", ".sfrm", ".spe", ".pnm", ".pgm"))
