@@ -36,6 +36,7 @@ class References:
     def __init__(self) -> None:
         self._flats: list[_Sum] = []
         self._darks: list[_Sum] = []
+        self._averaged: tuple[list[Series], list[Series]] | None = None
         self._made: dict[tuple[float, int], OpenBeam] = {}
 
     def add(self, kind: str, number: int, image: Array, monitor: float = float("nan")) -> None:
@@ -46,6 +47,7 @@ class References:
             near = [_Sum(number, number, np.zeros(image.shape))]
             sums.append(near[0])
         near[0].add(number, image, monitor)
+        self._averaged = None
         self._made.clear()
 
     @property
@@ -65,7 +67,9 @@ class References:
         """
         if not self._flats:
             return None
-        series = [each.series for each in self._flats]
+        if self._averaged is None:
+            self._averaged = [each.series for each in self._flats], [each.series for each in self._darks]
+        series, darks = self._averaged
         if which == "before":
             earlier = [each for each in series if each.place < number]
             flat = max(earlier, key=lambda each: each.place) if earlier else min(series, key=lambda each: each.place)
@@ -73,6 +77,6 @@ class References:
             flat = chosen(series, number, which)
         key = (flat.place, flat.count)
         if key not in self._made:
-            dark = chosen([each.series for each in self._darks], number, "mean").flat if self._darks else None
+            dark = chosen(darks, number, "mean").flat if darks else None
             self._made[key] = open_beam(flat.flat, dark, monitor=flat.monitor)
         return self._made[key]

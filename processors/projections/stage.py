@@ -47,6 +47,11 @@ class Stage:
         left = 0 if self.steps.crop is None else self.steps.crop.x[0]
         return shape.scaled_centre(column - left, self.steps.scale_down)
 
+    def input_column(self, centre: float) -> float:
+        """The inverse of `centre`."""
+        left = 0 if self.steps.crop is None else self.steps.crop.x[0]
+        return (centre + 0.5) * self.steps.scale_down - 0.5 + left
+
     def __call__(
         self, image: Array, beam: OpenBeam | None = None, monitor: float | None = None
     ) -> tuple[Array, Counted]:

@@ -1,0 +1,1 @@
+"""`inbeam tomo-reconstruct`: radiographs from files and folders, their angles and axis, and what is written of them."""

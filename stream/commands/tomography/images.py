@@ -1,0 +1,108 @@
+"""Images of one folder, or of one file, by their number; read when they are asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stream.errors import BadMessage, ConfigError
+from stream.events import Array
+from stream.formats.images.file import Damaged, ImageFile
+from stream.formats.natural import natural
+
+SUFFIXES = (".tif", ".tiff", ".fits", ".fit", ".edf", ".png")
+FITS = (".fits", ".fit")
+SUMMED = "_SummedImg."
+"""Of the detector at IMAT: the sum of all energies, beside the images themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """shape: (rows, columns). read(number): pixels of one image, native byte order. source: for messages."""
+
+    count: int
+    shape: tuple[int, int]
+    read: Callable[[int], Array]
+    source: str
+
+
+def images_of(option: str, path: Path, suffix: str | None = None) -> Images:
+    """All images of a folder in natural order, or of a file. suffix: only files of this kind, "fits".
+
+    Raises ConfigError, with the option that named it, where there is none or they differ in shape.
+    """
+    if path.is_file():
+        stack = _read(option, path)
+        return Images(len(stack), (stack.shape[1], stack.shape[2]), lambda number: stack[number], str(path))
+    if not path.is_dir():
+        raise ConfigError([(option, f"{path} is neither a folder nor a file (looked from {Path.cwd()})")])
+    wanted: tuple[str, ...] = SUFFIXES if suffix is None else (f".{suffix.lower().lstrip('.')}",)
+    if suffix is not None and wanted[0] in FITS:
+        wanted = FITS
+    if suffix is not None and wanted[0] in (".tif", ".tiff"):
+        wanted = (".tif", ".tiff")
+    names = [each.name for each in path.iterdir() if each.is_file() and each.suffix.lower() in wanted]
+    files = [path / name for name in natural(names) if SUMMED not in name]
+    if not files:
+        raise ConfigError([(option, f"{path} holds no image ({', '.join(wanted)}): name the folder of the images")])
+    kinds = {each.suffix.lower() for each in files}
+    if len({".tif" if kind == ".tiff" else ".fits" if kind == ".fit" else kind for kind in kinds}) > 1:
+        text = f"{path} holds images of several kinds ({', '.join(sorted(kinds))}): say which with --in-img-format"
+        raise ConfigError([(option, text)])
+    first = _read(option, files[0])
+    if len(first) != 1 and len(files) > 1:
+        raise ConfigError([(option, f"{files[0]} holds {len(first)} images, beside {len(files) - 1} other files")])
+    shape = (first.shape[1], first.shape[2])
+    if len(files) == 1:
+        return Images(len(first), shape, lambda number: first[number], str(files[0]))
+
+    def read(number: int) -> Array:
+        stack = _read(option, files[number])
+        if stack.shape != (1, *shape):
+            raise ConfigError(
+                [(option, f"{files[number]} has the shape {stack.shape}, not {(1, *shape)} as the first")]
+            )
+        return np.asarray(stack[0])
+
+    return Images(len(files), shape, read, str(path))
+
+
+def beside(folder: Path, beginning: str) -> Sequence[Path]:
+    """Folders beside this one, and images, whose names begin so, in whatever case."""
+    found = [
+        each
+        for each in folder.parent.iterdir()
+        if each != folder
+        and each.name.lower().startswith(beginning)
+        and (each.is_dir() or each.suffix.lower() in SUFFIXES)
+    ]
+    return sorted(found)
+
+
+def _read(option: str, path: Path) -> Array:
+    """(n, rows, columns)."""
+    try:
+        if path.suffix.lower() in FITS:
+            return _fits(option, path)
+        found = []
+        for each in ImageFile(str(path)):
+            if isinstance(each, Damaged):
+                raise BadMessage(each.problem)
+            found.append(each.pixels)
+        stack = np.stack(found)
+    except ConfigError:
+        raise
+    except Exception as error:  # readers of other people's formats raise whatever they please
+        raise ConfigError([(option, f"cannot read {path}: {error}")]) from error
+    return stack
+
+
+def _fits(option: str, path: Path) -> Array:
+    try:
+        from astropy.io import fits
+    except ImportError as error:
+        raise ConfigError([(option, f"{path} is FITS, which needs astropy: pip install astropy")]) from error
+    pixels = np.asarray(fits.getdata(path))
+    native = pixels.astype(pixels.dtype.newbyteorder("="))
+    return native.reshape(-1, *native.shape[-2:])

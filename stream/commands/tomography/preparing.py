@@ -1,0 +1,114 @@
+"""All projections of a scan, made ready: line integrals, in a file beside the result while they are needed."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from processors.projections.normalise import OpenBeam, Which
+from processors.projections.options import Steps
+from processors.projections.references import References
+from processors.projections.stage import Counted, Stage
+from stream.commands.tomography.inputs import Radiographs
+from stream.errors import ConfigError
+from stream.events import Array
+from stream.turning import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Flats:
+    """How projections are normalised. exclude: frame numbers of flats and darks that are of no use.
+
+    raw: without flats, each projection by its own brightest pixel: a preview. monitor: by its readings, too.
+    """
+
+    which: Which = "mean"
+    exclude: frozenset[int] = frozenset()
+    raw: bool = False
+    monitor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """lines: float32 (projections, rows, columns), on disk. counted: pixels that were set right, in all of them."""
+
+    lines: Array
+    stage: Stage
+    counted: Counted
+    unusable: int
+    flats: int
+    darks: int
+    raw: bool
+
+
+@contextmanager
+def prepared(
+    scan: Radiographs, steps: Steps, flats: Flats, folder: Path, threads: int, progress: Callable[[int, int], None]
+) -> Iterator[Prepared]:
+    """Raises ConfigError where there is no flat and nothing to take its place, and for what cannot be normalised."""
+    numbers = scan.numbers(Key.PROJECTION)
+    if not len(numbers):
+        raise ConfigError([("--input-path", f"{scan.source} has no projection")])
+    stage = Stage(steps, scan.shape, "")
+    references, monitor = _references(scan, flats), scan.monitor if flats.monitor else None
+    raw = False
+    if not references.flats and steps.air is None:
+        if not flats.raw:
+            text = (
+                f"{scan.source} has no flat field: name its folder or file, or an --air-region, or --raw for a preview"
+            )
+            raise ConfigError([("--input-path-flat", text)])
+        raw = True
+    if flats.monitor and scan.monitor is None:
+        raise ConfigError([("--monitor", f"{scan.source} has no reading of the beam for every frame: leave it out")])
+    beams = [_beam(references, int(number), flats.which) for number in numbers]  # before the threads
+    path = folder / ".projections.npy"
+    lines = np.lib.format.open_memmap(path, "w+", np.float32, (len(numbers), *stage.shape))
+
+    def one(place: int) -> Counted:
+        number = int(numbers[place])
+        image = scan.read(number)
+        if raw:
+            image = np.asarray(image, np.float32) / max(float(np.max(image)), 1e-30)
+        try:
+            reading = None if monitor is None else float(monitor[number])
+            lines[place], counted = stage(image, beams[place], reading)
+        except ValueError as error:
+            raise ConfigError([("", f"frame {number} of {scan.source}: {error}")]) from error
+        return counted
+
+    total = Counted()
+    try:
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            for place, counted in enumerate(pool.map(one, range(len(numbers)))):
+                progress(place + 1, len(numbers))
+                total = replace(
+                    total,
+                    mended=total.mended + counted.mended,
+                    outliers=total.outliers + counted.outliers,
+                    low=total.low + counted.low,
+                )
+        known = [beam.unusable for beam in beams if beam is not None]
+        yield Prepared(lines, stage, total, max(known, default=0), references.flats, references.darks, raw)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _references(scan: Radiographs, flats: Flats) -> References:
+    found = References()
+    for key, kind in ((Key.FLAT, "flat"), (Key.DARK, "dark")):
+        for number in scan.numbers(key).tolist():
+            if number not in flats.exclude:
+                reading = float("nan") if scan.monitor is None else float(scan.monitor[number])
+                found.add(kind, number, scan.read(number), reading)
+    return found
+
+
+def _beam(references: References, number: int, which: Which) -> OpenBeam | None:
+    try:
+        return references.beam(number, which)
+    except ValueError as error:
+        raise ConfigError([("--input-path-flat", str(error))]) from error

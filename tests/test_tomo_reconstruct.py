@@ -1,0 +1,287 @@
+"""`inbeam tomo-reconstruct`: volumes of a sample that is known, from every kind of input, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from projected import ANGLES, CENTRE, DARK, ROWS, SIZE, counts, gains, lines, truth
+
+from processors.projections import pixels
+from processors.tomography.backprojection import seen
+from stream.commands.main import main
+from stream.commands.tomography.writing import CONFIGURATION, README, VOLUME
+
+INSIDE = seen(SIZE, SIZE, CENTRE) & (np.hypot(*np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]) < 0.9)
+PLAIN = ("--median-filter-size", "0", "--out-img-format", "none", "--threads", "1")
+SAMPLE = counts(lines())
+FLATS = np.repeat(np.round(gains() + DARK)[None], 2, axis=0).astype("u2")
+DARKS = np.full_like(FLATS, int(DARK))
+
+
+def nxtomo(path: Path, **changes: Any) -> Path:
+    """Darks, flats, projections, and a frame of no use in between."""
+    spoiled = np.full_like(SAMPLE[:1], 7)
+    frames = np.concatenate([DARKS, FLATS, SAMPLE[:20], spoiled, SAMPLE[20:]])
+    keys = np.array([2, 2, 1, 1, *[0] * 20, 3, *[0] * (len(SAMPLE) - 20)])
+    angles = np.concatenate([np.zeros(4), ANGLES[:20], [0.0], ANGLES[20:]])
+    with h5py.File(path, "w") as file:
+        entry = file.create_group("entry")
+        entry["instrument/detector/data"] = changes.get("frames", frames)
+        entry["instrument/detector/image_key"] = keys
+        entry["sample/rotation_angle"] = changes.get("angles", angles)
+        entry["sample/rotation_angle"].attrs["units"] = changes.get("unit", "degree")
+        if "monitor" in changes:
+            entry["control/data"] = changes["monitor"]
+    return path
+
+
+def data_exchange(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, values in (("data", SAMPLE), ("data_white", FLATS), ("data_dark", DARKS), ("theta", ANGLES)):
+            file[f"exchange/{name}"] = values
+    return path
+
+
+def folder(path: Path, images: np.ndarray) -> Path:
+    path.mkdir(parents=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(path / f"raw_{number}.tif")
+    return path
+
+
+def imat(path: Path) -> Path:
+    """Sample beside flats and darks; names without leading zeros, which sort wrongly as text."""
+    folder(path / "Flat_Before", FLATS)
+    folder(path / "dark", DARKS)
+    return folder(path / "sample", SAMPLE)
+
+
+def volume(folder: Path) -> np.ndarray:
+    with h5py.File(folder / VOLUME) as file:
+        return np.asarray(file["entry/data/data"][()])
+
+
+def close(found: np.ndarray) -> None:
+    """Every slice is the true one, as far as some 60 angles tell."""
+    assert found.shape == (ROWS, SIZE, SIZE)
+    for row in range(ROWS):
+        assert np.corrcoef(found[row][INSIDE], truth(row)[INSIDE])[0, 1] > 0.93
+        assert found[row][INSIDE].mean() == pytest.approx(truth(row)[INSIDE].mean(), rel=0.03)
+
+
+def reconstructed(source: Path, target: Path, *more: str, code: int = 0) -> np.ndarray:
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(target), *PLAIN, *more]) == code
+    return volume(target)
+
+
+def test_every_kind_of_input_gives_the_same_volume(tmp_path: Path) -> None:
+    found = reconstructed(nxtomo(tmp_path / "scan.nx"), tmp_path / "one")
+    close(found)
+    same = reconstructed(data_exchange(tmp_path / "scan.h5"), tmp_path / "two")
+    np.testing.assert_array_equal(same, found)
+    angles = tmp_path / "angles.txt"
+    np.savetxt(angles, np.concatenate([[0, 0, 0, 0], ANGLES]))
+    by_folder = reconstructed(imat(tmp_path / "imat"), tmp_path / "three", "--angles", str(angles))
+    np.testing.assert_array_equal(by_folder, found)
+
+
+def test_readme_and_configuration_lie_beside_the_volume(tmp_path: Path) -> None:
+    reconstructed(nxtomo(tmp_path / "scan.nx"), tmp_path / "made", "--cor", "22.7")
+    text = (tmp_path / "made" / README).read_text()
+    assert "60 angles cover 180.0 of 180 degrees" in text and "column 22.700" in text and "2, 2 (mean)" in text
+    told = yaml.safe_load((tmp_path / "made" / CONFIGURATION).read_text())
+    assert told["angles_deg"] == ANGLES.tolist() and told["reconstruction"]["algorithm"] == "gridrec"
+    with h5py.File(tmp_path / "made" / VOLUME) as file:
+        assert file["entry/definition"][()] == b"NXtomoproc"
+        assert yaml.safe_load(file["entry/reconstruction/parameters/configuration"][()]) == told
+
+
+def test_the_axis_is_found_where_it_is_not_given(tmp_path: Path) -> None:
+    reconstructed(nxtomo(tmp_path / "scan.nx"), tmp_path / "made", "--region-of-interest", "[2,0,46,6]")
+    told = yaml.safe_load((tmp_path / "made" / CONFIGURATION).read_text())
+    assert told["axis"]["of_the_input"] == pytest.approx(CENTRE, abs=0.1)
+    assert told["axis"]["column"] == pytest.approx(CENTRE - 2, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("tool", "algorithm", "rounds"),
+    [("inbeam", "fbp", 1), ("inbeam", "cgls", 15), ("inbeam", "sirt", 100), ("astra", "FBP", 1), ("astra", "CGLS", 15)],
+)
+def test_every_algorithm_gives_the_same_slice(tmp_path: Path, tool: str, algorithm: str, rounds: int) -> None:
+    if tool == "astra":
+        pytest.importorskip("astra")
+    source = nxtomo(tmp_path / "scan.nx")
+    wanted = reconstructed(source, tmp_path / "grid", "--slices", "2:3", "--cor", "22.7")[0]
+    more = ("--slices", "2:3", "--cor", "22.7", "-t", tool, "-a", algorithm, "-n", str(rounds))
+    found = reconstructed(source, tmp_path / algorithm, *more)[0]
+    assert np.corrcoef(found[INSIDE], wanted[INSIDE])[0, 1] > 0.97
+    assert found[INSIDE].mean() == pytest.approx(wanted[INSIDE].mean(), rel=0.02)
+
+
+def test_steps_are_applied_in_the_order_of_the_original(tmp_path: Path) -> None:
+    turned = np.ascontiguousarray(np.rot90(SAMPLE, 1, axes=(1, 2)))
+    for name, images in (("flat", FLATS), ("dark", DARKS)):
+        folder(tmp_path / name, np.ascontiguousarray(np.rot90(images, 1, axes=(1, 2))))
+    source = folder(tmp_path / "sample", turned)
+    more = ("--angles", "0:177", "--cor", "22.7", "--rotation", "1", "--air-region", "[0,0,2.000000,6]")
+    found = reconstructed(source, tmp_path / "made", *more, "--region-of-interest", "[1,1,47,5]", "--pre-processed")
+    assert found.shape == (4, 46, 46)
+    with Image.open(tmp_path / "made" / "pre_processed" / "out_preproc_proj_image000007.tiff") as image:
+        ready = np.asarray(image)
+    clear = SAMPLE[7].astype(float) - DARK
+    clear /= FLATS[0] - DARK
+    wanted = -np.log(clear / clear[:, :2].mean())[1:5, 1:47]
+    np.testing.assert_allclose(ready, wanted, atol=1e-5)
+
+
+def test_slices_are_cut_off_and_masked_as_the_original_says(tmp_path: Path) -> None:
+    source = nxtomo(tmp_path / "scan.nx")
+    bare = reconstructed(source, tmp_path / "bare", "--circular-mask", "0", "--cor", "22.7")
+    found = reconstructed(source, tmp_path / "cut", "--circular-mask", "0.8", "--cut-off", "0.4", "--cor", "22.7")
+    low, high = float(bare.min()), float(bare.max())
+    inside = np.hypot(*(np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2)) < 0.8 * SIZE / 2
+    inside &= seen(SIZE, SIZE, CENTRE)
+    assert np.isnan(found[:, ~inside]).all()
+    np.testing.assert_allclose(found[:, inside], pixels.cut_off(bare, 0.4, low, high)[:, inside], rtol=1e-6)
+
+
+def test_slices_are_written_as_images_too(tmp_path: Path) -> None:
+    source = nxtomo(tmp_path / "scan.nx")
+    for kind in ("tiff", "png"):
+        found = reconstructed(source, tmp_path / kind, "--out-img-format", kind, "--slices", "1:3")
+        names = sorted(each.name for each in (tmp_path / kind / "reconstructed").iterdir())
+        assert names == [f"out_recon_slice_{row:06d}.{kind}" for row in (1, 2)]
+        with Image.open(tmp_path / kind / "reconstructed" / names[0]) as image:
+            pixels_of = np.asarray(image)
+        if kind == "tiff":
+            np.testing.assert_array_equal(pixels_of, found[0])
+        else:
+            assert pixels_of.dtype == np.uint16 or pixels_of.max() > 255
+
+
+def test_a_bad_flat_is_excluded_by_its_number(tmp_path: Path) -> None:
+    wanted = reconstructed(nxtomo(tmp_path / "good.nx"), tmp_path / "good", "--cor", "22.7")
+    frames = np.concatenate([DARKS, FLATS, SAMPLE[:20], SAMPLE[:1], SAMPLE[20:]])
+    frames[3] = 100
+    source = nxtomo(tmp_path / "bad.nx", frames=frames)
+    spoiled = reconstructed(source, tmp_path / "spoiled", "--cor", "22.7")
+    found = reconstructed(source, tmp_path / "mended", "--cor", "22.7", "--exclude", "3")
+    np.testing.assert_array_equal(found, wanted)
+    assert np.nanmax(np.abs(spoiled - wanted)) > 0.001
+
+
+def test_the_monitor_takes_out_what_the_beam_has_lost(tmp_path: Path) -> None:
+    frames = np.concatenate([DARKS, FLATS, SAMPLE[:20], SAMPLE[:1], SAMPLE[20:]]).astype(float)
+    beam = np.linspace(1.0, 0.5, len(frames))
+    beam[:4] = 1.0
+    frames = (frames - DARK) * beam[:, None, None] + DARK
+    source = nxtomo(tmp_path / "scan.nx", frames=frames, monitor=beam)
+    close(reconstructed(source, tmp_path / "made", "--monitor", "--cor", "22.7"))
+
+
+def test_without_a_flat_there_is_a_preview_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = folder(tmp_path / "sample", SAMPLE)
+    arguments = ["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN, "--angles", "0:177"]
+    assert main(arguments) == 2
+    assert "has no flat field" in capsys.readouterr().err
+    assert main([*arguments, "--raw"]) == 1
+    assert "no absorption" in capsys.readouterr().err
+    assert "no absorption" in (tmp_path / "made" / README).read_text()
+
+
+def test_angles_are_never_invented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = imat(tmp_path / "imat")
+    for more, words in (
+        ((), "does not say the angles"),
+        (("--angles", "angles.txt"), "neither FIRST:LAST"),
+        (("--angles", "0:177", "--max-angle", "180"), "leave one of them out"),
+    ):
+        assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN, *more]) == 2
+        assert words in capsys.readouterr().err
+    short = tmp_path / "short.txt"
+    np.savetxt(short, ANGLES[:-1])
+    more = ("--angles", str(short))
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN, *more]) == 2
+    assert "59 angles for 60 projections" in capsys.readouterr().err
+    by_step = reconstructed(source, tmp_path / "step", "--angles", "0+3", "--cor", "22.7")
+    by_part = tmp_path / "long.txt"
+    np.savetxt(by_part, np.concatenate([[5, 5], ANGLES, [9]]))
+    found = reconstructed(source, tmp_path / "part", "--angles", f"{by_part}[2:62]", "--cor", "22.7")
+    np.testing.assert_array_equal(found, by_step)
+
+
+def test_the_original_ends_with_the_largest_angle(tmp_path: Path) -> None:
+    reconstructed(imat(tmp_path / "imat"), tmp_path / "made", "--max-angle", "360")
+    told = yaml.safe_load((tmp_path / "made" / CONFIGURATION).read_text())["angles_deg"]
+    assert len(told) == 60 and told[0] == 0 and told[-1] == 360
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("-t", "tomopy"), "tomopy is not installed"),
+        (("-a", "gridreck"), "inbeam has no 'gridreck'"),
+        (("--mcp-corrections", "yes"), "shutter"),
+        (("--region-of-interest", "[0,0,10.5,4]"), "whole numbers"),
+        (("--region-of-interest", "[0,0,99,4]"), "reaches beyond"),
+        (("--air-region", "[1,2,3]"), "needs four numbers"),
+        (("--cor", "200"), "outside of the region"),
+        (("--slices", "9:12"), "none of the 6 rows"),
+        (("--exclude", "a"), "no frame number"),
+        (("--circular-mask", "-1"), "must be from 0"),
+        (("--phase", "1e-6,0.1"), "needs 4 numbers"),
+        (("--monitor",), "no reading of the beam"),
+        (("--input-path-flat", "nowhere"), "neither a folder nor a file"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    tmp_path: Path, more: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "tomopy" in more:
+        try:
+            import tomopy  # noqa: F401
+        except ImportError:
+            pass
+        else:
+            pytest.skip("tomopy is installed here")
+    source = nxtomo(tmp_path / "scan.nx")
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN, *more]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "made" / VOLUME).exists()
+
+
+def test_a_volume_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = nxtomo(tmp_path / "scan.nx")
+    reconstructed(source, tmp_path / "made")
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN]) == 2
+    assert "holds a volume already" in capsys.readouterr().err
+
+
+def test_angles_in_another_unit_are_turned_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    degrees = np.concatenate([np.zeros(4), ANGLES[:20], [0.0], ANGLES[20:]])
+    source = nxtomo(tmp_path / "radian.nx", angles=np.deg2rad(degrees), unit="rad")
+    close(reconstructed(source, tmp_path / "made"))
+    source = nxtomo(tmp_path / "steps.nx", unit="steps")
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "no"), *PLAIN]) == 2
+    assert "not in degrees" in capsys.readouterr().err
+
+
+def test_the_tooth_has_its_axis_where_it_is(shared: Path, tmp_path: Path) -> None:
+    source = shared / "tomo" / "tomopy_tooth.h5"
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN]) == 0
+    told = yaml.safe_load((tmp_path / "made" / CONFIGURATION).read_text())
+    assert told["axis"]["of_the_input"] == pytest.approx(295.58, abs=0.1)
+
+
+@pytest.mark.slow
+def test_savus_series_has_its_axis_where_it_is(shared: Path, tmp_path: Path) -> None:
+    series = shared / "tomo" / "savu_24737_tiff"
+    arguments = ["tomo-reconstruct", "-i", str(series / "tiffs"), "-o", str(tmp_path / "made"), *PLAIN]
+    assert main([*arguments, "--angles", str(series / "angles.txt")]) == 2  # 111 lines for 91 projections
+    assert main([*arguments, "--angles", f"{series / 'angles.txt'}[10:101]", "--slices", "60:64"]) == 0
+    told = yaml.safe_load((tmp_path / "made" / CONFIGURATION).read_text())
+    assert told["axis"]["of_the_input"] == pytest.approx(85.85, abs=0.1)
