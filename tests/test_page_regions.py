@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from chromium import Browser, Tab, chromium, needs_chromium
-from live_page import LivePage, at, live_page, looking, numbers, said, settled, since
+from live_page import LivePage, answered, at, live_page, looking, numbers, said, settled, since
 
 from stream.simulate import eiger
 
@@ -30,18 +30,21 @@ def tab(browser: Browser, live: LivePage) -> Iterator[Tab]:
         yield found
 
 
-def now(live: LivePage, name: str) -> dict[str, object]:
-    """A region as the file has it from its last change on."""
-    changes = live.changes()
+def now(tab: Tab, live: LivePage, name: str) -> dict[str, object]:
+    """A region as the file has it, with all that was answered."""
+    changes = answered(tab, live)
     found = live.regions(changes[-1][0] if changes else 0, changes)[name]
     assert isinstance(found, dict)
     return found
 
 
 def draw(tab: Tab, kind: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+    names = tab.run("[...document.querySelectorAll('[data-region]')].map((each) => each.dataset.region)")
     tab.run(f"document.querySelector('[data-kind={kind}]').click()")
+    assert tab.run(f"document.querySelector('[data-kind={kind}]').getAttribute('aria-pressed')") == "true"
     tab.drag(at(tab, *start), at(tab, *end))
     settled(tab)
+    assert tab.run("document.querySelector('.chosen').dataset.region") not in names, tab.run("said")
 
 
 def test_a_region_is_in_the_file_at_every_step_of_its_drag_from_the_frames_that_the_page_named(
@@ -53,9 +56,9 @@ def test_a_region_is_in_the_file_at_every_step_of_its_drag_from_the_frames_that_
         tab.until(f"said.length > {(step - 1) // 3}")
     tab.mouse("mouseReleased", *at(tab, 160, 96))
     frame = since(tab, "spot")
-    frames = [first for first, _, _ in live.changes()]
+    frames = [first for first, _, _ in answered(tab, live)]
     assert frames == said(tab) and frames[-1] == frame and len(frames) >= 3
-    assert now(live, "spot")["x"] == [140, 180] and now(live, "spot")["y"] == [76, 116]
+    assert now(tab, live, "spot")["x"] == [140, 180] and now(tab, live, "spot")["y"] == [76, 116]
     live.check(frame + 5)
 
 
@@ -71,12 +74,12 @@ def test_arrows_move_shift_arrows_resize_and_numbers_step(tab: Tab, live: LivePa
     tab.key("ArrowUp")
     tab.until("document.querySelector('[data-number=\"x.1\"]').valueAsNumber === 54")
     frame = since(tab, "region1")
-    assert now(live, "region1")["x"] == [21, 54] and now(live, "region1")["y"] == [40, 79]
+    assert now(tab, live, "region1")["x"] == [21, 54] and now(tab, live, "region1")["y"] == [40, 79]
     tab.run("document.querySelector('#detector canvas.image').focus()")
     tab.key("Delete")
     tab.until("!document.querySelector('[data-region=region1]')")
     live.check(frame + 3)
-    assert live.changes()[-1][1:] == ("processors.roi.regions.region1", None)
+    assert answered(tab, live)[-1][1:] == ("processors.roi.regions.region1", None)
 
 
 def test_tab_goes_from_region_to_region_and_then_on(tab: Tab) -> None:
@@ -99,11 +102,11 @@ def test_a_rectangle_is_resized_at_a_side_and_turned_at_its_handle(tab: Tab, liv
     name = tab.run("document.querySelector('.chosen').dataset.region")
     tab.drag(at(tab, 120, 140), at(tab, 130, 155))  # the right side goes with x alone
     settled(tab)
-    assert now(live, name)["x"] == [60, 130] and now(live, name)["y"] == [120, 160]
+    assert now(tab, live, name)["x"] == [60, 130] and now(tab, live, name)["y"] == [120, 160]
     scale = tab.box("#detector canvas.image")[3] / 256
     tab.drag(at(tab, 95, 120 - 22 / scale), at(tab, 195, 140))  # the handle above it goes to its right: a quarter turn
     frame = since(tab, name)
-    assert now(live, name)["angle"] == pytest.approx(90, abs=1)
+    assert now(tab, live, name)["angle"] == pytest.approx(90, abs=1)
     live.check(frame + 3)
 
 
@@ -112,12 +115,12 @@ def test_a_profile_gets_its_width_and_an_ellipse_its_axes_by_their_handles(tab: 
     line = tab.run("document.querySelector('.chosen').dataset.region")
     tab.drag(at(tab, 170, 182.5), at(tab, 170, 190))
     settled(tab)
-    assert now(live, line)["width"] == pytest.approx(20, abs=1)
+    assert now(tab, live, line)["width"] == pytest.approx(20, abs=1)
     draw(tab, "ellipse", (200, 20), (240, 40))
     ellipse = tab.run("document.querySelector('.chosen').dataset.region")
     tab.drag(at(tab, 220, 40), at(tab, 220, 50))
     frame = since(tab, ellipse)
-    assert now(live, ellipse)["radii"] == pytest.approx([20, 20], abs=1)
+    assert now(tab, live, ellipse)["radii"] == pytest.approx([20, 20], abs=1)
     live.check(frame + 3)
 
 
@@ -132,7 +135,7 @@ def test_a_polygon_is_clicked_closed_and_a_corner_of_it_dragged(tab: Tab, live: 
     name = tab.run("document.querySelector('.chosen').dataset.region")
     tab.drag(at(tab, 50, 200), at(tab, 70, 210))
     frame = since(tab, name)
-    assert now(live, name)["points"] == [[10, 200], [70, 210], [40, 240]]
+    assert now(tab, live, name)["points"] == [[10, 200], [70, 210], [40, 240]]
     live.check(frame + 3)
 
 
@@ -140,14 +143,14 @@ def test_a_ring_and_a_sector_in_pixels_are_drawn_and_pulled(tab: Tab, live: Live
     tab.until("document.querySelectorAll('.regions select')[1].value === 'px'")
     draw(tab, "ring", (200, 200), (230, 200))
     ring = tab.run("document.querySelector('.chosen').dataset.region")
-    assert now(live, ring)["radius"] == pytest.approx([21, 30], abs=1)
+    assert now(tab, live, ring)["radius"] == pytest.approx([21, 30], abs=1)
     tab.drag(at(tab, 200, 170), at(tab, 200, 160))  # anywhere at its edge
     settled(tab)
-    assert now(live, ring)["radius"] == pytest.approx([21, 40], abs=1)
+    assert now(tab, live, ring)["radius"] == pytest.approx([21, 40], abs=1)
     x, y = eiger.small().beam_center_px
     draw(tab, "sector", (x + 20, y - 5), (x + 60, y + 25))
     sector = tab.run("document.querySelector('.chosen').dataset.region")
-    found = now(live, sector)
+    found = now(tab, live, sector)
     assert found["center"] == [x, y] and found["radius"] == pytest.approx([20.6, 65], abs=1)
     assert found["azimuth"] == pytest.approx([-14, 22.6], abs=1)
     frame = since(tab, sector)
@@ -165,12 +168,14 @@ def test_rings_in_q_and_two_theta_are_drawn_where_pyfai_has_them(tab: Tab, live:
         angles = np.degrees(np.arctan(np.array([40, 60]) / distance_px))
         lambda_nm = eiger.small().wavelength_angstrom / 10
         wanted = angles if unit == "2th_deg" else 4 * np.pi / lambda_nm * np.sin(np.radians(angles) / 2)
-        assert now(live, name)["unit"] == unit and now(live, name)["radius"] == pytest.approx(wanted, rel=0.02)
+        assert now(tab, live, name)["unit"] == unit and now(tab, live, name)["radius"] == pytest.approx(
+            wanted, rel=0.02
+        )
         tab.drag(at(tab, x, y + 60), at(tab, x, y + 70))
         outer = np.degrees(np.arctan(70 / distance_px))
         outer = outer if unit == "2th_deg" else 4 * np.pi / lambda_nm * np.sin(np.radians(outer) / 2)
         frame = since(tab, name)
-        assert now(live, name)["radius"][1] == pytest.approx(outer, rel=0.02)  # type: ignore[index]
+        assert now(tab, live, name)["radius"][1] == pytest.approx(outer, rel=0.02)  # type: ignore[index]
         live.check(frame + 3)
         tab.key("Delete")
         settled(tab)
@@ -196,8 +201,8 @@ def test_two_people_see_each_others_drags_and_the_one_who_came_late_is_refused(
         tab.mouse("mouseMoved", *at(tab, x, y + 20))
         tab.mouse("mouseReleased", *at(tab, x, y + 20))
         settled(tab)
-        assert now(live, "spot")["x"][0] in (5, x - 20)  # type: ignore[index]
-        last = live.changes()[-1][0]
+        assert now(tab, live, "spot")["x"][0] in (5, x - 20)  # type: ignore[index]
+        last = answered(tab, live)[-1][0]
         for each in (tab, other):
             each.until("document.querySelector('[data-region=spot] .since').textContent", lambda t: f" {last} " in t)
 
@@ -221,7 +226,7 @@ def test_a_finger_drags_a_region_and_a_second_one_zooms_instead(tab: Tab, live: 
         tab.touch(at(tab, 180 + 5 * step, 120))
     tab.touch(kind="touchEnd")
     settled(tab)
-    assert now(live, name)["x"] == [175, 215]
+    assert now(tab, live, name)["x"] == [175, 215]
     before = tab.run("document.querySelector('#detector .under').textContent")
     tab.touch(at(tab, 195, 120), kind="touchStart")
     tab.touch(at(tab, 190, 120))
@@ -230,7 +235,7 @@ def test_a_finger_drags_a_region_and_a_second_one_zooms_instead(tab: Tab, live: 
         tab.touch(at(tab, 190 + 15 * step, 120), at(tab, 150 - 15 * step, 120))
     tab.touch(kind="touchEnd")
     frame = since(tab, name)
-    assert now(live, name)["x"] == [175, 215]  # what the first finger did is undone
+    assert now(tab, live, name)["x"] == [175, 215]  # what the first finger did is undone
     live.check(frame + 2)
     assert before  # the caption says what is shown
     tab.ask("Emulation.setTouchEmulationEnabled", enabled=False)

@@ -144,8 +144,12 @@ class Serving:
         if viewer is not None:
             viewer.answer({**answer, "kind": "answer", "id": number})
         if answer.get("ok"):
+            told = {key: answer.get(key) for key in ("text", "path", "frame")}
             for other in self._viewers - {viewer}:
-                other.answer({"kind": "notice", "text": answer["text"], "who": viewer.name if viewer else ""})
+                other.answer({"kind": "notice", "who": viewer.name if viewer else "", **told})
+        if "value" in answer and self.state.learn(str(answer["path"]), answer["value"], int(answer["serial"])):
+            for each in self._viewers:  # at once: the next update may be long in coming where the machine is busy
+                each.publish()
 
     async def draw(self, source: Source, view: View) -> bytes:
         """In the one painting thread; what several viewers look at is drawn once."""

@@ -40,10 +40,10 @@ class State:
         if "scan" in update:
             self._begin(update["scan"] or {})
         for name in ("options", "changes"):
-            if name in update:
+            if name in update and not (name == "options" and update["options_serial"] < self.options_serial):
                 setattr(self, name, update[name])
                 versions[name] += 1
-        self.options_serial = update["options_serial"]
+        self.options_serial = max(self.options_serial, update["options_serial"])
         if "log" in update:
             self.log.extend(update["log"])
             versions["log"] += 1
@@ -58,6 +58,20 @@ class State:
             versions["pictures"] += 1
         if "frame" in update:
             self._show(update["frame"], payloads)
+
+    def learn(self, path: str, value: Any, serial: int) -> bool:
+        """Take what an answer says of an option, or of a part of it; False if that is known already."""
+        if serial <= self.options_serial:
+            return False
+        self.options = [
+            {**option, "value": _put(option["value"], inner.split(".")[1:], value)}
+            if path.startswith(option["path"]) and (inner := path.removeprefix(option["path"]))[:1] in ("", ".")
+            else option
+            for option in self.options
+        ]
+        self.options_serial = serial
+        self.versions["options"] += 1
+        return True
 
     def count(self, counters: Mapping[str, Any]) -> None:
         """Take new counters."""
@@ -122,6 +136,15 @@ class State:
             for product in scan.get("products", ())
         ]
         return {"kind": "scan", "scan": plain({**scan, "products": products} if scan else {})}
+
+
+def _put(node: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy with another value at the end of the path, whose other parts stay."""
+    if not path:
+        return value
+    if isinstance(node, list):
+        return [_put(each, path[1:], value) if str(at) == path[0] else each for at, each in enumerate(node)]
+    return {**(node or {}), path[0]: _put((node or {}).get(path[0]), path[1:], value)}
 
 
 def plain(value: Any) -> Any:

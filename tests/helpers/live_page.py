@@ -1,6 +1,7 @@
 """A run with a page, fed by a simulated detector, and what its file says of the regions that were moved on the page."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,6 +145,14 @@ def at(tab: Tab, column: float, row: float) -> tuple[float, float]:
 def settled(tab: Tab) -> None:
     """Wait until every wish has been answered."""
     tab.until("!document.querySelector('[data-waits]')")
+
+
+def answered(tab: Tab, live: LivePage) -> list[tuple[int, str, Any]]:
+    """The changes in the file, once those are there that the page has been answered: its sink may have more to do."""
+    settled(tab)
+    said = re.findall(r"revision (\d+)", tab.text("#options .answer"))
+    wait_for(lambda: len(live.changes()) >= max(map(int, said), default=0), "the changes in the file")
+    return live.changes()
 
 
 def since(tab: Tab, name: str) -> int:

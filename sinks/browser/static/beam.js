@@ -1,13 +1,15 @@
-// Radii and azimuths: around a centre in pixels, or around the beam on the plane of a flat detector, as pyFAI has them.
+// Where the beam is on the detector, and radii and azimuths: around a centre in pixels, or around the beam on the plane of a flat detector, as pyFAI has them.
 // Each has `place` ([radius, azimuth] to [x, y], or null where it does not meet the detector's plane), `of` (the way
 // back), and `round` for radii. Azimuths are degrees.
+
+import { fill, make } from "./tools.js";
 
 const degrees = (radians) => (radians * 180) / Math.PI;
 const radians = (angle) => (angle * Math.PI) / 180;
 const hundredth = (value) => Math.round(value * 100) / 100;
 
 // Name of pyFAI -> what people read.
-export const UNITS = { px: "px", "q_nm^-1": "q, 1/nm", "q_A^-1": "q, 1/Å", "2th_deg": "2θ, °" };
+const UNITS = { px: "px", "q_nm^-1": "q, 1/nm", "q_A^-1": "q, 1/Å", "2th_deg": "2θ, °" };
 
 function around(centre) {
   return {
@@ -57,4 +59,37 @@ export function polar({ unit = "px", center = null }, where) {
 }
 
 // Units in which rings can be drawn here.
-export const drawable = (where) => Object.keys(UNITS).filter((unit) => unit === "px" || (where.plane && onPlane(where.plane, unit)));
+const drawable = (where) => Object.keys(UNITS).filter((unit) => unit === "px" || (where.plane && onPlane(where.plane, unit)));
+
+// What the scan says of it: the header's centre, the plane of the geometry that a product is measured with.
+export class Beam {
+  now = { centre: null, plane: null };
+  #scan = {};
+  #product = "";
+
+  // told: called when something else is known.
+  constructor(link, told) {
+    this.link = link;
+    this.told = told;
+    this.unit = make("select", { title: "what rings and sectors are measured in" });
+    link.addEventListener("scan", ({ detail }) => {
+      this.#scan = detail.scan;
+      this.survey(this.#product);
+    });
+    link.addEventListener("plane", ({ detail }) => detail.scan === this.#scan.uid && detail.product === this.#product && this.#lies({ ...this.now, plane: detail.plane }));
+  }
+
+  // Of this product from now on.
+  survey(product) {
+    this.#product = product;
+    const { detector, products = [] } = this.#scan, centre = [detector?.beam_center_x_px, detector?.beam_center_y_px];
+    this.#lies({ centre: centre.every(Number.isFinite) ? centre : null, plane: null });
+    if (products.find((each) => each.name === product)?.geometry) this.link.say({ kind: "plane", product });
+  }
+
+  #lies(now) {
+    this.now = now;
+    fill(this.unit, drawable(now).map((unit) => [unit, UNITS[unit]]));
+    this.told();
+  }
+}

@@ -1,10 +1,11 @@
 // Regions of interest over the image: drawn, dragged, resized, turned and removed, with mouse, touch or keys. Each step is
 // a change of an option of the run, which answers with the frame number from which on it holds.
 
-import { UNITS, drawable } from "./beam.js";
+import { Beam } from "./beam.js";
 import { drawRegions } from "./regiondrawing.js";
 import { RegionList, colourOf, nextColour } from "./regionlist.js";
 import { Sender } from "./sender.js";
+import { Since } from "./since.js";
 import { DRAWN, begun, shapeOf } from "./shapes.js";
 import { fill, keep, kept, labelled, make } from "./tools.js";
 
@@ -14,39 +15,31 @@ const ARROWS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowR
 export class Regions {
   path = "";
   known = {}; // name -> region, or null where its place is kept
-  since = new Map(); // name -> the frame number from which on it is as it is
   chosen = null;
   #wished = new Map(); // name -> region, or null, as long as the answer has not come
-  #changes = [];
   #new = null; // what is being drawn
   #grip = null;
   #tool = null;
+  #adding = ""; // the name of the one that was drawn last
   #corners = null;
   #at = null;
-  #beam = { centre: null, plane: null };
 
   constructor(view, options) {
     this.view = view;
     this.options = options;
     this.sender = new Sender(options, (path, answer) => this.#answered(path, answer));
-    this.which = make("select", { title: "the processor whose regions these are", onchange: () => this.#survey() });
+    this.which = make("select", { title: "the processor whose regions these are", onchange: () => this.#know() });
     this.tools = DRAWN.map((kind) => make("button", { type: "button", text: kind, "data-kind": kind, "aria-pressed": "false", title: kind === "polygon" ? "click the corners, double click or Enter ends" : "drag it onto the image", onclick: () => this.#take(this.#tool === kind ? null : kind) }));
-    this.unit = make("select", { title: "what rings and sectors are measured in" });
+    this.beam = new Beam(view.link, () => this.show());
+    this.since = new Since(view.link, () => this.path, () => Object.keys(this.known), () => this.show());
     this.live = make("input", { type: "checkbox", onchange: () => keep("live", this.live.checked) });
     this.live.checked = kept("live", true);
-    this.bar = make("div", { class: "bar regions" }, "Regions", this.which, ...this.tools, labelled("in", this.unit), labelled("while dragging", this.live));
+    this.bar = make("div", { class: "bar regions" }, "Regions", this.which, ...this.tools, labelled("in", this.beam.unit), labelled("while dragging", this.live));
     this.list = new RegionList(this);
     view.canvas.before(this.bar);
     view.canvas.after(this.list.element, this.list.fields); // below it: what grows there must not move what is dragged
     options.addEventListener("known", () => this.#know());
     view.addEventListener("drawn", ({ detail }) => this.#draw(detail));
-    view.link.addEventListener("scan", ({ detail }) => this.#scan(detail.scan));
-    view.link.addEventListener("plane", ({ detail }) => detail.scan === this.scan?.uid && detail.product === this.path.split(".")[1] && this.#lies({ ...this.#beam, plane: detail.plane }));
-    view.link.addEventListener("turn", ({ detail }) => {
-      this.#changes = detail.changes ?? this.#changes;
-      this.#heard();
-      if (detail.changes) this.show();
-    });
     const on = (kind, deed) => view.canvas.addEventListener(kind, (event) => deed(event) && (event.preventDefault(), event.stopImmediatePropagation()), { capture: true });
     on("pointerdown", (event) => this.#press(event));
     on("pointermove", (event) => this.#drag(event));
@@ -54,12 +47,12 @@ export class Regions {
     on("pointercancel", (event) => this.#release(event));
     on("dblclick", () => this.#close());
     on("keydown", (event) => this.#key(event));
-    this.#lies(this.#beam);
+    this.#know();
   }
 
   // Where the beam is, and how many pixels of the detector a finger covers.
   where() {
-    return { ...this.#beam, reach: 22 * this.view.window.perPoint() };
+    return { ...this.beam.now, reach: 22 * this.view.window.perPoint() };
   }
 
   shape = (region) => shapeOf(region, this.where());
@@ -73,6 +66,7 @@ export class Regions {
   }
 
   show() {
+    this.beam.unit.parentElement.hidden = this.beam.unit.options.length < 2;
     this.list.show();
     this.view.draw();
   }
@@ -87,41 +81,12 @@ export class Regions {
 
   #answered(path, answer) {
     const name = path.slice(path.lastIndexOf(".") + 1);
-    if (answer.ok) this.since.set(name, answer.frame);
+    const taken = !answer.ok && answer.value && this.#adding === name && this.#wished.get(name);
+    if (taken) return this.#add(taken, name); // somebody else has drawn one of that name
+    if (answer.ok) this.since.put(path, answer.frame);
     if (!answer.ok && this.#grip?.name === name) this.#grip = null; // somebody else has it, or it cannot be
     if (!this.sender.waits(path) && this.#grip?.name !== name) this.#wished.delete(name);
     this.#know();
-  }
-
-  // What the whole scan knows of its changes, also those of others; an answer may be newer.
-  #heard() {
-    const put = (name, frame) => this.since.set(name, Math.max(frame, this.since.get(name) ?? 0));
-    for (const { path, frame } of this.#changes) {
-      if (path === this.path) for (const name of Object.keys(this.known)) put(name, frame);
-      if (path.startsWith(`${this.path}.`)) put(path.slice(this.path.length + 1).split(".")[0], frame);
-    }
-  }
-
-  #scan(scan) {
-    this.scan = scan;
-    this.#changes = [];
-    this.since.clear();
-    this.#survey();
-  }
-
-  #survey() {
-    const { detector, products } = this.scan ?? {}, product = this.which.value?.split(".")[1];
-    const centre = [detector?.beam_center_x_px, detector?.beam_center_y_px];
-    this.#lies({ centre: centre.every(Number.isFinite) ? centre : null, plane: null });
-    if (products?.find((each) => each.name === product)?.geometry) this.view.link.say({ kind: "plane", product });
-    this.#know();
-  }
-
-  #lies(beam) {
-    this.#beam = beam;
-    fill(this.unit, drawable(beam).map((unit) => [unit, UNITS[unit]]));
-    this.unit.parentElement.hidden = this.unit.options.length < 2;
-    this.show();
   }
 
   #know() {
@@ -134,8 +99,8 @@ export class Regions {
     this.known = options.find((each) => each.path === this.path)?.value ?? {};
     for (const tool of this.tools) tool.disabled = !this.options.operator;
     if (this.chosen && !this.shown(this.chosen)) this.chosen = null;
-    this.#heard();
-    if (this.path !== before) this.#survey();
+    this.since.hear();
+    if (this.path !== before) this.beam.survey(this.path.split(".")[1]);
     this.show();
   }
 
@@ -146,10 +111,12 @@ export class Regions {
     if (kind) this.view.canvas.focus();
   }
 
-  #add(region) {
+  // gone: the name that it was not to have.
+  #add(region, gone = "") {
+    this.#wished.delete(gone);
     let number = 1;
     while (this.known[`region${number}`] !== undefined || this.#wished.has(`region${number}`)) number++;
-    this.chosen = `region${number}`;
+    this.chosen = this.#adding = `region${number}`;
     this.wish(this.chosen, { ...region, colour: nextColour(Object.keys(this.known).length) });
   }
 
@@ -214,7 +181,7 @@ export class Regions {
     const grip = this.#grip;
     if (grip?.id !== event.pointerId) return false;
     grip.event = event;
-    if (grip.tool) this.#new = begun(grip.tool, grip.from, this.#at, this.where(), this.unit.value);
+    if (grip.tool) this.#new = begun(grip.tool, grip.from, this.#at, this.where(), this.beam.unit.value);
     else {
       const shape = this.shape(grip.region), snaps = shape.onPixels && !event.shiftKey;
       const region = grip.handle === null ? shape.moved(grip.from, this.#at) : shape.pulled(grip.handle, snaps ? this.#at.map(Math.round) : this.#at);
