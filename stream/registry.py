@@ -35,6 +35,7 @@ BUILT_IN: dict[Section, tuple[str, ...]] = {
         "map",
         "diffraction_tomography",
         "tomography",
+        "energy_bands",
         "roi",
         "mosaicity",
         "topotomo",
