@@ -25,6 +25,8 @@ from stream.work import Work
 
 MOST_BANDS = 10_000
 CHUNK_BYTES = 1 << 20
+BUSY = 4
+"""Updates take at most a fifth of this thread's time."""
 
 
 class Config(Options):
@@ -37,7 +39,7 @@ class Config(Options):
         None,
         ge=1,
         le=MOST_BANDS,
-        description="So many bands of the same number of images; what is left over goes to the first ones, an image each",
+        description="So many bands of as many images each; the first ones have one more where that does not go evenly",
     )
     images: int | None = Option(
         None, ge=1, description="Images of a stack, for `uniform`; null: as many as the source announces"
@@ -194,7 +196,7 @@ class EnergyBands:
             return ()
         updates = self._changed()
         done = time.monotonic()
-        self._due = done + max(self.config.picture_s, 4 * (done - now))
+        self._due = done + max(self.config.picture_s, BUSY * (done - now))
         return updates
 
     def finish(self, end: ScanEnd) -> Iterable[Update]:
