@@ -1,14 +1,14 @@
 """`inbeam tomo-reconstruct`: volumes of a sample that is known, from every kind of input, and what is refused."""
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from projected import ANGLES, CENTRE, DARK, ROWS, SIZE, counts, gains, lines, truth
+from projected import ANGLES, CENTRE, DARK, ROWS, SIZE, truth
+from radiographs import DARKS, FLATS, SAMPLE, data_exchange, folder, imat, nxtomo
 
 from processors.projections import pixels
 from processors.tomography.backprojection import seen
@@ -17,47 +17,6 @@ from stream.commands.tomography.writing import CONFIGURATION, README, VOLUME
 
 INSIDE = seen(SIZE, SIZE, CENTRE) & (np.hypot(*np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]) < 0.9)
 PLAIN = ("--median-filter-size", "0", "--out-img-format", "none", "--threads", "1")
-SAMPLE = counts(lines())
-FLATS = np.repeat(np.round(gains() + DARK)[None], 2, axis=0).astype("u2")
-DARKS = np.full_like(FLATS, int(DARK))
-
-
-def nxtomo(path: Path, **changes: Any) -> Path:
-    """Darks, flats, projections, and a frame of no use in between."""
-    spoiled = np.full_like(SAMPLE[:1], 7)
-    frames = np.concatenate([DARKS, FLATS, SAMPLE[:20], spoiled, SAMPLE[20:]])
-    keys = np.array([2, 2, 1, 1, *[0] * 20, 3, *[0] * (len(SAMPLE) - 20)])
-    angles = np.concatenate([np.zeros(4), ANGLES[:20], [0.0], ANGLES[20:]])
-    with h5py.File(path, "w") as file:
-        entry = file.create_group("entry")
-        entry["instrument/detector/data"] = changes.get("frames", frames)
-        entry["instrument/detector/image_key"] = keys
-        entry["sample/rotation_angle"] = changes.get("angles", angles)
-        entry["sample/rotation_angle"].attrs["units"] = changes.get("unit", "degree")
-        if "monitor" in changes:
-            entry["control/data"] = changes["monitor"]
-    return path
-
-
-def data_exchange(path: Path) -> Path:
-    with h5py.File(path, "w") as file:
-        for name, values in (("data", SAMPLE), ("data_white", FLATS), ("data_dark", DARKS), ("theta", ANGLES)):
-            file[f"exchange/{name}"] = values
-    return path
-
-
-def folder(path: Path, images: np.ndarray) -> Path:
-    path.mkdir(parents=True)
-    for number, image in enumerate(images):
-        Image.fromarray(image).save(path / f"raw_{number}.tif")
-    return path
-
-
-def imat(path: Path) -> Path:
-    """Sample beside flats and darks; names without leading zeros, which sort wrongly as text."""
-    folder(path / "Flat_Before", FLATS)
-    folder(path / "dark", DARKS)
-    return folder(path / "sample", SAMPLE)
 
 
 def volume(folder: Path) -> np.ndarray:

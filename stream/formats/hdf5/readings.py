@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from stream.events import MONITOR
+from stream.events import MONITOR, Array
 from stream.formats.hdf5.located import Located
 from stream.formats.hdf5.nexus import nx_class, peek, text
 from stream.formats.hdf5.safe import may_read
@@ -37,6 +37,7 @@ class Column:
     axes: the dimensions of the map that the values belong to, () if they go by frame number.
     shape: (rows, columns ...) of the map. by_point: it may be shorter or longer than the frames.
     growing: it may still get values. constant: one value holds for every frame.
+    values: float64, one per frame, where no dataset has them.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Column:
     by_point: bool = False
     growing: bool = False
     constant: bool = False
+    values: Array | None = None
 
 
 def columns(

@@ -10,6 +10,7 @@ import h5py
 from stream.errors import BadMessage
 from stream.events import Array, EndStatus, Frame, FrameStatus, Note, ScanEnd, ScanStart
 from stream.fingerprint import of_files
+from stream.formats.hdf5 import data_exchange
 from stream.formats.hdf5.beside import Beside
 from stream.formats.hdf5.clock import clock, moment
 from stream.formats.hdf5.cursor import Cursor, read_channels
@@ -45,7 +46,8 @@ def scans(
     path, inside = split(name)
     with open_hdf5(path) as file, intact(path):
         found = locate(file, inside or dataset)
-        found = replace(found, scans=tuple(joined(file, one) for one in found.scans)).bounded(frame_bytes)
+        whole_scans = tuple(data_exchange.completed(file, joined(file, one)) for one in found.scans)
+        found = replace(found, scans=whole_scans).bounded(frame_bytes)
     every = found.scans
     entries = frozenset(located.entry for located in every)
     return Scans(tuple(Scan(path, located, monitor, scan, entries, readings) for located in every), found.lost)
@@ -98,6 +100,7 @@ class Scan:
             ended = moment(file, self.located, "end_time")
             found = columns(file, self.located, self._readings)
             start = with_grid(start, file, self.located, found)
+            found |= data_exchange.columns(file, self.located)
             if self._monitor is not None:
                 try:
                     beam = of_scan(file, self.located, self._monitor, self._entries, found)

@@ -102,6 +102,8 @@ def whole(path: str, column: Column, frames: int) -> NDArray[np.float64] | None:
 
 def _values(file: h5py.File, column: Column, first: int, after: int) -> tuple[NDArray[np.float64], int]:
     """The values of the frames from `first` on, as many as there are, and how many there are in all."""
+    if column.values is not None:
+        return column.values[first:after], len(column.values)
     dataset = file[column.path]
     if column.constant:
         return np.full(after - first, float(first_value(dataset))), after
