@@ -89,9 +89,9 @@ def test_positioners_beside_the_frames_of_a_file_without_entries_are_readings(sh
 
 def test_the_angles_of_a_recorded_tomogram_are_readings(shared: Path) -> None:
     found = events(shared / "tomo/tomopy_tooth.h5")
-    assert start_of(found).readings == {"theta": "degrees"}
+    assert start_of(found).readings == {"image_key": "", "rotation_angle": "degrees"}
     with h5py.File(shared / "tomo/tomopy_tooth.h5") as file:
-        np.testing.assert_array_equal(column(found, "theta"), file["exchange/theta"])
+        np.testing.assert_array_equal(column(found, "rotation_angle")[20:], file["exchange/theta"])
 
 
 def test_the_axes_of_a_map_belong_to_its_rows_and_columns(tmp_path: Path) -> None:
