@@ -22,6 +22,7 @@ from pydantic import Field, field_validator, model_validator
 from sinks.browser import address, tokens
 from sinks.browser.changes import Changes
 from sinks.browser.child import Child
+from sinks.browser.files import written
 from sinks.browser.lines import Lines
 from sinks.browser.news import News
 from sinks.browser.scan import as_text
@@ -216,6 +217,7 @@ class Page:
         pixels, channels = bool(ready.get("pixels")), ready.get("channels") or ()
         if now - self._told < COUNTERS_S and not self._news.fresh(pixels, channels):
             return
+        self._news.files(written(self._context.document, self._context.placed))
         self._ready = None
         period = 1.0 / self._config.rate_hz
         self._due = max(self._due + period, now + period / 2)

@@ -28,6 +28,13 @@ class Shown(Message):
     kind: Literal["shown"]
 
 
+class Past(Message):
+    """An archived frame instead of the newest one, of the scan that is shown: its number, as `scan` said it."""
+
+    scan: Annotated[int, Field(ge=0, le=1 << 31)]
+    frame: Annotated[int, Field(ge=0, le=1 << 40)]
+
+
 class View(Message):
     """source: `image CHANNEL` or `PRODUCT.FIELD`. rows, columns: [first, last); None: all. size: longest side."""
 
@@ -36,6 +43,7 @@ class View(Message):
     columns: tuple[Pixel, Pixel] | None = None
     size: Annotated[int, Field(ge=8, le=4096)] = 512
     pool: Literal["mean", "max"] = "mean"
+    past: Past | None = None
 
 
 class Watch(Message):
@@ -52,6 +60,7 @@ class Probe(Message):
     source: Name
     row: Pixel
     column: Pixel
+    past: Past | None = None
 
 
 class Plane(Message):

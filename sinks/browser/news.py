@@ -39,14 +39,15 @@ class News:
         self._lines_made = 0
         self._changes: list[Mapping[str, Any]] = []
         self._options: Sequence[Mapping[str, Any]] = ()
+        self._files: Sequence[Mapping[str, str]] = ()
         self._status = ""
         self._counts: Mapping[str, int] = {}
-        self._versions = dict.fromkeys(("scan", "frame", "options", "changes"), 0)
+        self._versions = dict.fromkeys(("scan", "frame", "options", "changes", "files"), 0)
         self._told: dict[str, int] = {}
 
     def start(self, scan: ScanStart, products: Sequence[Product], named: Mapping[str, Any]) -> None:
         """A scan begins. named: see `Columns`."""
-        self._scan, self._products = described(scan, products), products
+        self._scan, self._products = described(scan, products, self._versions["scan"] + 1), products
         self._columns = Columns(products, named)
         self._frame = None
         self._rows.clear()
@@ -103,6 +104,12 @@ class News:
             self._options = options
             self._versions["options"] += 1
 
+    def files(self, files: Sequence[Mapping[str, str]]) -> None:
+        """Those that the scan is written to."""
+        if files != self._files:
+            self._files = files
+            self._versions["files"] += 1
+
     def line(self, made: float, level: str, text: str) -> None:
         """One of the log."""
         self._lines.append((self._lines_made, made, level, text[:500]))
@@ -150,7 +157,7 @@ class News:
             found["scan"] = self._scan
             told |= {"rows": self._rows_made - len(self._rows), "frame": -1}
             told |= dict.fromkeys((f"picture {key}" for key in self._pictures), 0)
-        lists = (("options", self._options), ("changes", self._changes))
+        lists = (("options", self._options), ("changes", self._changes), ("files", self._files))
         found |= {name: value for name, value in lists if told.get(name) != versions[name]}
         found["options_serial"] = versions["options"]
         rows = min(self._rows_made - told.get("rows", 0), len(self._rows))

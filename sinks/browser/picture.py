@@ -12,6 +12,8 @@ from stream.events import Array, Encoding, Payload
 
 Kind: TypeAlias = tuple[str, str, bool]
 Span: TypeAlias = tuple[int, int]
+IMAGE = "image "
+"""Before the channel, in the name of a source that is a channel of a frame."""
 
 
 class Source:
@@ -23,7 +25,10 @@ class Source:
         self._image, self._bad = image, bad
         self._decoded: Array | None = None
         self._answers: dict[tuple[Span, Span, int, str], bytes] = {}
-        self.corrupt = False
+        self.problem = ""
+        """Why there is no picture."""
+        self.passing = False
+        """True if there may be one later."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -39,14 +44,14 @@ class Source:
 
     def pixels(self) -> Array | None:
         """All of it; None if it cannot be decoded."""
-        if self._decoded is None and not self.corrupt:
+        if self._decoded is None and not self.problem:
             if isinstance(self._image, Payload):
                 from stream.codec.payload import decode  # numba: half of the time that this process takes to start
 
                 try:
                     self._decoded = decode(self._image)
                 except CorruptPayload:
-                    self.corrupt = True
+                    self.problem = f"frame {self.about['frame']}: cannot be decoded"
             else:
                 self._decoded = np.array(self._image, "f4" if self._image.dtype.itemsize <= 4 else "f8", order="C")
         return self._decoded
@@ -74,7 +79,7 @@ class Source:
 
         image = self.pixels()
         if image is None:
-            return framed({"kind": "image", **self.about, "corrupt": True, "full": self.shape}, b"")
+            return framed({"kind": "image", **self.about, "problem": self.problem, "full": self.shape}, b"")
         place = slice(*rows), slice(*columns)
         part = np.ascontiguousarray(image[place])
         bad = np.ascontiguousarray(self._bad[place]) if self._bad is not None else None
@@ -92,6 +97,13 @@ class Source:
             return (value, False) if np.isfinite(value) else (None, True)
         flagged = value == np.iinfo(image.dtype).max or value < 0
         return value, bool(flagged or (self._bad is not None and self._bad[row, column]))
+
+
+def unavailable(about: Mapping[str, Any], shape: tuple[int, int], text: str, *, passing: bool) -> Source:
+    """What stands for a picture that cannot be had, and says why."""
+    found = Source(Payload(b"", Encoding.RAW, shape, np.dtype("u1")), None, about)
+    found.problem, found.passing = text, passing
+    return found
 
 
 def framed(header: Mapping[str, Any], values: Array | bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from sinks.file.ledger_layout import identity_of
 from sinks.live.preview import bad_pixels
 from stream.events import ScanStart
 from stream.products import Product
@@ -14,8 +15,9 @@ from stream.products import Product
 MOST_AXIS = 65_536
 
 
-def described(scan: ScanStart, products: Sequence[Product]) -> Mapping[str, Any]:
-    """For the child: shapes are (rows, columns); `masks` are packed bits, True = bad."""
+def described(scan: ScanStart, products: Sequence[Product], number: int) -> Mapping[str, Any]:
+    """For the child. number: of the scan in this run. `identity` is what our files know it by; shapes are (rows,
+    columns); `masks` are packed bits, True = bad."""
     detector = {field.name: getattr(scan.detector, field.name) for field in fields(scan.detector)}
     about = {key: value for key, value in detector.items() if isinstance(value, int | float | str)}
     masks = {}
@@ -24,7 +26,9 @@ def described(scan: ScanStart, products: Sequence[Product]) -> Mapping[str, Any]
         if bad is not None:
             masks[channel] = {"shape": bad.shape, "bits": np.packbits(bad)}
     return {
+        "number": number,
         "uid": scan.uid,
+        "identity": identity_of(scan),
         "name": scan.name,
         "shape": scan.shape,
         "dtype": scan.dtype.str,

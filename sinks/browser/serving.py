@@ -5,25 +5,24 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from sinks.browser.channel import LENGTH, LONGEST, Place, framed, take, unpack
+from sinks.browser.gallery import Gallery
 from sinks.browser.gate import Gate, Limited
-from sinks.browser.geometry import Where
 from sinks.browser.guard import Door
-from sinks.browser.messages import Hello, Plane, Probe, Set, View, read
+from sinks.browser.messages import Hello, Set, read
 from sinks.browser.pace import Pace
-from sinks.browser.picture import Kind, Source
+from sinks.browser.picture import IMAGE
 from sinks.browser.state import State
 from sinks.browser.viewer import Viewer
 
-T = TypeVar("T")
 LONGEST_MESSAGE = 65_536
 HELLO_S, OPENING_S, FAREWELL_S = 5.0, 5.0, 0.5
 WRONG_TOKEN_S = 0.5
@@ -37,14 +36,11 @@ class Serving:
     def __init__(self, link: socket.socket, slot: int, settings: Mapping[str, Any], hurry: Executor) -> None:
         """hurry: runs what is needed once, at the priority of inbeam."""
         self.state = State()
+        self.gallery = Gallery(self.state, int(settings["image_size"]), hurry)
         self._link, self._slot, self._settings = link, slot, settings
         self._door = Door(settings["loopback"], settings["hosts"], settings["tokens"])
         self._gate = Gate(self._door, lambda: len(self._viewers) < settings["viewers"])
         self._viewers: set[Viewer] = set()
-        self._painter, self._surveyor = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-        self._hurry, self._ready = hurry, set[Kind]()
-        self._places = {"": Where("")}
-        self._located: Future[None] | None = None
         self._asked: dict[int, tuple[Viewer, int]] = {}
         self._numbers = 0
         self._taken = 0
@@ -103,9 +99,7 @@ class Serving:
         before = self.state.versions["scan"]
         self.state.apply(update, payloads)
         if self.state.versions["scan"] != before:
-            poni = self.state.scan.get("poni", "")
-            self._places = {poni: Where(poni)}
-            self._located = None
+            self.gallery.begin()
         for viewer in self._viewers:
             viewer.publish()
         self.wanted()
@@ -121,8 +115,8 @@ class Serving:
                 self._later = asyncio.get_running_loop().call_later(pause, self._wanted_now)
             return
         self._pace.begin()
-        views = [view.source for viewer in self._viewers for view in viewer.watch.views.values()]
-        channels = sorted({source.removeprefix("image ") for source in views if source.startswith("image ")})
+        views = [view for viewer in self._viewers for view in viewer.watch.views.values() if view.past is None]
+        channels = sorted({each.source.removeprefix(IMAGE) for each in views if each.source.startswith(IMAGE)})
         self._waiting, self._said_pixels = True, pixels
         self._tell({"ready": {"pixels": pixels, "channels": channels, "taken": self._taken}})
 
@@ -150,47 +144,6 @@ class Serving:
         if "value" in answer and self.state.learn(str(answer["path"]), answer["value"], int(answer["serial"])):
             for each in self._viewers:  # at once: the next update may be long in coming where the machine is busy
                 each.publish()
-
-    async def draw(self, source: Source, view: View) -> bytes:
-        """In the one painting thread; what several viewers look at is drawn once."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._painter, self._draw, source, view)
-
-    def _draw(self, source: Source, view: View) -> bytes:
-        return self._once(source, source.answer, view, int(self._settings["image_size"]))
-
-    def _once(self, source: Source, deed: Callable[..., T], *arguments: Any) -> T:
-        """The first image of a kind loads the kernels for it."""
-        if source.kind in self._ready:
-            return deed(*arguments)
-        found = self._hurry.submit(deed, *arguments).result()
-        self._ready.add(source.kind)
-        return found
-
-    async def look(self, viewer: Viewer, probe: Probe) -> Mapping[str, Any]:
-        """Value of a pixel, and where it lies."""
-        found: dict[str, Any] = {"kind": "probe", "source": probe.source, "row": probe.row, "column": probe.column}
-        source = self.state.sources.get(probe.source)
-        if source is None:
-            return {**found, "value": None}
-        loop, deed = asyncio.get_running_loop(), partial(self._once, source, source.value)
-        value, masked = await loop.run_in_executor(self._painter, deed, probe.row, probe.column)
-        if probe.source.startswith("image "):
-            where = self._places[self.state.scan.get("poni", "")]
-            if self._located is None:
-                self._located = self._surveyor.submit(where.load)
-            found |= where.at(probe.row, probe.column)
-        return {**found, "value": value, "masked": masked, "frame": source.about["frame"]}
-
-    async def plane(self, asked: Plane) -> Mapping[str, Any]:
-        """Where the detector lies whose geometry a product is measured with; None if that is not known, or not flat."""
-        scan = self.state.scan
-        poni = next((each["poni"] for each in scan.get("products", ()) if each["name"] == asked.product), "")
-        where = self._places.setdefault(poni, Where(poni))
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._surveyor, where.load)
-        plane = where.plane((scan["shape"][0], scan["shape"][1])) if poni else None
-        return {"kind": "plane", "product": asked.product, "scan": scan.get("uid"), "plane": plane}
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         """inbeam reads within 10 ms; if it does not, it is in its last moments."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sinks.browser.picture import Source, framed, payload_of
+from sinks.browser.picture import IMAGE, Source, framed, payload_of
 from stream.events import Array
 
 MOST_ROWS = 5000
@@ -17,13 +17,17 @@ class State:
     """`apply` takes an update; every kind of news has a version that rises."""
 
     def __init__(self) -> None:
-        self.versions = dict.fromkeys(("scan", "counters", "options", "changes", "log", "rows", "frame", "pictures"), 0)
+        self.versions = dict.fromkeys(
+            ("scan", "counters", "options", "changes", "log", "files", "rows", "frame", "pictures"), 0
+        )
         self.scan: Mapping[str, Any] = {}
         self.counters: Mapping[str, Any] = {}
         self.options: Sequence[Any] = ()
         self.options_serial = 0
         """Of `options`: an answer to a change names the serial that knows of it."""
         self.changes: Sequence[Any] = ()
+        self.files: Sequence[Mapping[str, str]] = ()
+        """`type` and `path` of each file that the scan is in."""
         self.log: deque[Any] = deque(maxlen=MOST_LINES)
         self.sources: dict[str, Source] = {}
         self.curves: dict[str, Array] = {}
@@ -39,7 +43,7 @@ class State:
         self.count(update["counters"])
         if "scan" in update:
             self._begin(update["scan"] or {})
-        for name in ("options", "changes"):
+        for name in ("options", "changes", "files"):
             if name in update and not (name == "options" and update["options_serial"] < self.options_serial):
                 setattr(self, name, update[name])
                 versions[name] += 1
@@ -94,10 +98,8 @@ class State:
         about = {"frame": self.frame, "received": frame["received"]}
         for described, data in zip(frame["channels"], payloads, strict=True):
             channel, payload = payload_of(described, data)
-            key = f"image {channel}"
-            bad = self._masks.get(channel)
-            bad = bad if bad is not None and bad.shape == payload.shape else None
-            self.sources[key] = Source(payload, bad, {"source": key, **about})
+            key = f"{IMAGE}{channel}"
+            self.sources[key] = Source(payload, self.mask(channel, payload.shape), {"source": key, **about})
         self.curves = {}
         for key, values in frame["results"].items():
             if values.ndim == 1:
@@ -105,6 +107,11 @@ class State:
             else:
                 self.sources[key] = Source(values, None, {"source": key, **about})
         self.versions["frame"] += 1
+
+    def mask(self, channel: str, shape: tuple[int, int]) -> Array | None:
+        """bool (rows, columns), True = bad; None: there is none of that shape."""
+        bad = self._masks.get(channel)
+        return bad if bad is not None and bad.shape == shape else None
 
     def rows_since(self, version: int) -> bytes | None:
         """The series from there on, as a matrix of float64 (columns, rows); the first two are number and Unix time."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from sinks.browser.gallery import Gallery
 from sinks.browser.messages import Hello, Plane, Probe, Set, Shown, Watch, read
 from sinks.browser.picture import Source
 from sinks.browser.state import State, plain
@@ -27,18 +28,7 @@ class Hub(Protocol):
     """What a viewer may ask of the server."""
 
     state: State
-
-    async def draw(self, source: Source, view: Any) -> bytes:
-        """The message of a view."""
-        ...
-
-    async def look(self, viewer: "Viewer", probe: Probe) -> Mapping[str, Any]:
-        """What is at a pixel."""
-        ...
-
-    async def plane(self, asked: Plane) -> Mapping[str, Any]:
-        """Where the detector lies."""
-        ...
+    gallery: Gallery
 
     def wanted(self) -> None:
         """A viewer is ready for what is newer."""
@@ -111,7 +101,7 @@ class Viewer:
             self.publish()
             self._hub.wanted()
         elif isinstance(message, Probe):
-            self.answer(await self._hub.look(self, message))
+            self.answer(await self._hub.gallery.look(message))
         elif isinstance(message, Plane):
             group.create_task(self._survey(message))  # the first one takes seconds: pyFAI is imported
         elif isinstance(message, Set):
@@ -123,7 +113,7 @@ class Viewer:
             raise ValueError("a second hello")
 
     async def _survey(self, asked: Plane) -> None:
-        self.answer(await self._hub.plane(asked))
+        self.answer(await self._hub.gallery.plane(asked))
 
     async def _write(self) -> None:
         try:
@@ -150,7 +140,7 @@ class Viewer:
         parts: list[str | bytes] = []
         if "scan" in new:
             parts.append(json.dumps(state.scan_message()))
-        names = ("counters", "options", "changes", "log")
+        names = ("counters", "options", "changes", "log", "files")
         news: dict[str, Any] = {name: getattr(state, name) for name in names if name in new and versions[name]}
         if "options" in news:
             news["options_serial"] = state.options_serial
@@ -158,11 +148,11 @@ class Viewer:
             parts.append(rows)
         if "frame" in new:
             parts.append(state.curves_message())
-        sources = {panel: (state.sources.get(view.source), view) for panel, view in self.watch.views.items()}
-        for panel, (source, view) in sources.items():
+        for panel, view in list(self.watch.views.items()):
+            source = await self._hub.gallery.source(view.source, view.past)
             if source is not None and self._drawn.get(panel) != (source, view):
                 self._drawn[panel] = (source, view)
-                parts.append(await self._hub.draw(source, view))
+                parts.append(await self._hub.gallery.draw(source, view))
         news["sources"] = {key: source.shape for key, source in state.sources.items()}
         told.update(versions)
         return [*parts, json.dumps(plain({"kind": "turn", "frame": state.frame, **news}))]

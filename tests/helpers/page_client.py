@@ -49,12 +49,12 @@ def piece(row: int, column: int, value: float) -> Update:
 
 
 @contextmanager
-def page(context: Context = ALONE, **options: object) -> Iterator[Driven]:
+def page(context: Context = ALONE, begin: ScanStart | None = None, **options: object) -> Iterator[Driven]:
     """A page with an open scan at a free port."""
     made = Page(Config.model_validate({"endpoint": "127.0.0.1:0", "rate_hz": 50, "share": 1, **options}), context)
     sink = Driven(made)
     try:
-        sink.start(scan(), [PRODUCT, MAP])
+        sink.start(begin or scan(), [PRODUCT, MAP])
         sink.tick(Counters(scan="7", expected=1000))
         yield sink
     finally:

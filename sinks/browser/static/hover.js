@@ -36,7 +36,7 @@ export class Hover {
   }
 
   #ask({ row, column }) {
-    this.#next = { kind: "probe", source: this.view.source.value, row, column };
+    this.#next = { kind: "probe", source: this.view.source.value, row, column, ...(this.view.past && { past: this.view.past }) };
     this.#send();
   }
 

@@ -14,6 +14,7 @@ export class ImageView extends EventTarget {
   parts = new Map(); // source -> its latest message
   zero = null; // {row, column, value, frame}: what is subtracted
   frozen = false;
+  past = null; // {scan, frame}: an archived frame, instead of the newest one
   #held = new Map(); // what came while it was frozen
   #offered = {};
   #drawn = document.createElement("canvas");
@@ -43,7 +44,7 @@ export class ImageView extends EventTarget {
     panel.append(this.bar, this.canvas, this.caption, this.hover.element);
     this.gestures = new Gestures(this.canvas, this.window, () => this.#moved());
     this.canvas.addEventListener("pointerdown", (event) => this.point.getAttribute("aria-pressed") === "mixed" && this.#pointed(event), { capture: true });
-    link.addEventListener("image", ({ detail }) => this.sources().includes(detail.source) && (this.frozen ? this.#held.set(detail.source, detail) : this.#take(detail)));
+    link.addEventListener("image", ({ detail }) => this.sources().includes(detail.source) && this.#isOf(detail) && (this.frozen ? this.#held.set(detail.source, detail) : this.#take(detail)));
     new ResizeObserver(() => this.#resized()).observe(this.canvas);
     this.#looked(this.looks.now);
   }
@@ -84,7 +85,7 @@ export class ImageView extends EventTarget {
   views() {
     if (!this.source.value) return {};
     const longest = Math.max(this.canvas.width, this.canvas.height), part = this.window.part();
-    const view = { size: Math.min(4096, Math.max(64, Math.round(longest))), pool: this.looks.now.pool, ...(part && { rows: part[0], columns: part[1] }) };
+    const view = { size: Math.min(4096, Math.max(64, Math.round(longest))), pool: this.looks.now.pool, ...(part && { rows: part[0], columns: part[1] }), ...(this.past && { past: this.past }) };
     return Object.fromEntries(this.sources().map((source, at) => [at ? `${this.name} ${PRIMARIES[at]}` : this.name, { source, ...view }]));
   }
 
@@ -162,6 +163,19 @@ export class ImageView extends EventTarget {
     this.#moved();
   }
 
+  // Show an archived frame; null: the newest.
+  go(past) {
+    if (this.past?.frame === past?.frame && this.past?.scan === past?.scan) return;
+    this.past = past;
+    this.#held.clear();
+    if (this.frozen) this.#freeze();
+    this.#moved();
+  }
+
+  #isOf(message) {
+    return this.past ? message.past === true && message.frame === this.past.frame && message.scan === this.past.scan : !message.past;
+  }
+
   #freeze() {
     this.frozen = !this.frozen;
     this.freeze.setAttribute("aria-pressed", this.frozen);
@@ -193,8 +207,12 @@ export class ImageView extends EventTarget {
   }
 
   #take(message) {
-    if (message.corrupt) {
-      this.caption.textContent = `frame ${message.frame}: cannot be decoded`;
+    if (message.problem) {
+      this.caption.textContent = message.problem;
+      if (!this.past) return;
+      this.parts.clear(); // what was shown is another frame
+      this.#isDrawn = false;
+      this.draw();
       return;
     }
     message.values = new Float32Array(message.data, message.at, message.shape[0] * message.shape[1]);
@@ -208,7 +226,7 @@ export class ImageView extends EventTarget {
   #caption() {
     const { part } = this, blocks = part.step > 1 ? `${part.pool} of ${part.step} × ${part.step} pixels` : "every pixel";
     const words = [`${part.full[1]} × ${part.full[0]}`, blocks];
-    if (part.frame !== null) words.unshift(`frame ${part.frame}`);
+    if (part.frame !== null) words.unshift(`${part.past ? "archived frame" : "frame"} ${part.frame}${part.past && part.status !== "received" ? ` (${part.status})` : ""}`);
     if (this.looks.now.rgb) words.push(...this.sources().map((each, at) => `${PRIMARIES[at]}: ${each}`));
     if (this.zero) words.push(`less ${number(this.zero.value)}, which is at row ${this.zero.row}, column ${this.zero.column}`);
     this.caption.textContent = words.join(", ");
