@@ -202,7 +202,7 @@ class Page:
             if "ready" in message:
                 self._ready = message["ready"]
             elif "set" in message:
-                self._changes.ask(message["set"], self._news.revision)
+                self._changes.ask(message["set"])
         if self.child.starts != self._known_start:
             self._known_start, self._ready = self.child.starts, None
             self._news.forget()

@@ -25,11 +25,16 @@ class Answer:
 class Control(Protocol):
     """The options of a running pipeline: to look at and to change, from any thread."""
 
+    @property
+    def revision(self) -> int:
+        """Of the latest change: of the running scan, or between scans of what the next one begins with."""
+        ...
+
     def change(self, path: str, value: Any, who: str, revision: int | None = None) -> Answer:
         """Set the option at `path` (processors.roi.regions). It is on disk before this returns.
 
-        revision: the one that the caller last saw; the change is refused if there has been another since. Raises
-        ConfigError, in the words of `validate`, if the option may not change or the value is wrong.
+        revision: the one that the caller last saw; the change is refused if there has been another since, between
+        scans too. Raises ConfigError, in the words of `validate`, if the option may not change or the value is wrong.
         """
         ...
 
@@ -40,6 +45,8 @@ class Control(Protocol):
 
 class Uncontrolled:
     """Outside a run nothing can be changed."""
+
+    revision = 0
 
     def change(self, path: str, value: Any, who: str, revision: int | None = None) -> Answer:
         """Refuse."""

@@ -206,12 +206,33 @@ def test_an_option_that_decides_on_the_layout_waits_for_the_next_scan() -> None:
     step = Step("wide", Takes(first), 0, first, Takes)
     pipeline = Pipeline([Chain([step])], {"sink": (Kept(), True)}, RunOptions(), control=control)
     pipeline.put(scan())
-    answered = control.change("processors.total.npt", 20, "alice")
+    with pytest.raises(ConfigError, match="revision 0, not 1"):
+        control.change("processors.total.npt", 15, "bob", revision=1)
+    answered = control.change("processors.total.npt", 20, "alice", revision=0)
     assert answered.text == "processors.total.npt = 20 from the next scan on"
     for event in (frame(0), ScanEnd("one"), scan("two"), ScanEnd("two")):
         pipeline.put(event)
     pipeline.close()
     assert made == [10, 20]
+
+
+def test_a_change_made_on_an_old_revision_is_refused_between_scans_too() -> None:
+    control = RunControl(OPTIONS)
+    refused = "changed by someone else meanwhile: revision 1, not 0"
+    assert control.change("processors.total.weight", 2, "alice", revision=control.revision).revision == 1
+    with pytest.raises(ConfigError, match=refused):
+        control.change("processors.total.weight", 3, "bob", revision=0)
+    assert control.value("processors.total.weight") == 2
+    pipeline, *_ = gathered(control)
+    for event in (scan(), frame(0)):
+        pipeline.put(event)
+    assert control.change("processors.total.weight", 4, "alice", revision=control.revision).revision == 2
+    pipeline.put(ScanEnd("one"))
+    with pytest.raises(ConfigError, match="revision 2, not 1"):
+        control.change("processors.total.weight", 5, "bob", revision=1)
+    assert control.change("processors.total.weight", 6, "bob", revision=control.revision).revision == 3
+    pipeline.close()
+    assert control.value("processors.total.weight") == 6
 
 
 def test_a_resumed_scan_has_the_changes_that_its_file_and_its_journal_know() -> None:
@@ -316,7 +337,7 @@ def served(control: RunControl, endpoint: str = "tcp://127.0.0.1:*") -> Iterator
 @pytest.mark.usefixtures("ipv6")
 def test_options_are_changed_over_ipv6() -> None:
     with served(RunControl(OPTIONS), "tcp://[::1]:0") as address:
-        assert ask(address, {"get": "processors.total.weight"}) == {"ok": True, "value": 1}
+        assert ask(address, {"get": "processors.total.weight"}) == {"ok": True, "revision": 0, "value": 1}
 
 
 def test_the_control_socket_shows_changes_and_refuses(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,10 +45,10 @@ class Changes:
                 continue
         return found
 
-    def ask(self, request: Mapping[str, Any], revision: int) -> None:
+    def ask(self, request: Mapping[str, Any]) -> None:
         """Ask for a change: id, path, value, seen (what the viewer took for its value), who."""
         try:
-            self._asked.put_nowait({**request, "revision": revision})
+            self._asked.put_nowait(request)
         except queue.Full:
             self._answered.put({"id": request.get("id"), "ok": False, "text": "too many changes at once: try again"})
 
@@ -78,16 +78,17 @@ class Changes:
             self._answered.put({"id": request.get("id"), "path": request.get("path"), **answer})
 
     def _change(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        path, value, revision = str(request["path"]), request["value"], int(request["revision"])
+        path, value = str(request["path"]), request["value"]
         if not any(path == option["path"] or path.startswith(f"{option['path']}.") for option in self._known):
             raise ConfigError([(path, "may not be changed here")])
         for attempt in range(TRIES):
+            revision = self._control.revision  # first: what is changed behind this line is refused
             now = self._value(path)
             if "seen" in request and not _same(now, request["seen"]):
                 text = "was changed by somebody else meanwhile; this is its value now"
                 return {"ok": False, "text": f"{path}: {text}", "value": now}
             try:
-                taken = self._control.change(path, value, str(request["who"]), revision + attempt)
+                taken = self._control.change(path, value, str(request["who"]), revision)
             except ConfigError as error:
                 if attempt + 1 < TRIES and _same(self._value(path), now) and _overtaken(error):
                     continue

@@ -133,11 +133,6 @@ class News:
         """Rises whenever the values of the options are others."""
         return self._versions["options"]
 
-    @property
-    def revision(self) -> int:
-        """Of the latest change of the running scan that was seen."""
-        return int(self._changes[-1]["revision"]) if self._changes else 0
-
     def fresh(self, pixels: bool, channels: Sequence[str]) -> bool:
         """True if something is new that should not wait for the next look at the counters."""
         told = self._told

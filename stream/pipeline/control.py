@@ -45,6 +45,8 @@ class RunControl:
         self._open: str | None = None
         self._opened: Revisions | None = None
         self._next_frame = 0
+        self._between = 0
+        """Revision where no scan is open: that of the last scan, and one more for each change since."""
         self._tell: Callable[[Change], None] = lambda change: None
         self._lock = threading.Condition()
 
@@ -75,6 +77,7 @@ class RunControl:
                 self._scan = None
                 table = self._tables[scan]
                 self._standing |= {change.path: change for change in table.changes}
+                self._between = table.latest.number
                 self._ended[scan] = table, self._next_frame
                 while len(self._ended) > MOST_ASLEEP:
                     self._ended.pop(next(iter(self._ended)))
@@ -109,6 +112,12 @@ class RunControl:
             if self._tables.get(scan) is self._opened:
                 self._tables.pop(scan, None)
 
+    @property
+    def revision(self) -> int:
+        """See `stream.context.Control`."""
+        with self._lock:
+            return self._revision()
+
     def value(self, path: str) -> Any:
         """See `stream.context.Control`."""
         with self._lock:
@@ -123,13 +132,12 @@ class RunControl:
             while self._scan is not None and self._open != self._scan:
                 if not self._lock.wait(max(0.0, until - time.monotonic())):
                     raise ConfigError([(path, "the scan is still being opened: try again")])
+            path, now = self._latest().canonical(path), self._revision()
+            if revision is not None and revision != now:
+                raise ConfigError([(path, f"was changed by someone else meanwhile: revision {now}, not {revision}")])
             if self._scan is None or self._latest().when(path) == "scan":
                 return self._for_the_next_scan(path, value, who)
             table = self._tables[self._scan]
-            path = table.latest.options.canonical(path)
-            now = table.latest.number
-            if revision is not None and revision != now:
-                raise ConfigError([(path, f"was changed by someone else meanwhile: revision {now}, not {revision}")])
             change = Change(self._scan, self._next_frame, path, value, who, now + 1, time.time())
             table.latest.options.changed(path, value)  # refuses a wrong value before it is on disk
             self._keep(change)
@@ -141,11 +149,15 @@ class RunControl:
     def _for_the_next_scan(self, path: str, value: Any, who: str) -> Answer:
         """Either no scan is open, or the change would alter the layout of its file."""
         latest = self._latest()
-        path = latest.canonical(path)
         latest.when(path)
         latest.changed(path, value)
         self._standing[path] = Change("", 0, path, value, who, 0, time.time())
-        return Answer("", 0, 0, f"{path} = {value!r} from the next scan on")
+        if self._scan is None:
+            self._between += 1
+        return Answer("", 0, self._revision(), f"{path} = {value!r} from the next scan on")
+
+    def _revision(self) -> int:
+        return self._between if self._scan is None else self._tables[self._scan].latest.number
 
     def _latest(self) -> OptionSet:
         """The options of the next frame, as far as it is known."""

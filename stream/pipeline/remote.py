@@ -102,7 +102,7 @@ def answer(control: Control, body: bytes) -> dict[str, Any]:
         if not isinstance(asked, dict) or not isinstance(asked.get("set", asked.get("get")), str):
             raise ValueError("neither {'set': path, 'value': ...} nor {'get': path}")
         if "get" in asked:
-            return {"ok": True, "value": control.value(asked["get"])}
+            return {"ok": True, "revision": control.revision, "value": control.value(asked["get"])}
         if "value" not in asked:
             raise ValueError("no value to set")
         revision = asked.get("revision")
