@@ -29,6 +29,7 @@ COMMANDS = {
     "completion": ("stream.commands.completion", "print a script that lets bash, zsh or fish complete this command"),
     "reconstruct": ("stream.commands.reconstruct", "a slice for every radial bin of a map that turned"),
     "tomo-reconstruct": ("stream.commands.tomo_reconstruct", "slices from radiographs of a turning sample"),
+    "savu": ("stream.commands.savu", "a process list of Savu as a configuration, what has no counterpart named"),
     "export": ("stream.commands.export", "write results as .xy, .chi, .csv columns or .edf, .tif images"),
     "table": ("stream.commands.table", "one row per frame: times, readings, numbers of regions, as .csv or .parquet"),
     "recompute": ("stream.commands.recompute", "measure the past with the regions of now, from the archived frames"),

@@ -83,26 +83,12 @@ def beside(folder: Path, beginning: str) -> Sequence[Path]:
 def _read(option: str, path: Path) -> Array:
     """(n, rows, columns)."""
     try:
-        if path.suffix.lower() in FITS:
-            return _fits(option, path)
         found = []
         for each in ImageFile(str(path)):
             if isinstance(each, Damaged):
                 raise BadMessage(each.problem)
             found.append(each.pixels)
         stack = np.stack(found)
-    except ConfigError:
-        raise
     except Exception as error:  # readers of other people's formats raise whatever they please
         raise ConfigError([(option, f"cannot read {path}: {error}")]) from error
     return stack
-
-
-def _fits(option: str, path: Path) -> Array:
-    try:
-        from astropy.io import fits
-    except ImportError as error:
-        raise ConfigError([(option, f"{path} is FITS, which needs astropy: pip install astropy")]) from error
-    pixels = np.asarray(fits.getdata(path))
-    native = pixels.astype(pixels.dtype.newbyteorder("="))
-    return native.reshape(-1, *native.shape[-2:])
