@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_recon3d_command import INI, getdata, recorded  # noqa: F401  (a fixture)
+from recon3d_files import INI, getdata, recorded  # noqa: F401  (a fixture)
 
 from stream.commands.main import main
 

@@ -13,11 +13,11 @@ import msgpack
 import msgpack_numpy
 import numpy as np
 import pytest
+from abused import abuse, limited_memory
 from hostile_corpus import LENGTHS, VALUES, Case, flips, garbage
 from karabo_bridge.serializer import serialize
 from karabo_bridge.server import Sender, ServerInThread
-from test_hostile import abuse, limited_memory
-from test_sources import FRAMES, source
+from sending import FRAMES, source
 
 from stream.codec.payload import decode
 from stream.events import MONITOR, Array, EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart

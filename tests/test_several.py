@@ -12,7 +12,7 @@ import zmq
 from commands import wait_for
 from dectris_messages import pixels, stream2_end, stream2_image, stream2_start, v1_end, v1_header, v1_image
 from runs import configuration, finished
-from test_sources import FRAMES, SIMPLON, STREAM2, sent, source
+from sending import FRAMES, SIMPLON, STREAM2, sent, source
 
 from sinks.check import check
 from stream.codec.payload import decode

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from abused import abuse, good_frame, limited_memory
 from hostile_corpus import VALUES, Case, blobs, flips, garbage
+from sending import FRAMES, Socket
 from stins_messages import SHAPE, as_json, pixels, stins_end, stins_header, stins_image
-from test_hostile import abuse, good_frame, limited_memory
-from test_sources import FRAMES, Socket
 
 from stream.codec.payload import decode
 from stream.events import Encoding, EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart

@@ -1,13 +1,13 @@
 """`topotomo`: phantoms through the forward model of the white paper, frame by frame, and back to voxels."""
 
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+from grain_scans import FRAME, OMEGAS, SCALE, SIZE, TILTS, VOXELS, error, gathered, grains, options, scanned
 from tilted import frame, start
-from turned_grains import AL_THETA_DEG, Phantom, layered, moments, scan_frames
+from turned_grains import AL_THETA_DEG, layered, moments
 
 from processors import topotomo
 from processors.moments.positions import positions_of
@@ -17,48 +17,6 @@ from stream import Context, Frame
 from stream.errors import ConfigError
 from stream.testing import GathererConformance, examples
 from stream.testing.gathered import Gathered
-
-TILTS = (5, 4)
-FRAME = (26, 24)
-SCALE = 1.1
-OMEGAS = np.arange(0, 180, 12.0)
-VOXELS = 16
-SIZE = 16.0
-
-
-def options(**changes: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "motors": (
-            {"motor": "mu", "first": 0, "step": 0.032, "points": TILTS[0], "unit": "deg"},
-            {"motor": "gamma", "first": 0, "step": 0.032, "points": TILTS[1], "unit": "deg"},
-        ),
-        "omega": {"motor": "omega", "first": 0, "step": 12, "points": len(OMEGAS), "unit": "deg"},
-        "geometry": {"theta_deg": AL_THETA_DEG, "magnification": SCALE},
-        "volume": {"steps": (VOXELS,) * 3, "size_um": (SIZE,) * 3},
-        "picture_s": 0,
-    }
-    return {**made, **changes}
-
-
-def gathered(frames: Any, context: Any = None, **changes: Any) -> Gathered:
-    config = topotomo.Config(**options(**changes))
-    silent = Context(trouble=lambda text: None)
-    found = Gathered(topotomo.create(config, context or silent), [], start("u2", frames[0].payloads["ch"].shape))
-    for each in frames:
-        found.take(each)
-    found.finish(len(frames))
-    return found
-
-
-@cache
-def grains() -> Phantom:
-    return layered(VOXELS, SIZE, TILTS)
-
-
-@cache
-def scanned() -> tuple[Frame, ...]:
-    made = scan_frames(grains(), OMEGAS, AL_THETA_DEG, SCALE, FRAME, TILTS)
-    return tuple(frame(number, image, **readings) for number, (image, readings) in enumerate(made))
 
 
 class TestTopotomo(GathererConformance):
@@ -79,12 +37,6 @@ class TestTopotomo(GathererConformance):
 
     def frame(self, index: int) -> Frame:
         return examples.frame(index, readings={"mu": 0.5 * (index % 2), "om": 45.0 * (index // 2)})
-
-
-def error(found: Any, truth: np.ndarray, name: str, place: int) -> float:
-    """Mean absolute difference, degrees, over the voxels of the sample; all of them must have a value."""
-    inside = np.isfinite(truth[0])
-    return float(np.abs(found[name] - 0.032 * truth[place])[inside].mean())
 
 
 def test_a_layered_grain_comes_back_out_of_its_frames() -> None:

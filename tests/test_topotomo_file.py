@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from commands import inbeam
-from test_topotomo import FRAME, OMEGAS, TILTS, VOXELS, error, grains, options
+from grain_scans import FRAME, OMEGAS, TILTS, VOXELS, error, grains, options
 from turned_grains import AL_THETA_DEG, scan_frames
 
 from sinks.check import check
