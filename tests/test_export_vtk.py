@@ -7,13 +7,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from recon3d_files import INI, getdata, recorded  # noqa: F401  (a fixture)
+from recon3d_files import INI, getdata, recorded_scan
 
 from stream.commands.main import main
 
 
 @pytest.fixture(scope="module")
-def volume(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recorded = recorded_scan(tmp_path_factory.mktemp("recorded"))
     folder = tmp_path_factory.mktemp("volume")
     assert getdata(recorded, folder) == 0
     text = INI.replace("PATH", str(folder / "array")).replace("[0,0,0]\ngrain_dim", "[1,2,3]\ngrain_dim")

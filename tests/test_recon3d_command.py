@@ -6,13 +6,18 @@ import h5py
 import numpy as np
 import pytest
 from grain_scans import FRAME, SCALE, TILTS, VOXELS, error, gathered, grains, scanned
-from recon3d_files import GAMMA, INI, edf, getdata, recorded  # noqa: F401  (a fixture)
+from recon3d_files import INI, edf, getdata, recorded_scan
 from turned_grains import AL_THETA_DEG
 
 from stream.commands.main import main
 from stream.commands.original3d import ini
 from stream.commands.original3d.axes import clustered
 from stream.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded_scan(tmp_path_factory.mktemp("recorded"))
 
 
 def wanted() -> np.ndarray:

@@ -5,7 +5,6 @@ from typing import Any
 
 import fabio
 import numpy as np
-import pytest
 from grain_scans import FRAME, SCALE, SIZE, VOXELS, scanned
 
 from stream.commands.main import main
@@ -43,11 +42,10 @@ def edf(path: Path, image: np.ndarray, **motors: float) -> None:
     fabio.edfimage.EdfImage(data=image, header=header).write(str(path))
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded_scan(folder: Path) -> Path:
     """The phantom's scan as EDF files, its motors jittering; phi and chi turn with the sample, so that gamma is made of
     them. Two background files."""
-    folder, dice = tmp_path_factory.mktemp("recorded"), np.random.default_rng(3)
+    dice = np.random.default_rng(3)
     for each in scanned():
         image = np.frombuffer(each.payloads["ch"].data, np.uint16).reshape(FRAME)
         mu, gamma, omega = (each.readings[name] for name in ("mu", "gamma", "omega"))
