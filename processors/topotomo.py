@@ -175,7 +175,11 @@ class Topotomo:
 
     def _summary(self, used: Array) -> str:
         config = self.config
-        how = f"sirt, {config.iterations} iterations" if config.method == "sirt" else config.method
+        how = (
+            f"sirt, {config.iterations} iterations of {config.subsets} subsets"
+            if config.method == "sirt"
+            else config.method
+        )
         told = [f"{how}{' with the bugs of the original' if config.bug_compat else ''}"]
         told.append(f"{int(used.sum())} of {len(used)} projections over {self._range:.6g} degrees")
         if self._range < HALF_TURN - 1e-6:

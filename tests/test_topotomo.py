@@ -53,7 +53,7 @@ def test_a_layered_grain_comes_back_out_of_its_frames() -> None:
     assert volume["completeness"][inside].min() > 0.9
     assert found.covered["topotomo_volume"] == set(range(len(scanned())))
     assert volume["used"].tolist() == [1] * len(OMEGAS) and volume["omega_range"] == 180
-    assert b"sirt, 20 iterations; 15 of 15 projections over 180 degrees" in volume["summary"].item()
+    assert b"sirt, 10 iterations of 10 subsets; 15 of 15 projections over 180 degrees" in volume["summary"].item()
 
 
 def test_the_frames_may_come_in_any_order_and_the_slices_are_those_of_the_volume() -> None:
@@ -154,7 +154,11 @@ def test_voxels_that_are_never_seen_are_nan_and_pixels_that_are_bad_are_left_out
     volume = found.fields("topotomo_volume")
     assert np.isnan(volume["density"][1:-1, 0]).all() and np.isnan(volume["mu"][:, :2]).all()
     inner = {name: volume[name][4:20, 8:24, 4:20] for name in ("mu", "gamma")}
-    assert error(inner, grains().truth, "mu", 0) < 0.013 and error(inner, grains().truth, "gamma", 1) < 0.013
+    inside = np.isfinite(grains().truth[0])
+    known = inside & np.isfinite(inner["mu"])
+    assert known.sum() > 0.99 * inside.sum()
+    for place, name in enumerate(("mu", "gamma")):
+        assert np.abs(inner[name] - 0.032 * grains().truth[place])[known].mean() < 0.013
 
 
 def test_a_projection_that_lacks_tilts_is_left_out_and_told() -> None:

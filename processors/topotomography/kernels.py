@@ -18,79 +18,26 @@ def _span(first: int, count: int, bins: int) -> tuple[int, int]:
 
 
 @kernel(fastmath={"contract"})
-def _spread(line: Array, low: int, high: int, first: int, part: float, g: float, one: Array, two: Array) -> None:
-    """Add a line of voxels to two columns."""
-    early, late = np.float32(1 - part), np.float32(part)
-    left, right = np.float32(1 - g), np.float32(g)
-    source = line[low:high]
-    near, far = one[first + low : first + high], two[first + low : first + high]
-    for i in range(source.size):
-        near[i] += left * (early * source[i])
-        far[i] += right * (early * source[i])
-    near, far = one[first + low + 1 : first + high + 1], two[first + low + 1 : first + high + 1]
-    for i in range(source.size):
-        near[i] += left * (late * source[i])
-        far[i] += right * (late * source[i])
-
-
-@kernel(fastmath={"contract"})
-def _collect(line: Array, low: int, high: int, first: int, part: float, g: float, one: Array, two: Array) -> None:
-    """Add two columns to a line of voxels."""
-    early, late = np.float32(1 - part), np.float32(part)
-    left, right = np.float32(1 - g), np.float32(g)
-    target = line[low:high]
-    near, far = one[first + low : first + high], two[first + low : first + high]
-    next_near, next_far = one[first + low + 1 : first + high + 1], two[first + low + 1 : first + high + 1]
-    for i in range(target.size):
-        before = left * near[i] + right * far[i]
-        after = left * next_near[i] + right * next_far[i]
-        target[i] += early * before + late * after
+def _spread(source: Array, begin: int, count: int, early: float, late: float, target: Array, into: int) -> None:
+    """Add a line of voxels to a column: target[into + i] += early source[begin + i] + late source[begin + i - 1]."""
+    one = np.uint64(1)
+    target[into] += early * source[begin]
+    for i in range(one, count):
+        target[into + i] += early * source[begin + i] + late * source[begin + i - one]
+    target[into + count] += late * source[begin + count - one]
 
 
 @kernel(fastmath={"contract"})
 def forward(volume: Array, weights: Array, lines: bool, found: Array) -> None:
-    """Add to `found` float32 (channels, columns, bins) what one projection sees of `volume` (channels, u, v, a).
+    """Add to `found` float32 (omegas, channels, columns, bins) what projections see of `volume` (channels, u, v, a).
 
-    weights: float64 (2, 4), of (u, v, a, 1) for the bin and the column. lines: a step of `a` is one bin.
+    weights: float64 (omegas, 2, 4), of (u, v, a, 1) for the bin and the column. lines: a step of `a` is one bin. Flat
+    indices: a view for every line would be counted, with atomic operations.
     """
     channels, across, deep, count = volume.shape
-    columns, bins = found.shape[1], found.shape[2]
-    tu, tv, ta, t0 = weights[0]
-    cu, cv, ca, c0 = weights[1]
+    columns, bins = found.shape[2], found.shape[3]
+    source, target = volume.ravel(), found.ravel()
     for u in range(across):
-        for v in range(deep):
-            t, c = tu * u + tv * v + t0, cu * u + cv * v + c0
-            if lines:
-                column, first = int(np.floor(c)), int(np.floor(t))
-                low, high = _span(first, count, bins)
-                if column < 0 or column + 1 >= columns or low >= high:
-                    continue
-                for k in range(channels):
-                    one, two = found[k, column], found[k, column + 1]
-                    _spread(volume[k, u, v], low, high, first, t - first, c - column, one, two)
-                continue
-            for a in range(count):
-                place, beside = t + ta * a, c + ca * a
-                first, column = int(np.floor(place)), int(np.floor(beside))
-                if column < 0 or column + 1 >= columns or first < 0 or first + 1 >= bins:
-                    continue
-                f, g = np.float32(place - first), np.float32(beside - column)
-                rest_f, rest_g = np.float32(1) - f, np.float32(1) - g
-                for k in range(channels):
-                    value = volume[k, u, v, a]
-                    found[k, column, first] += rest_g * (rest_f * value)
-                    found[k, column, first + 1] += rest_g * (f * value)
-                    found[k, column + 1, first] += g * (rest_f * value)
-                    found[k, column + 1, first + 1] += g * (f * value)
-
-
-@kernel(fastmath={"contract"})
-def backward(projections: Array, weights: Array, lines: bool, begin: int, end: int, volume: Array) -> None:
-    """Add to `volume` float32 (channels, u, v, a), from u = `begin` up to but not with `end`, all projections float32
-    (omegas, channels, columns, bins). weights: float64 (omegas, 2, 4), as of `forward`."""
-    channels, deep, count = volume.shape[0], volume.shape[2], volume.shape[3]
-    columns, bins = projections.shape[2], projections.shape[3]
-    for u in range(begin, end):
         for omega in range(len(weights)):
             tu, tv, ta, t0 = weights[omega, 0]
             cu, cv, ca, c0 = weights[omega, 1]
@@ -101,22 +48,101 @@ def backward(projections: Array, weights: Array, lines: bool, begin: int, end: i
                     low, high = _span(first, count, bins)
                     if column < 0 or column + 1 >= columns or low >= high:
                         continue
+                    late, right = np.float32(t - first), np.float32(c - column)
+                    early, left = np.float32(1) - late, np.float32(1) - right
                     for k in range(channels):
-                        one, two = projections[omega, k, column], projections[omega, k, column + 1]
-                        _collect(volume[k, u, v], low, high, first, t - first, c - column, one, two)
+                        begin = np.uint64(((k * across + u) * deep + v) * count + low)
+                        near = np.uint64(((omega * channels + k) * columns + column) * bins + first + low)
+                        far = np.uint64(near + np.uint64(bins))
+                        _spread(source, begin, np.uint64(high - low), early * left, late * left, target, near)
+                        _spread(source, begin, np.uint64(high - low), early * right, late * right, target, far)
                     continue
                 for a in range(count):
                     place, beside = t + ta * a, c + ca * a
                     first, column = int(np.floor(place)), int(np.floor(beside))
                     if column < 0 or column + 1 >= columns or first < 0 or first + 1 >= bins:
                         continue
-                    f, g = np.float32(place - first), np.float32(beside - column)
-                    rest_f, rest_g = np.float32(1) - f, np.float32(1) - g
+                    late, right = np.float32(place - first), np.float32(beside - column)
+                    early, left = np.float32(1) - late, np.float32(1) - right
                     for k in range(channels):
-                        seen = projections[omega, k]
-                        before = rest_g * seen[column, first] + g * seen[column + 1, first]
-                        after = rest_g * seen[column, first + 1] + g * seen[column + 1, first + 1]
-                        volume[k, u, v, a] += rest_f * before + f * after
+                        value = volume[k, u, v, a]
+                        found[omega, k, column, first] += left * (early * value)
+                        found[omega, k, column, first + 1] += left * (late * value)
+                        found[omega, k, column + 1, first] += right * (early * value)
+                        found[omega, k, column + 1, first + 1] += right * (late * value)
+
+
+@kernel(fastmath={"contract"})
+def _collect(projections: Array, weights: Array, lines: bool, u: int, slab: Array) -> None:
+    """Add all projections to `slab` float32 (channels, v, a), the voxels of one u."""
+    channels, deep, count = slab.shape
+    columns, bins = projections.shape[2], projections.shape[3]
+    source, target = projections.ravel(), slab.ravel()
+    for omega in range(len(weights)):
+        tu, tv, ta, t0 = weights[omega, 0]
+        cu, cv, ca, c0 = weights[omega, 1]
+        for v in range(deep):
+            t, c = tu * u + tv * v + t0, cu * u + cv * v + c0
+            if lines:
+                column, first = int(np.floor(c)), int(np.floor(t))
+                low, high = _span(first, count, bins)
+                if column < 0 or column + 1 >= columns or low >= high:
+                    continue
+                late, right = np.float32(t - first), np.float32(c - column)
+                early, left = np.float32(1) - late, np.float32(1) - right
+                for k in range(channels):
+                    begin = np.uint64((k * deep + v) * count + low)
+                    near = np.uint64(((omega * channels + k) * columns + column) * bins + first + low)
+                    far, one = np.uint64(near + np.uint64(bins)), np.uint64(1)
+                    for i in range(np.uint64(high - low)):
+                        before = left * source[near + i] + right * source[far + i]
+                        after = left * source[near + i + one] + right * source[far + i + one]
+                        target[begin + i] += early * before + late * after
+                continue
+            for a in range(count):
+                place, beside = t + ta * a, c + ca * a
+                first, column = int(np.floor(place)), int(np.floor(beside))
+                if column < 0 or column + 1 >= columns or first < 0 or first + 1 >= bins:
+                    continue
+                late, right = np.float32(place - first), np.float32(beside - column)
+                early, left = np.float32(1) - late, np.float32(1) - right
+                for k in range(channels):
+                    before = left * projections[omega, k, column, first]
+                    before += right * projections[omega, k, column + 1, first]
+                    after = left * projections[omega, k, column, first + 1]
+                    after += right * projections[omega, k, column + 1, first + 1]
+                    slab[k, v, a] += early * before + late * after
+
+
+@kernel
+def backward(projections: Array, weights: Array, lines: bool, begin: int, end: int, volume: Array) -> None:
+    """The transpose of `forward`: put into `volume` float32 (channels, u, v, a), from u = `begin` up to but not with
+    `end`, all projections float32 (omegas, channels, columns, bins)."""
+    slab = np.empty((volume.shape[0], *volume.shape[2:]), np.float32)
+    for u in range(begin, end):
+        slab[:] = 0
+        _collect(projections, weights, lines, u, slab)
+        volume[:, u] = slab
+
+
+@kernel(fastmath={"contract"})
+def improve(
+    projections: Array, weights: Array, lines: bool, begin: int, end: int, share: Array, limits: Array, volume: Array
+) -> None:
+    """As `backward`, times `share` float32 (u, v, a), and added to the volume, whose first channel is kept from
+    becoming negative, and the others within `limits` float32 (channels - 1,) times it."""
+    slab = np.empty((volume.shape[0], *volume.shape[2:]), np.float32)
+    for u in range(begin, end):
+        slab[:] = 0
+        _collect(projections, weights, lines, u, slab)
+        for v in range(volume.shape[2]):
+            for a in range(volume.shape[3]):
+                density = max(volume[0, u, v, a] + share[u, v, a] * slab[0, v, a], np.float32(0))
+                volume[0, u, v, a] = density
+                for k in range(1, volume.shape[0]):
+                    most = limits[k - 1] * density
+                    value = volume[k, u, v, a] + share[u, v, a] * slab[k, v, a]
+                    volume[k, u, v, a] = min(max(value, -most), most)
 
 
 @kernel

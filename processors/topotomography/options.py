@@ -132,8 +132,8 @@ class Config(MosaicityConfig):
         description="Of the volume at the end. moments: back-projection, which the live view always is; sirt: "
         "iterative; recon3d: the nearest pixels, as in Recon3D",
     )
-    iterations: int = Field(20, ge=1, le=1000, description="Of sirt")
-    subsets: int = Field(5, ge=1, description="Parts of the projections that each iteration of sirt takes in turn")
+    iterations: int = Field(10, ge=1, le=1000, description="Of sirt")
+    subsets: int = Field(10, ge=1, description="Parts of the projections that each iteration of sirt takes in turn")
     bug_compat: bool = Field(False, description="recon3d with the bugs of the original, for comparison alone")
     force: bool = Field(False, description="Reconstruct although omega covers less than 180 degrees")
     least_tilts: float = Field(

@@ -148,23 +148,31 @@ class Projector:
         """float32 (channels, u, v, a) -> float32 (omegas, channels, columns, bins)."""
         plan = self.plan
         found = np.zeros((len(plan.weights), len(volume), *plan.seen), np.float32)
-
-        def some(first: int, last: int) -> None:
-            for omega in range(first, last):
-                kernels.forward(volume, plan.weights[omega], plan.lines, found[omega])
-
-        self._share(len(found), some)
+        self._share(
+            len(found),
+            lambda first, last: kernels.forward(volume, plan.weights[first:last], plan.lines, found[first:last]),
+        )
         return found
 
     def backward(self, projections: Array) -> Array:
         """The transpose of `forward`."""
-        found = np.zeros((projections.shape[1], *self.plan.shape), np.float32)
+        found = np.empty((projections.shape[1], *self.plan.shape), np.float32)
         plan = self.plan
         self._share(
             found.shape[1],
             lambda first, last: kernels.backward(projections, plan.weights, plan.lines, first, last, found),
         )
         return found
+
+    def improve(self, volume: Array, projections: Array, share: Array, limits: Array) -> None:
+        """Add to the volume in place: see `kernels.improve`."""
+        plan = self.plan
+        self._share(
+            volume.shape[1],
+            lambda first, last: kernels.improve(
+                projections, plan.weights, plan.lines, first, last, share, limits, volume
+            ),
+        )
 
     def nearest(self, images: Array, lit: Array, *, clamped: bool = False) -> tuple[Array, Array, Array]:
         """sums float64 (channels, x, y, z), seen and bright int32 (x, y, z): see `kernels.nearest`."""
@@ -193,5 +201,7 @@ def compile_kernels() -> None:
     plan = Plan.of(geometry, grid, np.zeros(1), (2, 2), (0.0, 0.0))
     with ThreadPoolExecutor(1) as pool:
         projector = Projector(plan, pool, 1)
-        projector.backward(projector.forward(np.zeros((1, 1, 1, 1), np.float32)))
+        nothing = np.zeros((1, 1, 1, 1), np.float32)
+        projector.backward(projector.forward(nothing))
+        projector.improve(nothing, projector.forward(nothing), nothing[0], np.zeros(0, np.float32))
         projector.nearest(np.zeros((1, 1, 2, 2), np.float32), np.zeros((1, 2, 2), np.uint8))

@@ -84,12 +84,10 @@ def sirt(found: Projections, plan: Plan, threads: int, *, iterations: int, subse
         completeness = _completeness(found, Projector(plan, pool, threads))
         steps = [_Step.of(Projector(plan.only(part), pool, threads), binned[part], believed[part]) for part in parts]
         voxels = np.zeros((binned.shape[1], *plan.shape), np.float32)
-        limits = found.limits.astype(np.float32)
+        limits = found.limits.astype(np.float32).ravel()
         for _ in range(iterations):
             for step in steps:
-                step.apply(voxels)
-                np.maximum(voxels[0], 0, out=voxels[0])
-                np.clip(voxels[1:], -limits * voxels[:1], limits * voxels[:1], out=voxels[1:])
+                step.apply(voxels, limits)
     seen = np.any([step.share > 0 for step in steps], axis=0)
     density = np.where(seen, voxels[0], np.nan).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -114,13 +112,11 @@ class _Step:
         share = np.where(columns > NOTHING, 1 / np.maximum(columns, NOTHING), 0).astype(np.float32)
         return cls(projector, wanted, usual, share)
 
-    def apply(self, voxels: Array) -> None:
+    def apply(self, voxels: Array, limits: Array) -> None:
         left = self.projector.forward(voxels)
         np.subtract(self.wanted, left, out=left)
         left *= self.usual
-        change = self.projector.backward(left)
-        change *= self.share
-        voxels += change
+        self.projector.improve(voxels, left, self.share, limits)
 
 
 def _completeness(found: Projections, projector: Projector) -> Array:

@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-m", "--method", choices=("recon3d", "sirt", "moments"), default="recon3d", help="see docs/topotomo.md"
     )
     parser.add_argument("--bug-compat", action="store_true", help="recon3d with the bugs of the original")
-    parser.add_argument("--iterations", type=int, default=20, metavar="N", help="of sirt (20)")
-    parser.add_argument("--subsets", type=int, default=5, metavar="N", help="of sirt (5)")
+    parser.add_argument("--iterations", type=int, default=10, metavar="N", help="of sirt (10)")
+    parser.add_argument("--subsets", type=int, default=10, metavar="N", help="of sirt (10)")
     parser.add_argument("--min-sum", type=float, default=0.0, metavar="COUNTS", help="pixels with less have no signal")
     parser.add_argument("--least-density", type=float, default=0.0, metavar="SHARE", help="voxels with less are NaN")
     parser.add_argument("--force", action="store_true", help="also if omega covers less than 180 degrees")
