@@ -51,6 +51,8 @@ def _product(product: Product) -> Mapping[str, Any]:
     return {
         "name": product.name,
         "signal": product.signal,
+        "of": product.of,
+        "places": product.places,
         "poni": product.poni,
         "wavelength_angstrom": reduction.wavelength_angstrom if reduction is not None else None,
         "axes": [

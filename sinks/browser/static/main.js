@@ -1,6 +1,7 @@
 // The page: one connection, a panel for each kind of news; the next turn is asked for when this one is on the screen.
 
 import { Alarms } from "./alarms.js";
+import { Bands } from "./bands.js";
 import { Counters } from "./counters.js";
 import { Curves } from "./curves.js";
 import { ImageView } from "./image.js";
@@ -22,6 +23,10 @@ const options = new Options(find("options"), link);
 const alarms = new Alarms(find("alarms"), find("alarm"), series);
 new Regions(detector, options);
 const past = new Past(detector);
+const bands = new Bands(curves, options, link);
+curves.caption.after(bands.element);
+curves.addEventListener("drawn", ({ detail }) => bands.draw(detail));
+curves.addEventListener("chosen", () => bands.changed());
 let role = "viewer";
 let configuration = "";
 let big = kept("big", false);

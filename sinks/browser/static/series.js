@@ -1,6 +1,6 @@
 // Numbers of every frame that was seen: results, readings, regions; against the frame number.
 
-import { colour, plot } from "./curves.js";
+import { Plot, colour } from "./plots.js";
 import { csv, keep, kept, make, save } from "./tools.js";
 
 const MOST = 5000;
@@ -9,17 +9,15 @@ export class Series {
   names = [];
   columns = new Map();
   frames = [];
-  #plot = null;
-  #shape = "";
 
   constructor(panel) {
     this.panel = panel;
     this.shown = new Set(kept("series", []));
     this.choice = make("div", { class: "choice" });
     this.area = make("div", { class: "plot" });
-    panel.append(make("div", { class: "bar" }, make("button", { type: "button", text: "CSV", onclick: () => this.#csv() }), make("span", { class: "empty", text: "every frame up to 100 per second, else those that were seen" })), this.choice, this.area);
+    this.plot = new Plot(this.area);
+    panel.append(make("div", { class: "bar" }, make("button", { type: "button", text: "CSV", onclick: () => this.#csv() }), make("button", { type: "button", text: "PNG", onclick: () => this.plot.canvas?.toBlob((blob) => save("inbeam_series.png", blob)) }), make("span", { class: "empty", text: "every frame up to 100 per second, else those that were seen" })), this.choice, this.area);
     panel.hidden = true;
-    new ResizeObserver(() => this.#plot?.setSize({ width: Math.max(200, this.area.clientWidth - 4), height: 230 })).observe(panel);
   }
 
   begin() {
@@ -28,7 +26,6 @@ export class Series {
     this.times = [];
     this.columns = new Map();
     this.choice.replaceChildren();
-    this.#shape = "";
     this.draw();
   }
 
@@ -70,20 +67,14 @@ export class Series {
   draw() {
     const shown = this.names.filter((name) => this.shown.has(name));
     if (!shown.length || !this.frames.length) {
-      this.#plot?.destroy();
-      this.#plot = null;
-      this.#shape = "";
+      this.plot.clear();
       return;
     }
     const order = this.frames.map((_, at) => at).sort((one, other) => this.frames[one] - this.frames[other]);
     const sorted = (values) => order.map((at) => (Number.isNaN(values[at]) ? null : values[at]));
     const data = [sorted(this.frames), ...shown.map((name) => sorted(this.columns.get(name)))];
-    const shape = shown.join();
-    if (shape !== this.#shape) {
-      this.#plot?.destroy();
-      this.#shape = shape;
-      this.#plot = plot(this.area, shown.map((name, at) => ({ label: name, stroke: colour(at), width: 1.2, points: { show: data[0].length < 60 } })), data, "frame", "");
-    } else this.#plot.setData(data);
+    const series = shown.map((name, at) => ({ label: name, stroke: colour(at), width: 1.2, points: { show: data[0].length < 60 } }));
+    this.plot.show(`${shown.join()} ${data[0].length < 60}`, series, data, "frame", "");
   }
 
   #csv() {
