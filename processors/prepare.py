@@ -2,7 +2,8 @@
 
 Corrections of counts belong into `correct`, and regions of interest need no cropping; this is what the SPring-8 code
 did before it looked at its images, each part by itself or, with `compat: sp2014`, as it did it. A pixel that is bad in
-the end is NaN. Unless it is cropped or transposed, the image is a channel for the processors behind this one.
+the end is NaN. The image is also a channel for the processors behind this one: there every pixel has the place that it
+has on the detector, so it is not transposed, and what is cropped away is masked.
 """
 
 from collections.abc import Sequence
@@ -66,12 +67,13 @@ class Prepare:
         if config.flat is not None:
             self._flat = self._own_flat(scan)
         self._filled(np.zeros(scan.shape, pixel_type(work, scan, self._channel)))  # compiles before the first frame
-        if config.offered:
-            left = work.get(Corrections)
-            before = left.by_channel if left is not None and left.uid == scan.uid else {}
-            bare = Correction(scan.shape, np.zeros(scan.shape, bool), origin={**correction.origin, "prepared": name})
-            work.put(Corrections(scan.uid, {**before, name: bare}))
-            work.put(Derived(scan.uid, {**made.dtypes, name: self._dtype}))
+        left = work.get(Corrections)
+        before = left.by_channel if left is not None and left.uid == scan.uid else {}
+        away = np.ones(scan.shape, bool)
+        away[self._part] = False
+        bare = Correction(scan.shape, away, origin={**correction.origin, "prepared": name})
+        work.put(Corrections(scan.uid, {**before, name: bare}))
+        work.put(Derived(scan.uid, {**made.dtypes, name: self._dtype}))
         if not config.keep:
             return ()
         rows, columns = np.empty(scan.shape, np.uint8)[self._part].shape
@@ -106,15 +108,23 @@ class Prepare:
             image = image - level if config.background.how == "subtract" else image / level
         if config.compat:
             image[image == 0] = 1
-        image = np.ascontiguousarray(image.T if config.transpose else image, self._dtype)
-        if config.offered:
-            work.derive(config.name, image)
+        image = np.ascontiguousarray(image, self._dtype)
+        if work.will_decode(config.name):
+            work.derive(config.name, self._whole(image, raw.shape))
         if config.keep:
-            work.results[config.name] = {"data": image}
+            work.results[config.name] = {"data": np.ascontiguousarray(image.T) if config.transpose else image}
 
     def finish(self, end: ScanEnd) -> None:
         """Free the corrections of this scan."""
         self._dark = self._flat = None
+
+    def _whole(self, image: Array, shape: tuple[int, ...]) -> Array:
+        """The image in its place on the detector; NaN around it."""
+        if self.config.crop is None:
+            return image
+        whole = np.full(shape, np.nan, self._dtype)
+        whole[self._part] = image
+        return whole
 
     def _filled(self, raw: Array) -> tuple[Image, NDArray[np.bool_]]:
         """The cropped image with the median as asked for, and what is bad of it."""

@@ -112,6 +112,8 @@ class Roi:
             assert self._scan is not None, "start comes first"
             for name in found.empty:
                 tell(self._scan.uid, f"{config.name}: no pixel is in the region {name!r}: it is NaN")
+            for name, where in found.clipped.items():
+                tell(self._scan.uid, f"{config.name}: the region {name!r} reaches beyond the detector {where}")
             for name in found.overlapping:
                 words = f"the region {name!r} overlaps its background: the errors of its sum and mean are NaN"
                 tell(self._scan.uid, f"{config.name}: {words}")

@@ -102,12 +102,32 @@ def test_a_channel_that_is_prepared_is_measured_like_any_other() -> None:
     assert found["sum"][0] == pytest.approx(work.image("prepared")[:20, :20].sum(dtype=float), rel=1e-9)
 
 
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_channel_that_is_cropped_or_transposed_is_measured_where_its_pixels_are_on_the_detector(
+    transpose: bool,
+) -> None:
+    image, work = prepared(RAW, crop=CROP, background=CORNER, transpose=transpose)
+    scan = ScanStart("one", "one", SHAPE, RAW.dtype, ("data",), 1, Detector(), 0.0)
+    places = {"inside": ([200, 230], [80, 90]), "edge": ([360, 380], [80, 90]), "off": ([0, 20], [0, 20])}
+    regions = {name: {"kind": "rectangle", "x": x, "y": y} for name, (x, y) in places.items()}
+    made = roi.create(roi.Config(channel="prepared", error_model="none", regions=regions))
+    made.start(scan, work)
+    made.process(work)
+    found, (top, left) = work.results["roi"], (CROP["y"][0], CROP["x"][0])
+    written = image.T if transpose else image
+    assert image.shape == ((220, 65) if transpose else (65, 220))
+    assert found["pixels"][:3].tolist() == [300, 100, 0] and found["masked"][:3].tolist() == [0, 100, 400]
+    inside, edge = written[80 - top : 90 - top, 200 - left : 230 - left], written[80 - top : 90 - top, 360 - left :]
+    assert found["sum"][0] == pytest.approx(inside.sum(dtype=float))
+    assert found["sum"][1] == pytest.approx(edge.sum(dtype=float))
+    assert np.isnan(found["sum"][2])
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
         ({"crop": {"x": [0, 500], "y": [0, 10]}}, "reaches beyond the frames of 195 rows and 487 columns"),
         ({"crop": CROP, "background": {"x": [0, 20], "y": [70, 90]}}, "not within the columns of crop"),
-        ({"crop": CROP, "keep": False}, "nobody would get the images"),
         ({"compat": "sp2014"}, "needs median: all, flat and background"),
         ({"name": "data"}, "has a channel 'data' already"),
         ({"crop": {"x": [9, 3], "y": [0, 1]}}, "the smaller first"),

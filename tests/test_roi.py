@@ -8,6 +8,7 @@ from measured_regions import ENTRY, box, measured
 from scipy import ndimage
 
 from processors.roi import Config, create
+from processors.shared.announce import tell
 from stream import ConfigError, Context, Detector, Encoding, Frame, Payload, ScanEnd, ScanStart
 from stream.events import Array
 from stream.work import Work
@@ -145,6 +146,36 @@ def test_a_region_off_the_detector_is_clipped_and_an_empty_one_is_nan(caplog: py
     everything[30:] = 0
     masked = measured(NOISE, {"a": box((0, 5), (0, 5))}, detector=Detector(pixel_mask={"data": everything}))
     assert (masked["pixels"][0], masked["masked"][0]) == (0, 25) and np.isnan(masked["sum"][0])
+
+
+REACHING: list[tuple[dict[str, Any], str]] = [
+    (box((-10, 5), (-3, 4)), "(x -10 to 5 of 0 to 80, y -3 to 4 of 0 to 60): 20 of"),
+    (box((70, 500), (0, 60)), "(x 70 to 500 of 0 to 80): 600 of"),
+    (box((0, 80), (0, 60)), ""),
+    (box((20, 40), (5, 15), angle=90), ""),
+    (box((20, 60), (5, 15), angle=90), "(y -10 to 30 of 0 to 60): 300 of"),
+    ({"kind": "ellipse", "center": [40, 55], "radii": [10, 4], "angle": 0}, ""),
+    ({"kind": "ellipse", "center": [40, 55], "radii": [10, 4], "angle": 90}, "(y 45 to 65 of 0 to 60):"),
+    ({"kind": "polygon", "points": [[70, 10], [90, 10], [70, 30]]}, "(x 70 to 90 of 0 to 80):"),
+    ({"kind": "line", "start": [10, 2], "end": [50, 2], "width": 6}, "(y -1 to 5 of 0 to 60):"),
+    ({"kind": "ring", "center": [40, 30], "radius": [5, 30]}, ""),
+    ({"kind": "ring", "center": [40, 30], "radius": [5, 31]}, "(y -1 to 61 of 0 to 60):"),
+    ({"kind": "sector", "center": [2, 2], "radius": [5, 30], "azimuth": [10, 80]}, ""),
+    ({"kind": "sector", "center": [2, 2], "radius": [5, 30], "azimuth": [80, 100]}, "(x -3.20945 to"),
+]
+
+
+@pytest.mark.parametrize(("region", "words"), REACHING, ids=range(len(REACHING)))
+def test_a_region_that_reaches_beyond_the_detector_is_told_with_what_is_left(
+    caplog: pytest.LogCaptureFixture, region: dict[str, Any], words: str
+) -> None:
+    tell.cache_clear()
+    found = measured(NOISE, {"a": region})
+    told = [each.getMessage() for each in caplog.records if "reaches beyond" in each.getMessage()]
+    assert bool(told) is bool(words), told
+    if words:
+        assert told[0].startswith(f"roi: the region 'a' reaches beyond the detector {words}")
+        assert f" {found['pixels'][0]} of its pixels are on it" in told[0]
 
 
 def test_the_mean_of_other_regions_is_subtracted_with_its_error() -> None:

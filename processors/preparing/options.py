@@ -46,7 +46,9 @@ class Config(Options):
     type: Literal["prepare"] = "prepare"
     name: str = Field("prepared", min_length=1, description="Name of the channel, and of the result in the file")
     channel: str | None = Field(None, description="Prepare this channel (threshold); null: the first")
-    crop: Area | None = Field(None, description="Keep this part of the image only")
+    crop: Area | None = Field(
+        None, description="Keep this part of the image only; for processors behind this one the rest is masked"
+    )
     median: Literal["none", "bad", "all"] = Field(
         "none",
         description="bad: masked and flagged pixels become the median of their good neighbours; all: every pixel that "
@@ -58,7 +60,7 @@ class Config(Options):
         json_schema_extra=READS,
     )
     background: Background | None = Field(None, description="An empty area, in pixels of the whole image")
-    transpose: bool = Field(False, description="Exchange rows and columns")
+    transpose: bool = Field(False, description="Exchange rows and columns, in the results file")
     keep: bool = Field(True, description="Write the images into the results file; false: for later processors only")
     compat: Literal["sp2014"] | None = Field(
         None,
@@ -68,8 +70,6 @@ class Config(Options):
 
     @model_validator(mode="after")
     def _together(self) -> "Config":
-        if not self.keep and not self.offered:
-            raise ValueError("keep: false with crop or transpose: nobody would get the images; leave one of them out")
         if self.background is not None and self.crop is not None:
             (top, bottom), (left, right) = self.crop.y, self.crop.x
             if not (top <= self.background.y[0] and self.background.y[1] <= bottom):
@@ -81,11 +81,6 @@ class Config(Options):
         if self.compat and self.background is not None and self.background.how != "divide":
             raise ValueError("compat: sp2014 divides by the background: set background.how: divide")
         return self
-
-    @property
-    def offered(self) -> bool:
-        """True if later processors may take it as a channel: it has the shape of the frames."""
-        return self.crop is None and not self.transpose
 
     def gives(self) -> Sequence[str]:
         """Name of the product, if there is one."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processors.regions import kernels, levels, original
+from processors.regions.extent import beyond
 from processors.regions.field import Rays
 from processors.regions.options import Config
 from processors.regions.pixels import Pixels, nothing, pixels_of
@@ -47,6 +48,8 @@ class Regions:
         Raises ConfigError for a ring without a geometry; not `strict`: it is empty, and `refused` says why.
         """
         self.refused: list[str] = []
+        self.clipped: dict[str, str] = {}
+        """Regions that reach beyond the detector -> how far, and what is left of them, in words."""
         self.config = config
         names = [name for name, region in config.regions.items() if region is not None]
         self.places = np.array([place for place, name in enumerate(config.places) if name], np.int64)
@@ -63,6 +66,8 @@ class Regions:
                     self.refused.append(f"the region {name!r} has no pixels: {error.problems[0][1]}")
                     known[region] = nothing()
             lists.append(known[region])
+            if len(known[region].index) and (where := beyond(region, correction.shape, rays)):
+                self.clipped[name] = f"({where}): {len(known[region].index)} of its pixels are on it and not masked"
             if config.profiles is not None and max(lists[-1].bins_y, lists[-1].bins_x) > config.profiles:
                 words = f"{max(lists[-1].bins_y, lists[-1].bins_x)} values, and there is room for {config.profiles}"
                 words = f"a profile of the region {name!r} has {words}"
