@@ -177,3 +177,11 @@ def test_a_scan_in_sequence_costs_one_projection_each() -> None:
         weights = coverage(SEQUENCE[:count], spacing_deg=0.75).weights
         worked.append(growing.show(measured[:count], SEQUENCE[:count], weights, 99.5))
     assert worked == [1] * 59
+
+
+def test_a_projection_at_exactly_a_quarter_turn_is_added_everywhere() -> None:
+    """The bounds of its lines were beyond what an integer holds: the process died, from some 600 columns on."""
+    projection = np.random.default_rng(2).random((1, 1000)) + 1
+    picture = np.zeros((1000, 1000))
+    backprojection.add(picture, padded(projection), np.array([90.0]), 499.5)
+    np.testing.assert_allclose(picture[1:-1], np.tile(projection[0, 1:-1, None], (1, 1000)))

@@ -104,7 +104,8 @@ def _span(start: float, step: float, width: int, last: float) -> tuple[int, int]
     low, high = min(one, two), max(one, two)
     if high < 0.0 or low > width - 1:
         return (0, 0)
-    first, end = max(0, int(np.ceil(low))), min(width - 1, int(np.floor(high))) + 1
+    # at 90 degrees they are beyond what an integer holds
+    first, end = int(np.ceil(max(low, 0.0))), int(np.floor(min(high, width - 1.0))) + 1
     while first < end and not 0.0 <= start + first * step <= last:
         first += 1
     while end > first and not 0.0 <= start + (end - 1) * step <= last:
