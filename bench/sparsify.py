@@ -1,6 +1,6 @@
 """Sparsification of a crystal on an EIGER2 4M: `inbeam sparsify-bragg` against pyFAI's `sparsify-Bragg`, end to end.
 
-    python bench/sparsify.py [--frames 400] [--theirs 40]
+    python bench/sparsify.py [--frames 400] [--theirs 40] [--peaks] [--weighted]
 
 Both read bslz4 frames (2162 x 2068 uint32, rings, 300 spots, Poisson noise) and write their sparse file, with the same
 options, on the same cores, by turns; pyFAI on the OpenCL device 0 0 (on CPUs: PoCL). Start-up, geometry and compilation
@@ -80,9 +80,11 @@ def main() -> None:
     parser.add_argument("--theirs", type=int, default=40, help="frames for pyFAI")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--peaks", action="store_true", help="with peak finding, for which pyFAI takes seconds on CPUs")
+    parser.add_argument("--weighted", action="store_true", help="with solid angle and polarization")
     options = parser.parse_args()
     few, words = prepare(FEW, "sparsify_few.h5")
     words += ["--cutoff-peak", "4"] if options.peaks else []
+    words += ["-A", "-P", "0.99"] if options.weighted else []
     many, _ = prepare(options.frames, "sparsify_many.h5")
     some, _ = prepare(options.theirs, "sparsify_some.h5")
     peer = [os.path.join(os.path.dirname(sys.executable), "sparsify-Bragg"), "--device", "0", "0"]
@@ -106,7 +108,7 @@ def main() -> None:
     with h5py.File(kept) as file:
         fixed = sum(file[f"entry/sparse_frames/{name}"].id.get_storage_size() for name in ("mask", "radius"))
     each = (kept.stat().st_size - fixed) / options.frames
-    kind = ", peak finding" if options.peaks else ""
+    kind = ", peak finding" * options.peaks + ", solid angle and polarization" * options.weighted
     table(
         f"sparsify an EIGER2 4M ({SPOTS} spots, poisson{kind}), bslz4 file to sparse file, {os.cpu_count()} cores",
         [

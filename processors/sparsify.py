@@ -85,7 +85,8 @@ class Sparsify:
 
         engine, where = start_engine("sparsify.device", config.device, on_cpu, on_device)
         self._engine = engine
-        engine.run(np.zeros(scan.shape, dtype))  # compiles now, not at the first frame
+        for _ in range(2):  # compiles now, not at the first frame, nor at the second, which goes another way
+            engine.run(np.zeros(scan.shape, dtype))
         self._hits = deque(maxlen=config.hit_window)
         return (self._product(scan, made, where),)
 

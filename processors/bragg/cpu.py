@@ -1,28 +1,35 @@
 """The CPU engine: one per worker, with its own scratch memory. Every kernel releases the GIL."""
 
+from typing import Any
+
 import numpy as np
 
 from processors.bragg import clip_counts, clip_values, picking
+from processors.bragg.bulk import Bulk
 from processors.bragg.model import Recipe, Sparse
 from processors.bragg.polar import Polar
-from processors.bragg.selection import ANYTHING, Judge
+from processors.bragg.selection import NONE, Judge
 from processors.bragg.variance import Variance
 from stream.events import Array
 
-_NONE = np.empty(0, np.float32)
-
 
 class CpuEngine:
-    """Histograms for integer frames without weights, gathering for everything else; the answers are the same.
+    """Histograms for integer frames without weights; with them by bulk, once a frame has shown the ranges of its
+    counts; gathering for everything else. The answers are the same.
 
     dark, norm: float32 (rows, columns) or None; norm is flat * solid angle * polarization, 0 or NaN where invalid.
     """
 
-    def __init__(self, polar: Polar, recipe: Recipe, dark: Array | None, norm: Array | None) -> None:
+    def __init__(
+        self, polar: Polar, recipe: Recipe, dark: Array | None, norm: Array | None, *, by_bulk: bool = True
+    ) -> None:
+        """by_bulk: False clips all weighted frames pixel by pixel."""
         self.polar, self.recipe = polar, recipe
-        self._dark = _NONE if dark is None else np.ascontiguousarray(dark, np.float32).ravel()
-        self._norm = _NONE if norm is None else np.ascontiguousarray(norm, np.float32).ravel()
-        self._judge = Judge(polar, recipe, dark)
+        self._dark = NONE if dark is None else np.ascontiguousarray(dark, np.float32).ravel()
+        self._norm = NONE if norm is None else np.ascontiguousarray(norm, np.float32).ravel()
+        self._judge = Judge(polar, recipe, self._dark, self._norm)
+        self._bulk: Bulk | None = None
+        self._undecided = by_bulk
         self._model = clip_counts.MODELS.get(recipe.error_model, clip_counts.POISSON)
         self._formula = Variance(recipe.error_model) if "I" in recipe.error_model else None
         pixels = polar.bin_of.size
@@ -42,14 +49,27 @@ class CpuEngine:
         flat = image.reshape(-1)
         if image.dtype.kind in "iu" and not self._dark.size and not self._norm.size:
             self._clip_counts(flat)
-            return self._pick(flat, self.recipe.limits, flat)
+            return self._pick(flat, flat)
+        bulk = self._bulk_of(image.dtype)
+        number = -1 if bulk is None else bulk.run(flat, self._mean, self._deviation, self._found)
+        if number >= 0:
+            return self._judge.judge(flat, self._mean, self._deviation, self._found[:number])
         corrected = self._clip_corrected(flat)
-        return self._pick(corrected, ANYTHING, flat)
+        if bulk is not None:
+            bulk.learn(self._mean, self._deviation)
+        return self._pick(corrected, flat)
 
-    def _pick(self, values: Array, limits: tuple[float, float, float, float], raw: Array) -> Sparse:
+    def _bulk_of(self, dtype: np.dtype[Any]) -> Bulk | None:
+        if self._undecided:
+            self._undecided = False
+            if Bulk.suits(self.recipe, self._norm, dtype):
+                self._bulk = Bulk(self.polar, self.recipe, self._dark, self._norm, self._judge, dtype)
+        return self._bulk
+
+    def _pick(self, values: Array, raw: Array) -> Sparse:
         bound = self._judge.bounds(self._mean, self._deviation)
         number = picking.candidates(values, self.polar.bin_of, bound, self._found)
-        return self._judge.judge(values, limits, raw, self._mean, self._deviation, self._found[:number])
+        return self._judge.judge(raw, self._mean, self._deviation, self._found[:number])
 
     def _variance(self, counts: Array) -> Array:
         """Of raw counts, float32; the dark plays no part in it (pyFAI)."""
@@ -87,7 +107,7 @@ class CpuEngine:
                 *(np.empty(members, np.float32) for _ in range(3)),
             )
         fill, corrected, value, weight, spread = self._scratch
-        variance = _NONE if self._formula is None else self._formula(flat)
+        variance = NONE if self._formula is None else self._formula(flat)
         clip_values.gather(
             flat, self._dark, self._norm, variance, polar.bin_of, self._start, recipe.limits,
             fill, corrected, value, weight, spread,

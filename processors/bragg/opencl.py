@@ -13,7 +13,7 @@ import pyopencl as cl
 from processors.bragg import clip_counts
 from processors.bragg.model import Recipe, Sparse
 from processors.bragg.polar import Polar
-from processors.bragg.selection import ANYTHING, Judge
+from processors.bragg.selection import NONE, Judge
 from processors.bragg.variance import Variance
 from processors.shared.device import Device, opened
 from stream.errors import ConfigError
@@ -58,7 +58,8 @@ class OpenclEngine:
         workgroup: int | None,
     ) -> None:
         self._polar, self._recipe = polar, recipe
-        self._judge = Judge(polar, recipe, dark)
+        flat = [NONE if image is None else np.ascontiguousarray(image, np.float32).ravel() for image in (dark, norm)]
+        self._judge = Judge(polar, recipe, *flat)
         self._formula = Variance(recipe.error_model) if "I" in recipe.error_model else None
         self._model = clip_counts.MODELS.get(recipe.error_model, clip_counts.POISSON)
         self._group = _power_of_two(workgroup or 128, chosen.max_work_group_size)
@@ -68,7 +69,7 @@ class OpenclEngine:
         options = [f"-DCOUNT={_TYPES[dtype.newbyteorder('=').str[1:]]}"]
         self._program = cl.Program(self._context, source).build(options=options)
         self._kernels = {kernel.function_name: kernel for kernel in self._program.all_kernels()}
-        self._dtype, self._plain = dtype.newbyteorder("="), dark is None and norm is None
+        self._dtype = dtype.newbyteorder("=")
         pixels, members = polar.bin_of.size, int(polar.members.sum())
         indices = np.argsort(polar.bin_of, kind="stable")[:members].astype(np.int32)
         self._pixels, self._members = pixels, members
@@ -125,11 +126,7 @@ class OpenclEngine:
         if len(found):
             cl.enqueue_copy(self._queue, found, self._found)
         found.sort()
-        values, limited = raw, recipe.limits
-        if not self._plain or raw.dtype.kind == "f":
-            values, limited = np.empty(self._pixels, np.float32), ANYTHING
-            cl.enqueue_copy(self._queue, values, self._corrected)
-        return self._judge.judge(values, limited, raw, mean, deviation, found)
+        return self._judge.judge(raw, mean, deviation, found)
 
     def _launch(self, name: str, size: int, *arguments: Any) -> None:
         if size:

@@ -58,12 +58,19 @@ def candidates(image, bin_of, bound, found):  # type: ignore[no-untyped-def]
 
 
 @kernel(inline="always")
-def _excess(image, i, position, mean, deviation, noise, limits):  # type: ignore[no-untyped-def]
-    """(x - background, sigma) of one pixel; (0, 0) where it is masked, dummy or outside the radial range."""
+def _excess(image, i, dark, norm, position, mean, deviation, noise, limits):  # type: ignore[no-untyped-def]
+    """(x - background, sigma) of one pixel, x = (raw - dark) / norm; (0, 0) where it is masked, dummy or outside the
+    radial range. dark, norm: float32 (pixels,), or empty."""
     nothing = np.float32(0.0)
     place = position[i]
-    x = np.float32(image[i])
     if place < 0 or is_bad(np.float64(image[i]), limits):
+        return nothing, nothing
+    x = np.float32(image[i])
+    if dark.size:
+        x -= dark[i]
+    if norm.size:
+        x = x / norm[i] if norm[i] != 0 else np.float32(np.nan)
+    if not isfinite(x):
         return nothing, nothing
     j = int(place)
     if j + 1 < mean.size:
@@ -77,12 +84,14 @@ def _excess(image, i, position, mean, deviation, noise, limits):  # type: ignore
 
 
 @kernel
-def pick(image, found, number, position, mean, deviation, noise, cutoff, limits, picked):  # type: ignore[no-untyped-def]
+def pick(  # type: ignore[no-untyped-def]
+    image, dark, norm, found, number, position, mean, deviation, noise, cutoff, limits, picked
+):
     """Keep the candidates with x - background > max(noise, cutoff sigma) in `picked`; returns their number."""
     kept = 0
     for k in range(number):
         i = found[k]
-        excess, sigma = _excess(image, i, position, mean, deviation, noise, limits)
+        excess, sigma = _excess(image, i, dark, norm, position, mean, deviation, noise, limits)
         if excess > max(noise, cutoff * sigma):
             picked[kept] = i
             kept += 1
@@ -91,7 +100,7 @@ def pick(image, found, number, position, mean, deviation, noise, cutoff, limits,
 
 @kernel
 def peaks(  # type: ignore[no-untyped-def]
-    image, columns, found, number, position, mean, deviation, noise, cutoff, half, connected, limits, rows
+    image, dark, norm, columns, found, number, position, mean, deviation, noise, cutoff, half, connected, limits, rows
 ):
     """Local maxima among the candidates: writes (index, pos0, pos1, intensity, sigma) to float64 `rows`.
 
@@ -107,14 +116,15 @@ def peaks(  # type: ignore[no-untyped-def]
         y, x = i // columns, i % columns
         if y < half or x < half or y >= lines - half or x >= columns - half:
             continue
-        top, sigma = _excess(image, i, position, mean, deviation, noise, limits)
+        top, sigma = _excess(image, i, dark, norm, position, mean, deviation, noise, limits)
         if not (top > 0 and top >= cutoff * sigma):
             continue
         active, total, variance, moment0, moment1 = 0, 0.0, 0.0, 0.0, 0.0
         highest = True
         for dy in range(-half, half + 1):
             for dx in range(-half, half + 1):
-                value, error = _excess(image, i + dy * columns + dx, position, mean, deviation, noise, limits)
+                j = i + dy * columns + dx
+                value, error = _excess(image, j, dark, norm, position, mean, deviation, noise, limits)
                 if value > top:
                     highest = False
                     break

@@ -9,8 +9,7 @@ from processors.bragg.model import Recipe, Sparse
 from processors.bragg.polar import Polar
 from stream.events import Array
 
-ANYTHING = (-np.inf, np.inf, np.inf, -np.inf)
-"""Limits of corrected values: what is invalid is NaN there."""
+NONE: Array = np.empty(0, np.float32)
 
 
 def stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -23,9 +22,10 @@ def stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 class Judge:
     """Holds what does not change from frame to frame, and the room for the picked pixels."""
 
-    def __init__(self, polar: Polar, recipe: Recipe, dark: Array | None) -> None:
+    def __init__(self, polar: Polar, recipe: Recipe, dark: Array, norm: Array) -> None:
+        """dark, norm: flat float32, or empty."""
         self._polar, self._recipe = polar, recipe
-        self._dark = None if dark is None else np.asarray(dark, np.float32).ravel()
+        self._dark, self._norm = dark, norm
         self._bound = np.empty(polar.bins + 1, np.float32)
         self._picked = np.empty(polar.bin_of.size, np.int32)
         self._stray = bool(np.any((polar.position >= 0) & (polar.bin_of == polar.bins)))
@@ -36,27 +36,21 @@ class Judge:
         picking.bounds(mean, deviation, recipe.noise, recipe.cutoff_pick, recipe.cutoff_peak, self._stray, self._bound)
         return self._bound
 
-    def judge(
-        self,
-        values: Array,
-        limits: tuple[float, float, float, float],
-        raw: Array,
-        mean: Array,
-        deviation: Array,
-        candidates: Array,
-    ) -> Sparse:
-        """values: flat, raw counts with their `limits`, or corrected ones. candidates: int32, ascending."""
+    def judge(self, raw: Array, mean: Array, deviation: Array, candidates: Array) -> Sparse:
+        """raw: flat counts, of which only candidates and the pixels around them are read. candidates: int32,
+        ascending."""
+        limits = self._recipe.limits
         recipe, polar = self._recipe, self._polar
         noise, position, number = np.float32(recipe.noise), polar.position, len(candidates)
         kept = picking.pick(
-            values, candidates, number, position, mean, deviation,
+            raw, self._dark, self._norm, candidates, number, position, mean, deviation,
             noise, np.float32(recipe.cutoff_pick), limits, self._picked,
         )  # fmt: skip
         index = self._picked[:kept].astype(np.uint32)
         rows = np.empty((number if recipe.cutoff_peak > 0 else 0, 5))
         if recipe.cutoff_peak > 0:
             found = picking.peaks(
-                values, polar.shape[1], candidates, number, position, mean, deviation,
+                raw, self._dark, self._norm, polar.shape[1], candidates, number, position, mean, deviation,
                 noise, np.float32(recipe.cutoff_peak), recipe.patch_size // 2, recipe.connected, limits, rows,
             )  # fmt: skip
             rows = rows[:found]
@@ -77,10 +71,10 @@ class Judge:
         """Counts of the picked pixels, minus the dark where there is one: rounded, and held inside the type."""
         kind = stored_dtype(raw.dtype)
         counts = raw[index]
-        if self._dark is not None:
+        if self._dark.size:
             counts = counts.astype(np.float64) - self._dark[index]
             if kind.kind in "iu":
                 counts = np.floor(counts + 0.5)
-        if kind.kind in "iu" and (self._dark is not None or counts.dtype.itemsize > kind.itemsize):
+        if kind.kind in "iu" and (self._dark.size or counts.dtype.itemsize > kind.itemsize):
             counts = np.clip(counts, np.iinfo(kind).min, np.iinfo(kind).max)
         return counts.astype(kind)
