@@ -126,7 +126,7 @@ class Tomography:
         state, pieces = made.pieces(last=True)
         covers, self._covers = self._covers, []
         yield Update(self._scan, self.config.name, pieces, covers=tuple(covers))
-        self._tell(state)
+        self._tell(state, self._turning.surplus(end))
         if self.config.volume:
             yield from self._volume(state)
         self._close()
@@ -213,8 +213,8 @@ class Tomography:
         if not len(there):
             yield Update(self._scan, name, {}, covers=tuple(self._all))
 
-    def _tell(self, state: State) -> None:
-        told = []
+    def _tell(self, state: State, surplus: str) -> None:
+        told = [surplus] if surplus and state.projections else []
         if state.projections and state.raw:
             told.append("no flat field has come: the slices are a raw preview, whose values mean nothing")
         if state.projections and not state.axis.uncertainty <= UNSURE:

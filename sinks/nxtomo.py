@@ -234,7 +234,8 @@ class Tomo:
             rows.flush()
             rows.extend(expected)
         self.flush()
-        for text in self._told():
+        surplus = self._turning.surplus(end)
+        for text in (*self._told(), *([surplus] if surplus else [])):
             self._context.trouble(f"{self._archive.file.path}: {text}")
 
     def closed(self, path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from stream.errors import ConfigError
-from stream.events import Array, Frame, ScanStart
+from stream.events import Array, EndStatus, Frame, ScanEnd, ScanStart
 from stream.registry import Options
 
 DEGREES = ("", "deg", "degree", "degrees", "°")
@@ -138,6 +138,21 @@ class Turning:
             return self._evenly.first + self._evenly.step * rank
         assert self._by_rank is not None
         return float(self._by_rank[rank]) if rank < len(self._by_rank) else UNKNOWN
+
+    def surplus(self, end: ScanEnd) -> str:
+        """What is wrong with a list of angles that is not as long as the scan had projections, "" if nothing is: each
+        may then be that of another one. A scan that was stopped had fewer."""
+        if self._by_rank is None and self._per_frame is None:
+            return ""
+        if end.status is not EndStatus.COMPLETE:
+            return ""
+        given = self._by_rank if self._by_rank is not None else self._per_frame
+        assert given is not None
+        there = self._counted(end.expected) if self._by_rank is not None else end.expected
+        what = "projections" if self._by_rank is not None else "frames"
+        if len(given) == there:
+            return ""
+        return f"{len(given)} angles for {there} {what}: each may be that of another one, correct {self._where}.angles"
 
     def _counted(self, frames: int) -> int:
         """Projections among the first frames; one that is excluded has its angle all the same."""

@@ -203,6 +203,19 @@ def test_angles_that_are_not_known_are_refused(given: dict[str, Any], start: dic
         turn(given, scan(expected=6, **start))
 
 
+@pytest.mark.parametrize(("count", "wrong"), [(6, False), (8, True), (4, True)])
+def test_a_list_that_turns_out_to_be_of_another_length_is_told(count: int, wrong: bool, tmp_path: Path) -> None:
+    """Ten angles of flats before those of the projections: every one would be that of another projection."""
+    told: list[str] = []
+    turn = {"angles": [float(number) for number in range(count)]}
+    sink = sink_at(tmp_path / "a.nx", Context("sinks.0", trouble=told.append), turn=turn)
+    sink.start(scan(), ())
+    for index in range(6):
+        sink.write(turned(index))
+    sink.finish(ScanEnd("01-first", expected=6))
+    assert any(f"{count} angles for 6 projections: each may be that of another one" in text for text in told) == wrong
+
+
 def test_projections_that_cannot_be_counted_any_more_have_no_angle() -> None:
     """A detector that says with the frame only that it is a flat: whoever counts frames has shifted every angle."""
     known = turn(EVENLY)
@@ -305,3 +318,15 @@ def test_angles_that_were_corrected_go_into_another_file(tmp_path: Path) -> None
         sink.write(turned(0))
         sink.close()
         assert sink.path == tmp_path / name
+
+
+@pytest.mark.slow
+def test_a_writer_that_is_killed_again_and_again_loses_no_frame_no_key_and_no_angle() -> None:
+    """Viewers look at the growing file meanwhile: none finds a key without its frame and angle."""
+    harness = Path(__file__).parent / "helpers" / "kill_harness.py"
+    command = [sys.executable, str(harness), "--kills", "6", "--seed", "20261127", "--json", "--sinks", "nxtomo"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tally,) = json.loads(done.stdout)
+    assert tally["kills"] == 6 and tally["flushed"] == tally["present"] > 0
+    assert tally["lost"] == tally["holes"] == tally["duplicates"] == tally["unsound"] == tally["misled"] == 0

@@ -284,7 +284,8 @@ def test_without_kept_projections_a_moved_slice_begins_when_it_is_moved() -> Non
     )
 
 
-def test_a_slice_that_is_taken_away_is_gone_and_one_that_cannot_be_is_told() -> None:
+def test_a_slice_that_is_taken_away_is_gone_and_one_that_cannot_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tomogram, "BUSY", 0)
     told: list[str] = []
     found = begun(told, centre=CENTRE, most=2, slices=(1, 2), picture_s=0)
     frames = scan()
@@ -342,6 +343,33 @@ def test_a_projection_without_an_angle_is_left_out() -> None:
         found.take(each)
     found.finish(len(frames))
     assert 20 not in found.covered[NAME] and found.fields(NAME)["projections"] == 59
+
+
+def test_a_list_of_angles_that_turns_out_to_be_too_long_is_told() -> None:
+    told: list[str] = []
+    angles = [*([0.0] * 10), *ANGLES.tolist()]
+    found = begun(
+        told, start(readings=None), centre=CENTRE, turn={"angles": angles, "darks": ["0-1"], "flats": ["2-4"]}
+    )
+    for each in scan():
+        found.take(each)
+    found.finish(65)
+    assert any("70 angles for 60 projections: each may be that of another one" in text for text in told)
+
+
+def test_what_viewers_are_shown_is_the_whole_slice_with_its_sinogram_and_its_words() -> None:
+    """Also those who come late: on the monitor and on the page."""
+    from sinks.live.whole import Wholes
+
+    found = begun(centre=CENTRE, picture_s=0)
+    wholes = Wholes(found.products, 1 << 24)
+    for each in scan()[:20]:
+        for update in found.take(each):
+            wholes.take(update)
+    shown, _ = wholes.of(NAME)
+    made = found.fields(NAME)
+    for name in ("slice_1", "sinogram_1", "vertical_x", "vertical_y", "centre", "summary"):
+        np.testing.assert_array_equal(shown[name], made[name])
 
 
 def test_the_volume_has_a_slice_for_every_row_and_the_planes_are_cuts_through_it() -> None:

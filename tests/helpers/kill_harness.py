@@ -32,6 +32,7 @@ import sink_examples
 import sparse_examples
 from sink_examples import image, pattern, scan
 
+from sinks import nxtomo
 from sinks.check import check
 from sinks.file import ledger_layout, locks, naming, superblock
 from sinks.file.ledger_reader import read
@@ -154,7 +155,7 @@ def view(kind: str, path: Path, hold_s: float, seed: int) -> None:
         file = h5py.File(dice.choice(there), "r", swmr=True)
     except OSError:  # killed while it was being reopened
         return
-    rows = {"archive": "/entry/data/data", "hdf5": "/entry/data/I"}.get(kind)
+    rows = {"archive": "/entry/data/data", "nxtomo": "/entry/data/data", "hdf5": "/entry/data/I"}.get(kind)
     while time.monotonic() < until:
         time.sleep(0.02)
         if rows is None:
@@ -163,6 +164,9 @@ def view(kind: str, path: Path, hold_s: float, seed: int) -> None:
         try:
             status.refresh()
             data.refresh()
+            if kind == "nxtomo":
+                for place in (nxtomo.ANGLE, nxtomo.KEY):
+                    file[place].refresh()
             held = np.flatnonzero(ledger_layout.HAS_DATA[status[:]])
             index = int(dice.choice(held)) if len(held) else -1
             if index >= 0 and not is_right(kind, file, index):
@@ -174,8 +178,10 @@ def view(kind: str, path: Path, hold_s: float, seed: int) -> None:
 def is_right(kind: str, file: Any, index: int) -> bool:
     """True if a frame that the ledger has is in the file with its own values."""
     if kind != "sparse":
-        row = file["/entry/data/data" if kind == "archive" else "/entry/data/I"][index]
-        return np.array_equal(row, image(index) if kind == "archive" else pattern(index))
+        pixels = kind in ("archive", "nxtomo")
+        row = file["/entry/data/data" if pixels else "/entry/data/I"][index]
+        told = kind != "nxtomo" or (file[nxtomo.KEY][index] == 0 and file[nxtomo.ANGLE][index] == 0.5 * index)
+        return told and np.array_equal(row, image(index) if pixels else pattern(index))
     group, late = file["/entry/sparse_frames"], file["/entry/late"]
     start, stop = group["frame_ptr"][index : index + 2]
     (waits,) = np.nonzero(late["frame"][: len(late["end"])] == index)

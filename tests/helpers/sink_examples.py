@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from sinks import archive, hdf5
+from sinks import archive, hdf5, nxtomo
 from stream.codec.native import bslz4_compress
 from stream.context import ALONE, Context
 from stream.events import Array, Detector, Encoding, Frame, FrameStatus, Payload, ScanStart
@@ -102,6 +102,9 @@ def make(kind: str, path: object, context: Context = ALONE, **options: Any) -> A
     """A sink of this type."""
     if kind == "archive":
         return archive.create(archive.Config(path=str(path), **options), context)
+    if kind == "nxtomo":
+        given = {"turn": {"angles": {"step": 0.5}}, **options}
+        return nxtomo.create(nxtomo.Config(path=str(path), **given), context)
     return hdf5.create(hdf5.Config(path=str(path), **options), context)
 
 
