@@ -89,7 +89,7 @@ def _tomopy(sinogram: Array, angles: Array, centre: float, algorithm: str, itera
     found = tomopy.recon(
         sinogram[:, None, :], np.deg2rad(angles), center=centre, sinogram_order=False, algorithm=algorithm, **rounds
     )[0]
-    return np.asarray(found)
+    return np.asarray(found)[::-1]  # its rows run upwards
 
 
 def _astra(sinogram: Array, angles: Array, centre: float, algorithm: str, iterations: int, size: int) -> Array:
