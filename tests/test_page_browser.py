@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,19 @@ import yaml
 from chromium import Browser, Tab, chromium, needs_chromium
 from commands import inbeam, wait_for
 from driven import Driven
-from page_client import IMAGES, PRODUCT, frame, page, piece, scan
+from page_client import DETECTOR, IMAGES, PRODUCT, frame, page, piece, scan
 
 from processors import roi
 from stream import Counters
 from stream.commands.demo import free_port
 from stream.context import Context
+from stream.events import Encoding, Payload
 from stream.pipeline.control import RunControl
 from stream.pipeline.revisions import OptionSet
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 SHAPE = (200, 300)
+SHAPE_OF_FRAMES = DETECTOR.shape
 CANVAS = "#detector canvas.image"
 
 
@@ -121,6 +124,48 @@ def test_alarms_and_big_numbers_stay_after_a_reload_and_a_phone_scrolls_one_way_
         tab.screenshot(tmp_path / "phone.png")
         tab.click("#big")
         assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+        tab.run("localStorage.clear()")
+        assert not tab.problems
+
+
+def alarm(tab: Tab, what: str, operation: str, limit: float) -> None:
+    tab.until(f"[...document.querySelectorAll('#alarms option')].some((each) => each.value === '{what}')")
+    tab.run(f"document.querySelector('#alarms select').value = '{what}'")
+    tab.run(f"document.querySelectorAll('#alarms select')[1].value = '{operation}'")
+    tab.run(f"document.querySelector('#alarms input[type=number]').value = {limit}")
+    tab.run("[...document.querySelectorAll('#alarms button')].find((b) => b.textContent === 'add').click()")
+
+
+def test_alarms_on_a_series_lost_frames_and_saturated_pixels_are_silent_unless_asked_for(browser: Browser) -> None:
+    with page() as sink, browser.tab() as tab:
+        fed(sink, 3)
+        tab.ask(
+            "Page.addScriptToEvaluateOnNewDocument",
+            source="window.sounds = 0; AudioContext = class extends AudioContext "
+            "{ createOscillator() { sounds++; return super.createOscillator() } }",
+        )
+        tab.open(sink.sink.address)
+        shown(tab, 2)
+        alarm(tab, "temperature", "above", 304)
+        alarm(tab, "lost", "above", 0)
+        assert tab.run("document.querySelector('#alarm').hidden")
+        for index in (3, 4, 5):
+            sink.write(frame(index))
+        sink.tick(Counters(scan="7", expected=1000, missing=2))
+        said = "document.querySelector('#alarm').textContent"
+        tab.until(said, lambda text: text == "temperature 305 is above 304; lost 2 is above 0")
+        alarm(tab, "saturated pixels", "above", 0)
+        good = sink.sink._news._scan["masks"]["threshold_1"]
+        bad = np.unpackbits(good["bits"])[: SHAPE_OF_FRAMES[0] * SHAPE_OF_FRAMES[1]].astype(bool)
+        image = IMAGES[0]["threshold_1"].copy()
+        image.flat[np.flatnonzero(~bad)[:7]] = np.iinfo(image.dtype).max
+        payload = Payload(image.tobytes(), Encoding.RAW, image.shape, image.dtype)
+        sink.write(replace(frame(6), payloads={"threshold_1": payload}))
+        tab.until(said, lambda text: "saturated pixels 7 is above 0" in text)
+        assert tab.run("sounds") == 0
+        tab.click("#alarms input[type=checkbox]")
+        sink.tick(Counters(scan="7", expected=1000, missing=3))
+        tab.until("sounds > 1")
         tab.run("localStorage.clear()")
         assert not tab.problems
 

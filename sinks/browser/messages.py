@@ -44,6 +44,8 @@ class View(Message):
     size: Annotated[int, Field(ge=8, le=4096)] = 512
     pool: Literal["mean", "max"] = "mean"
     past: Past | None = None
+    saturated: bool = False
+    """Count the saturated pixels of the whole image, too: somebody has an alarm on them."""
 
 
 class Watch(Message):
@@ -61,6 +63,8 @@ class Probe(Message):
     row: Pixel
     column: Pixel
     past: Past | None = None
+    saturated: bool = False
+    """Count the saturated pixels of the whole image, too: somebody has an alarm on them."""
 
 
 class Plane(Message):

@@ -19,12 +19,16 @@ IMAGE = "image "
 class Source:
     """One image: an encoded channel of a frame, decoded when it is first looked at, or an array."""
 
-    def __init__(self, image: Payload | Array, bad: Array | None, about: Mapping[str, Any]) -> None:
-        """about: goes with every answer (frame number, name). bad: bool, as the image."""
+    def __init__(
+        self, image: Payload | Array, bad: Array | None, about: Mapping[str, Any], saturation: float | None = None
+    ) -> None:
+        """about: goes with every answer (frame number, name). bad: bool, as the image. saturation: counts from which
+        on a pixel is saturated; None: the largest value of its type."""
         self.about = about
+        self._saturation = saturation
         self._image, self._bad = image, bad
         self._decoded: Array | None = None
-        self._answers: dict[tuple[Span, Span, int, str], bytes] = {}
+        self._answers: dict[tuple[Span, Span, int, str, bool], bytes] = {}
         self.problem = ""
         """Why there is no picture."""
         self.passing = False
@@ -61,20 +65,26 @@ class Source:
 
         u32 length of its header, the header (JSON), then the values, little-endian. The header has rows and columns
         [first, last) of the part, `step` (the side of a block of pixels), shape of the values and their type. Blocks
-        without any good pixel are NaN.
+        without any good pixel are NaN. If asked: `saturated`, see there.
         """
         size = min(view.size, largest)
         rows, columns = (
             _within(part, length) for part, length in zip((view.rows, view.columns), self.shape, strict=True)
         )
         step = max(1, -(-max(rows[1] - rows[0], columns[1] - columns[0]) // size))
-        drawn = (rows[0] // step * step, rows[1]), (columns[0] // step * step, columns[1]), step, view.pool
+        drawn = (
+            (rows[0] // step * step, rows[1]),
+            (columns[0] // step * step, columns[1]),
+            step,
+            view.pool,
+            view.saturated,
+        )
         found = self._answers.get(drawn)
         if found is None:
             found = self._answers[drawn] = self._made(*drawn)
         return found
 
-    def _made(self, rows: Span, columns: Span, step: int, pool: Literal["mean", "max"]) -> bytes:
+    def _made(self, rows: Span, columns: Span, step: int, pool: Literal["mean", "max"], saturated: bool) -> bytes:
         from sinks.live.preview import preview
 
         image = self.pixels()
@@ -85,7 +95,20 @@ class Source:
         bad = np.ascontiguousarray(self._bad[place]) if self._bad is not None else None
         values, step = preview(part, -(-max(part.shape) // step), pool, bad)
         about = {"rows": rows, "columns": columns, "step": step, "pool": pool}
+        if saturated:
+            about["saturated"] = self.saturated()
         return framed({"kind": "image", **self.about, **about, "full": self.shape, "shape": values.shape}, values)
+
+    def saturated(self) -> int | None:
+        """Pixels that are saturated and not masked; None where there are no counts. Takes milliseconds per megapixel."""
+        image = self.pixels()
+        if image is None or image.dtype.kind not in "iu":
+            return None
+        most = np.iinfo(image.dtype).max
+        hit = image >= (most if self._saturation is None else min(self._saturation, most))
+        if self._bad is not None:
+            hit &= ~self._bad
+        return int(np.count_nonzero(hit))
 
     def value(self, row: int, column: int) -> Any:
         """(value, or None outside or where nothing can be said; masked)."""

@@ -99,7 +99,8 @@ class State:
         for described, data in zip(frame["channels"], payloads, strict=True):
             channel, payload = payload_of(described, data)
             key = f"{IMAGE}{channel}"
-            self.sources[key] = Source(payload, self.mask(channel, payload.shape), {"source": key, **about})
+            limit = self.scan.get("detector", {}).get("saturation_value")
+            self.sources[key] = Source(payload, self.mask(channel, payload.shape), {"source": key, **about}, limit)
         self.curves = {}
         for key, values in frame["results"].items():
             if values.ndim == 1:

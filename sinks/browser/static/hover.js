@@ -56,7 +56,7 @@ export class Hover {
   }
 
   #value(found) {
-    const { part, frozen, zero } = this.view;
+    const { part, frozen, point: { at: zero } } = this.view;
     const above = (value) => (zero && value !== null ? [`${number(value - zero.value, 7)} above the background point`] : []);
     if (frozen && part) {
       const value = this.view.valueAt(found.row, found.column);

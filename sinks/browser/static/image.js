@@ -4,7 +4,8 @@ import { paint, paintRgb, percentiles } from "./colours.js";
 import { Gestures } from "./gestures.js";
 import { Hover } from "./hover.js";
 import { Looks } from "./looks.js";
-import { fill, labelled, make, number, save } from "./tools.js";
+import { fill, labelled, make, save } from "./tools.js";
+import { BackgroundPoint } from "./point.js";
 import { Viewport } from "./viewport.js";
 
 const SETTLE_MS = 120;
@@ -12,8 +13,8 @@ const PRIMARIES = ["red", "green", "blue"];
 
 export class ImageView extends EventTarget {
   parts = new Map(); // source -> its latest message
-  zero = null; // {row, column, value, frame}: what is subtracted
   frozen = false;
+  saturated = null; // pixels of the newest frame; undefined: not told yet, null: nobody asks
   past = null; // {scan, frame}: an archived frame, instead of the newest one
   #held = new Map(); // what came while it was frozen
   #offered = {};
@@ -32,18 +33,17 @@ export class ImageView extends EventTarget {
     this.source = make("select", { title: "what is shown", onchange: () => this.looks.set({ source: this.source.value }) });
     this.looks = new Looks(name, (change) => this.#looked(change));
     this.freeze = make("button", { type: "button", text: "freeze", "aria-pressed": "false", onclick: () => this.#freeze() });
-    this.point = make("button", { type: "button", text: "background point", title: "click a pixel: what is there is subtracted everywhere", "aria-pressed": "false", onclick: () => this.#pointAt() });
+    this.point = new BackgroundPoint(this, () => { this.#paint(); this.draw(); });
     this.rgb = make("button", { type: "button", text: "RGB", title: "three images as red, green and blue", "aria-pressed": "false", hidden: true, onclick: () => this.looks.set({ rgb: this.looks.now.rgb ? null : this.#three() }) });
     this.primaries = PRIMARIES.map((colour, at) => make("select", { title: colour, onchange: () => this.looks.set({ rgb: this.looks.now.rgb.map((each, k) => (k === at ? this.primaries[at].value : each)) }) }));
     this.mixed = make("span", { class: "bar", hidden: true }, ...this.primaries.map((each, at) => labelled(PRIMARIES[at], each)));
-    this.bar = make("div", { class: "bar" }, this.source, this.rgb, this.mixed, ...this.looks.elements, this.point, this.freeze,
+    this.bar = make("div", { class: "bar" }, this.source, this.rgb, this.mixed, ...this.looks.elements, this.point.button, this.freeze,
       make("button", { type: "button", text: "whole", title: "show all of it (0)", onclick: () => { this.window.whole(); this.#moved(); } }),
       make("button", { type: "button", text: "PNG", onclick: () => this.canvas.toBlob((blob) => save(`${this.label()}.png`, blob)) }));
     this.caption = make("div", { class: "under", text: "no image yet" });
     this.hover = new Hover(this, link);
     panel.append(this.bar, this.canvas, this.caption, this.hover.element);
     this.gestures = new Gestures(this.canvas, this.window, () => this.#moved());
-    this.canvas.addEventListener("pointerdown", (event) => this.point.getAttribute("aria-pressed") === "mixed" && this.#pointed(event), { capture: true });
     link.addEventListener("image", ({ detail }) => this.sources().includes(detail.source) && this.#isOf(detail) && (this.frozen ? this.#held.set(detail.source, detail) : this.#take(detail)));
     new ResizeObserver(() => this.#resized()).observe(this.canvas);
     this.#looked(this.looks.now);
@@ -85,7 +85,7 @@ export class ImageView extends EventTarget {
   views() {
     if (!this.source.value) return {};
     const longest = Math.max(this.canvas.width, this.canvas.height), part = this.window.part();
-    const view = { size: Math.min(4096, Math.max(64, Math.round(longest))), pool: this.looks.now.pool, ...(part && { rows: part[0], columns: part[1] }), ...(this.past && { past: this.past }) };
+    const view = { size: Math.min(4096, Math.max(64, Math.round(longest))), pool: this.looks.now.pool, ...(part && { rows: part[0], columns: part[1] }), ...(this.past && { past: this.past }), ...(this.saturated !== null && { saturated: true }) };
     return Object.fromEntries(this.sources().map((source, at) => [at ? `${this.name} ${PRIMARIES[at]}` : this.name, { source, ...view }]));
   }
 
@@ -107,22 +107,8 @@ export class ImageView extends EventTarget {
       context.drawImage(this.#drawn, left, top, shape[1] * step, shape[0] * step);
       context.restore();
     }
-    if (this.zero) this.#cross(context);
+    this.point.draw(context);
     this.dispatchEvent(new CustomEvent("drawn", { detail: context }));
-  }
-
-  #cross(context) {
-    const [x, y] = this.window.place(this.zero.row + 0.5, this.zero.column + 0.5), arm = 7 * (devicePixelRatio || 1);
-    for (const [width, colour] of [[4, "#000a"], [1.5, "#fff"]]) {
-      context.lineWidth = width;
-      context.strokeStyle = colour;
-      context.beginPath();
-      for (const [dx, dy] of [[arm, 0], [0, arm]]) {
-        context.moveTo(x - dx, y - dy);
-        context.lineTo(x + dx, y + dy);
-      }
-      context.stroke();
-    }
   }
 
   // Sources of the same shape as the one that is chosen.
@@ -150,11 +136,10 @@ export class ImageView extends EventTarget {
     if (now.source && this.#offered[now.source]) this.source.value = now.source;
     this.rgb.setAttribute("aria-pressed", Boolean(now.rgb));
     this.mixed.hidden = !now.rgb;
-    this.source.hidden = this.point.hidden = Boolean(now.rgb);
+    this.source.hidden = this.point.button.hidden = Boolean(now.rgb);
     this.window.turn({ transpose, flipX, flipY });
     if ("source" in change || "rgb" in change) {
-      this.zero = null;
-      this.#unpoint();
+      this.point.clear();
       for (const each of [...this.parts.keys()]) if (!this.sources().includes(each)) this.parts.delete(each); // what stays is not sent again
       this.#isDrawn = false;
       this.#fit(this.#offered[this.source.value]);
@@ -183,29 +168,6 @@ export class ImageView extends EventTarget {
     this.#held.clear();
   }
 
-  #pointAt() {
-    const pressed = this.point.getAttribute("aria-pressed");
-    this.zero = null;
-    this.point.setAttribute("aria-pressed", pressed === "false" ? "mixed" : "false");
-    this.#paint();
-    this.draw();
-  }
-
-  #unpoint() {
-    this.point.setAttribute("aria-pressed", "false");
-  }
-
-  #pointed(event) {
-    const place = this.window.pixel(event), [row, column] = [Math.floor(place.row), Math.floor(place.column)];
-    const value = this.valueAt(row, column);
-    event.stopImmediatePropagation();
-    if (!Number.isFinite(value)) return;
-    this.zero = { row, column, value };
-    this.point.setAttribute("aria-pressed", "true");
-    this.#paint();
-    this.draw();
-  }
-
   #take(message) {
     if (message.problem) {
       this.caption.textContent = message.problem;
@@ -228,7 +190,7 @@ export class ImageView extends EventTarget {
     const words = [`${part.full[1]} × ${part.full[0]}`, blocks];
     if (part.frame !== null) words.unshift(`${part.past ? "archived frame" : "frame"} ${part.frame}${part.past && part.status !== "received" ? ` (${part.status})` : ""}`);
     if (this.looks.now.rgb) words.push(...this.sources().map((each, at) => `${PRIMARIES[at]}: ${each}`));
-    if (this.zero) words.push(`less ${number(this.zero.value)}, which is at row ${this.zero.row}, column ${this.zero.column}`);
+    words.push(...this.point.words());
     this.caption.textContent = words.join(", ");
   }
 
@@ -241,9 +203,7 @@ export class ImageView extends EventTarget {
     let image;
     if (now.rgb) image = paintRgb(parts.map((each) => each.values), rows, columns, parts.map((each) => limits(each.values)), now.scale);
     else {
-      const shown = this.zero ? this.valueAt(this.zero.row, this.zero.column) : null;
-      if (Number.isFinite(shown)) this.zero.value = shown; // the point's own, as the image grows and changes
-      const values = this.zero ? parts[0].values.map((each) => each - this.zero.value) : parts[0].values;
+      const values = this.point.above(parts[0].values);
       if (now.auto) this.looks.limits(...limits(values));
       image = paint(values, rows, columns, now);
     }

@@ -20,7 +20,14 @@ const curves = new Curves(find("curves"));
 const series = new Series(find("series"));
 const counters = new Counters(find("numbers"), find("ledger"), find("log"));
 const options = new Options(find("options"), link);
-const alarms = new Alarms(find("alarms"), find("alarm"), series);
+const alarms = new Alarms(find("alarms"), find("alarm"), series, {
+  saturated: () => (detector.past ? undefined : detector.saturated ?? undefined), // of the newest frame
+  asks(wanted) {
+    if (wanted === (detector.saturated !== null)) return;
+    detector.saturated = wanted ? undefined : null;
+    watch();
+  },
+});
 new Regions(detector, options);
 const past = new Past(detector);
 const bands = new Bands(curves, options, link);
@@ -57,11 +64,12 @@ link.addEventListener("scan", ({ detail: { scan } }) => {
   curves.begin(scan);
   series.begin();
 });
+link.addEventListener("image", ({ detail }) => "saturated" in detail && !detail.past && (detector.saturated = detail.saturated ?? undefined));
 link.addEventListener("rows", ({ detail }) => series.take(detail));
 link.addEventListener("curves", ({ detail }) => curves.take(detail));
 link.addEventListener("turn", ({ detail }) => {
   if (detail.counters) {
-    counters.take(detail.counters);
+    counters.take(detail.counters, series.numbers());
     alarms.check(detail.counters);
     find("status").textContent = detail.counters.status;
   }

@@ -4,6 +4,7 @@ import { Plot, colour } from "./plots.js";
 import { csv, keep, kept, make, save } from "./tools.js";
 
 const MOST = 5000;
+const MOST_NUMBERS = 6;
 
 export class Series {
   names = [];
@@ -51,6 +52,11 @@ export class Series {
   latest(name) {
     const values = this.columns.get(name);
     return values?.length ? values.at(-1) : undefined;
+  }
+
+  // What is chosen, as it is now: [name, value].
+  numbers() {
+    return this.names.filter((name) => this.shown.has(name)).slice(0, MOST_NUMBERS).map((name) => [name, this.latest(name)]);
   }
 
   #offer(names) {
