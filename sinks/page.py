@@ -66,6 +66,9 @@ class Config(Options):
     share: float = Field(
         0.004, gt=0, le=1, description="Of all cores, what the page may take while they are busy; less often, then"
     )
+    jobs: Path | None = Field(
+        None, description="Folder of jobs (see `inbeam jobs`) whose table is shown to every viewer; null: none"
+    )
     required: bool = Field(False, description="Stop the run if this sink fails; false: go on without it")
 
     @field_validator("endpoint")
@@ -188,6 +191,7 @@ class Page:
             "viewers": config.viewers,
             "image_size": config.image_size,
             "share": config.share,
+            "jobs": None if config.jobs is None else str(config.jobs.absolute()),
             "document": as_text(self._context.document),
         }
         self._changes.start()

@@ -3,8 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +12,12 @@ import numpy as np
 import pytest
 from chromium import Browser, Tab, chromium, needs_chromium
 from driven import Driven
+from page_archive import recorded
 from page_client import IMAGES, PACKED, PRODUCT, frame, page, scan, viewer
 from websockets.exceptions import ConnectionClosed
 
-from sinks.archive import Config, create
 from sinks.check import check
-from stream import Counters, EndStatus, Frame, FrameStatus, ScanEnd
-from stream.context import Context
-
-
-@dataclass
-class Recorded:
-    """A page and an archive of one run, with nine frames: 4 is missing, 5 corrupt."""
-
-    page: Driven
-    archive: Any
-    path: Path
-
-    def write(self, made: Frame) -> None:
-        self.archive.write(made)
-        self.page.write(made)
-
-    def flush(self) -> None:
-        """As the lane does when it is time."""
-        self.archive.tick(Counters())
-
-
-@contextmanager
-def recorded(folder: Path) -> Iterator[Recorded]:
-    path = folder / "7_frames.h5"
-    document = {"sinks": [{"type": "archive", "path": str(path)}, {"type": "page"}]}
-    context = Context(document=document, placed={})
-    archive = create(Config(path=str(path), flush_ms=0), context)
-    begin = replace(scan(), expected=40)
-    with page(context, begin) as sink:
-        archive.start(begin, [])
-        made = Recorded(sink, archive, path)
-        try:
-            for index in (0, 1, 2, 3, 6, 7, 8):
-                made.write(frame(index))
-            made.write(replace(frame(5), payloads={}, status=FrameStatus.CORRUPT, problem="block 3 is damaged"))
-            made.flush()
-            yield made
-        finally:
-            archive.close()
+from stream import Counters, EndStatus, ScanEnd
 
 
 def back(browser: Any, number: int, scan_number: int = 1, **view: Any) -> Any:

@@ -14,6 +14,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from sinks.browser.channel import LENGTH, LONGEST, Place, framed, take, unpack
+from sinks.browser.desk import Desk
 from sinks.browser.gallery import Gallery
 from sinks.browser.gate import Gate, Limited
 from sinks.browser.guard import Door
@@ -37,6 +38,7 @@ class Serving:
         """hurry: runs what is needed once, at the priority of inbeam."""
         self.state = State()
         self.gallery = Gallery(self.state, int(settings["image_size"]), hurry)
+        self.desk = Desk(self.state, settings["jobs"])
         self._link, self._slot, self._settings = link, slot, settings
         self._door = Door(settings["loopback"], settings["hosts"], settings["tokens"])
         self._gate = Gate(self._door, lambda: len(self._viewers) < settings["viewers"])
@@ -70,7 +72,9 @@ class Serving:
             logger=quiet,
         ) as server:
             self.wanted()
+            reading = asyncio.create_task(self.desk.run(lambda: bool(self._viewers), self._publish))
             await self._follow()
+            reading.cancel()
             await self._farewell(server)
 
     async def _follow(self) -> None:
@@ -100,9 +104,12 @@ class Serving:
         self.state.apply(update, payloads)
         if self.state.versions["scan"] != before:
             self.gallery.begin()
+        self._publish()
+        self.wanted()
+
+    def _publish(self) -> None:
         for viewer in self._viewers:
             viewer.publish()
-        self.wanted()
 
     def wanted(self) -> None:
         """Tell inbeam that an update is welcome, if somebody is ready for it or nobody is there."""

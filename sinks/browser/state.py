@@ -18,7 +18,7 @@ class State:
 
     def __init__(self) -> None:
         self.versions = dict.fromkeys(
-            ("scan", "counters", "options", "changes", "log", "files", "rows", "frame", "pictures"), 0
+            ("scan", "counters", "options", "changes", "log", "files", "holes", "jobs", "rows", "frame", "pictures"), 0
         )
         self.scan: Mapping[str, Any] = {}
         self.counters: Mapping[str, Any] = {}
@@ -29,6 +29,9 @@ class State:
         self.files: Sequence[Mapping[str, str]] = ()
         """`type` and `path` of each file that the scan is in."""
         self.log: deque[Any] = deque(maxlen=MOST_LINES)
+        self.holes: Any = None
+        """Frame numbers without data, as ranges (see `holes`); None: not known."""
+        self.jobs: Sequence[Sequence[str]] = ()
         self.sources: dict[str, Source] = {}
         self.curves: dict[str, Array] = {}
         self.frame: int | None = None
@@ -77,6 +80,14 @@ class State:
         self.versions["options"] += 1
         return True
 
+    def set(self, name: str, value: Any) -> bool:
+        """Take something that this process has read itself; True if it is new."""
+        if getattr(self, name) == value:
+            return False
+        setattr(self, name, value)
+        self.versions[name] += 1
+        return True
+
     def count(self, counters: Mapping[str, Any]) -> None:
         """Take new counters."""
         self.counters = counters
@@ -91,6 +102,7 @@ class State:
         self.sources, self.curves, self.frame = {}, {}, None
         self._rows.clear()
         self._columns = {}
+        self.set("holes", None)
         self.versions["scan"] += 1
 
     def _show(self, frame: Mapping[str, Any], payloads: Sequence[bytes]) -> None:

@@ -140,7 +140,7 @@ class Viewer:
         parts: list[str | bytes] = []
         if "scan" in new:
             parts.append(json.dumps(state.scan_message()))
-        names = ("counters", "options", "changes", "log", "files")
+        names = ("counters", "options", "changes", "log", "files", "holes", "jobs")
         news: dict[str, Any] = {name: getattr(state, name) for name in names if name in new and versions[name]}
         if "options" in news:
             news["options_serial"] = state.options_serial

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,10 +12,9 @@ from stream.errors import ConfigError
 from stream.jobs import folders, resources
 from stream.jobs.records import Job, Name
 from stream.jobs.resources import Batch, Local
-from stream.jobs.state import Status
+from stream.jobs.table import HEAD, row
 
 COLOURS = {"failed": 31, "lost": 31, "unknown": 33, "pending": 90, "running": 34, "done": 32}
-HEAD = ("RESOURCE", "NAME", "ID", "NATIVE ID", "STATUS", "EXIT", "COMMAND")
 WITH_CONFIGURATION = ("process", "run")
 TAIL_BYTES = 1_000_000
 
@@ -145,29 +143,21 @@ def _list(root: Path) -> None:
     rows: list[tuple[str, ...]] = []
     notes = []
     for number, job, status in folders.all_of(root):
-        rows.append(_row(number, job, status))
+        rows.append(row(number, job, status))
         if status.why:
             notes.append(f"{number}: {status.why}")
     if not rows:
         print(f"no jobs in {root.absolute()}")
         return
-    widths = [max(len(row[column]) for row in (HEAD, *rows)) for column in range(len(HEAD) - 1)]
+    widths = [max(len(cells[column]) for cells in (HEAD, *rows)) for column in range(len(HEAD) - 1)]
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for row in (HEAD, *rows):
-        text = "  ".join([*(cell.ljust(size) for cell, size in zip(row, widths, strict=False)), row[-1]])[:width]
-        colour = COLOURS.get(row[4]) if coloured else None
+    for cells in (HEAD, *rows):
+        text = "  ".join([*(cell.ljust(size) for cell, size in zip(cells, widths, strict=False)), cells[-1]])[:width]
+        colour = COLOURS.get(cells[4]) if coloured else None
         print(text if colour is None else f"\x1b[{colour}m{text}\x1b[0m")
     for note in notes:
         print(note)
-
-
-def _row(number: int, job: Job | None, status: Status) -> tuple[str, ...]:
-    if job is None:
-        return "?", "?", str(number), "", status.state, "", ""
-    # control characters in an argument must not reach the terminal
-    command = "".join(sign if sign.isprintable() else "?" for sign in shlex.join(job.command))
-    return job.resource, job.name, str(number), status.native_id, status.state, status.exit_text, command
 
 
 def _log(root: Path, number: int) -> None:

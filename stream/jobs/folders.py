@@ -100,8 +100,8 @@ def find(root: Path, number: int) -> tuple[Path, Job]:
     return folder, job
 
 
-def all_of(root: Path) -> Iterator[tuple[int, Job | None, Status]]:
-    """Every job by its number; None for one whose description cannot be read."""
+def all_of(root: Path, most: int | None = None) -> Iterator[tuple[int, Job | None, Status]]:
+    """Every job by its number, or the latest `most`; None for one whose description cannot be read."""
     asked: dict[str, frozenset[str] | None] = {}
 
     def known(job: Job, native: str) -> bool | None:
@@ -112,7 +112,7 @@ def all_of(root: Path) -> Iterator[tuple[int, Job | None, Status]]:
         found = asked[job.options.type]
         return None if found is None else native in found
 
-    for number in _numbers(root):
+    for number in _numbers(root)[-most if most else 0 :]:
         folder = root.absolute() / f"{number:04d}"
         try:
             job = records.read(folder, records.JOB, Job)

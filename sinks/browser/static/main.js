@@ -8,6 +8,8 @@ import { ImageView } from "./image.js";
 import { Link } from "./link.js";
 import { Options } from "./options.js";
 import { Past } from "./past.js";
+import { Record } from "./record.js";
+import { RegionFile } from "./regionfile.js";
 import { Regions } from "./regions.js";
 import { Series } from "./series.js";
 import { keep, kept, save } from "./tools.js";
@@ -28,7 +30,8 @@ const alarms = new Alarms(find("alarms"), find("alarm"), series, {
     watch();
   },
 });
-new Regions(detector, options);
+new RegionFile(new Regions(detector, options), options);
+const record = new Record(find("ledger"), find("jobs"));
 const past = new Past(detector);
 const bands = new Bands(curves, options, link);
 curves.caption.after(bands.element);
@@ -78,6 +81,7 @@ link.addEventListener("turn", ({ detail }) => {
   if (detail.options) options.take(detail.options, detail.options_serial, role === "operator");
   for (const each of [detector, pictures]) each.offer(detail.sources);
   past.take(detail);
+  record.take(detail);
   document.documentElement.dataset.frame = detail.frame ?? "";
   const shown = () => link.say({ kind: "shown" });
   if (document.hidden) shown();
