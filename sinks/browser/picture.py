@@ -100,7 +100,7 @@ class Source:
         return framed({"kind": "image", **self.about, **about, "full": self.shape, "shape": values.shape}, values)
 
     def saturated(self) -> int | None:
-        """Pixels that are saturated and not masked; None where there are no counts. Takes milliseconds per megapixel."""
+        """Pixels that are saturated and not masked; None where there are no counts. Takes milliseconds."""
         image = self.pixels()
         if image is None or image.dtype.kind not in "iu":
             return None
