@@ -38,7 +38,7 @@ class Correct:
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Read the files, check them against the scan. Raises ConfigError, also for a channel corrected before."""
         wanted = scan.channels if self.config.channel is None else (the_channel(scan, self.config.channel),)
-        made = {name: make_correction(self.config, scan, name) for name in wanted}
+        made = {name: _made(self.config, scan, name, work) for name in wanted}
         earlier = work.get(Corrections)
         if earlier is not None and earlier.uid == scan.uid:
             if twice := sorted(made.keys() & earlier.by_channel.keys()):
@@ -64,4 +64,9 @@ def correction_for(work: Work, scan: ScanStart, channel: str | None = None) -> C
     left = work.get(Corrections)
     if left is not None and left.uid == scan.uid and name in left.by_channel:
         return left.by_channel[name]
-    return make_correction(Config(type="correct"), scan, name)
+    return _made(Config(type="correct"), scan, name, work)
+
+
+def _made(config: Config, scan: ScanStart, name: str, work: Work) -> Correction:
+    key = ("correction", scan.uid, name, config.model_dump_json())
+    return work.once(key, lambda: make_correction(config, scan, name))

@@ -18,7 +18,7 @@ from processors.integration.emptiness import why_empty
 from processors.integration.matrix import Matrix, edges, matrix_for
 from processors.integration.opencl import OpenClEngine
 from processors.integration.options import Config
-from processors.integration.plan import IntegrationEngine, make_plan
+from processors.integration.plan import IntegrationEngine, Plan, make_plan
 from processors.integration.request import Request
 from processors.shared import geometry
 from processors.shared.correction import Correction
@@ -70,11 +70,8 @@ class Integrate:
             text = f"{self._channel} is a formula of counts, not counts: choose azimuthal, or none"
             raise ConfigError([(f"{config.name}.error_model", text)])
         correction = self._correction = correction_for(work, scan, self._channel)
-        request = self._request(scan)
-        bad = correction.mask if correction.geometry_mask is None else correction.geometry_mask
-        matrix = matrix_for(request, bad)
-        dark_variance = config.npt_azimuthal is not None and config.splitting != "full"
-        plan = make_plan(matrix, correction, config.error_model, config.empty, dark_variance)
+        key = ("plan", scan.uid, self._channel, config.model_dump_json())
+        request, matrix, plan = work.once(key, lambda: self._plan(scan, correction))
         dtype = self._dtype
         cpu = CpuEngine(plan, dtype)
         if not cpu.count.any():
@@ -140,6 +137,14 @@ class Integrate:
                 f"frame {work.frame.index} has no valid pixel in the range: all are masked, or flagged, saturated or "
                 "dummy in this frame; look at the detector, or at the options of `correct`"
             )
+
+    def _plan(self, scan: ScanStart, correction: Correction) -> tuple[Request, Matrix, Plan]:
+        """What the workers have in common, which is nearly all that has the size of a frame."""
+        config, request = self.config, self._request(scan)
+        bad = correction.mask if correction.geometry_mask is None else correction.geometry_mask
+        matrix = matrix_for(request, bad)
+        dark_variance = config.npt_azimuthal is not None and config.splitting != "full"
+        return request, matrix, make_plan(matrix, correction, config.error_model, config.empty, dark_variance)
 
     def _request(self, scan: ScanStart) -> Request:
         config = self.config

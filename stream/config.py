@@ -39,7 +39,12 @@ class RunOptions(Options):
     workers: PositiveInt | Literal["auto"] = Field(
         "auto", description="Worker threads; auto: one per usable core, at most 8"
     )
-    inbox_mb: float = Field(512.0, gt=0, description="Encoded frames held before the workers, MB (10^6 bytes)")
+    inbox_mb: float = Field(
+        512.0,
+        gt=0,
+        description="Encoded frames held before the workers, MB (10^6 bytes); `process` reads only 64 MB ahead unless "
+        "this is given",
+    )
     sink_mb: float = Field(256.0, gt=0, description="Frames held before each sink, MB (10^6 bytes)")
     when_full: Literal["block", "drop_oldest"] = Field(
         "block", description="A full inbox blocks the source (the detector buffers), or gives up its oldest frame"

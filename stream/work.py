@@ -1,6 +1,6 @@
 """The bench of one worker: the frame in hand, its pixels once they are decoded, what the processors leave there."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from stream.codec.payload import decode
@@ -17,12 +17,14 @@ class Work:
     results: processor name -> field name -> array; the processors fill it.
     """
 
-    def __init__(self, frame: Frame | None = None) -> None:
+    def __init__(self, frame: Frame | None = None, common: dict[object, Any] | None = None) -> None:
+        """common: what `once` has made; the same for all workers of a scan."""
         self.results: dict[str, Mapping[str, Array]] = {}
         self._frame = frame
         self._decoded: dict[str, Array] = {}
         self._buffers: dict[str, Array] = {}
         self._shared: dict[type, Any] = {}
+        self._common = {} if common is None else common
         self._options: Options | None = None
         self._expected: Collection[str] | None = None
 
@@ -96,6 +98,16 @@ class Work:
         other = Work()
         other._shared = dict(self._shared)
         return other
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` makes of this scan, made by the first worker and used by all: nobody may change it.
+
+        For a processor's `start`. key: unlike that of any other processor in the chain.
+        """
+        if key not in self._common:
+            self._common[key] = make()
+        made: T = self._common[key]
+        return made
 
     def put(self, thing: object) -> None:
         """Leave a thing for the processors that come later in this chain; one per type, kept from frame to frame."""

@@ -43,6 +43,34 @@ def test_every_frame_reaches_every_sink_in_frame_order_with_its_results() -> Non
     assert sinks[0].ends[0].counts[FrameStatus.RECEIVED] == sinks[0].ends[0].expected == 200
 
 
+class Prepared(Mean):
+    """Needs something that takes long to prepare."""
+
+    def __init__(self, made: list[str]) -> None:
+        self.made = made
+        self.have: list[str] = []
+
+    def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
+        def make() -> str:
+            self.made.append(scan.uid)
+            return self.made[-1]
+
+        self.have.append(work.once("long", make))
+        return super().start(scan, work)
+
+
+def test_what_takes_long_is_made_once_for_all_workers_of_a_scan() -> None:
+    made: list[str] = []
+    workers = [Prepared(made) for _ in range(4)]
+    pipeline = Pipeline([Chain([Step("mean", each)]) for each in workers], {}, RunOptions())
+    for uid in ("one", "two"):
+        pipeline.put(scan(uid=uid))
+        pipeline.put(ScanEnd(uid))
+    pipeline.close()
+    assert made == ["one", "two"]
+    assert all(each.have == made for each in workers)
+
+
 def test_a_processed_frame_keeps_everything_that_came_with_it() -> None:
     came = replace(
         frame(3),

@@ -20,7 +20,7 @@ from stream.pipeline.chain import Chain
 from stream.pipeline.journal import Journal
 from stream.pipeline.pipeline import Pipeline
 from stream.pipeline.report import Report, ScanReport
-from stream.pipeline.runner import Run
+from stream.pipeline.runner import Run, reading_ahead
 from stream.wire.stream2 import Decoder
 
 
@@ -188,6 +188,12 @@ def test_a_scan_that_begins_while_the_last_one_is_completed_stays_in_the_journal
     beginning.join(LIMIT_S)
     left = read()
     assert left is not None and left.uid == "second"
+
+
+def test_recorded_scans_are_not_read_far_ahead_unless_that_is_wanted() -> None:
+    assert RunOptions().inbox_mb == 512
+    assert reading_ahead(RunOptions(sink_mb=7)) == RunOptions(sink_mb=7, inbox_mb=64)
+    assert reading_ahead(RunOptions(inbox_mb=512)).inbox_mb == 512
 
 
 def test_a_journal_that_may_not_be_touched_costs_nothing_but_a_line(

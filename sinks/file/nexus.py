@@ -46,11 +46,16 @@ def number(parent: Any, name: str, value: float | int | None, unit: str = "") ->
         dataset.attrs["units"] = unit
 
 
+CHUNK_BYTES = 1 << 20
+"""Of an array for the whole scan: HDF5 copies a chunk several times while it is packed, and keeps what that took."""
+
+
 def array(parent: Any, name: str, values: Array, unit: str = "", *, long_name: str = "") -> Any:
     """An array that holds for the whole scan; compressed if it is an image."""
     values = np.asarray(values)
     packed = values.ndim > 1 and values.nbytes > 65_536
-    options = {"chunks": values.shape, **BITSHUFFLE} if packed else {}
+    rows = max(1, min(len(values), CHUNK_BYTES * len(values) // values.nbytes)) if packed else 0
+    options = {"chunks": (rows, *values.shape[1:]), **BITSHUFFLE} if packed else {}
     dataset = parent.create_dataset(name, data=values, **options)
     if unit:
         dataset.attrs["units"] = unit

@@ -8,9 +8,10 @@ import re
 import shlex
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution, requires, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,31 @@ RESUMED = f"{GROUP}/resumed"
 @cache
 def versions() -> Mapping[str, str]:
     """Package -> version, of inbeam, Python, HDF5 and everything that inbeam asks for, where it is installed."""
-    found = {"inbeam": version("inbeam"), "python": platform.python_version(), "HDF5": h5py.version.hdf5_version}
-    for requirement in requires("inbeam") or ():
+    inbeam = _told(distribution("inbeam"))
+    python, hdf5 = platform.python_version(), h5py.version.hdf5_version
+    found = {"inbeam": inbeam["Version"][0], "python": python, "HDF5": hdf5}
+    for requirement in inbeam["Requires-Dist"]:
         if "extra ==" in requirement and "opencl" not in requirement:
             continue
         name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
         try:
-            installed = distribution(name)
+            installed = _told(distribution(name))
         except PackageNotFoundError:
             continue
-        found[installed.name] = installed.version
+        found[installed["Name"][0]] = installed["Version"][0]
     return found
+
+
+def _told(package: Distribution) -> Mapping[str, Sequence[str]]:
+    """The fields of a package's metadata. importlib parses its whole README with them, a tenth of a start."""
+    told = defaultdict[str, list[str]](list)
+    for line in (
+        (package.read_text("METADATA") or package.read_text("PKG-INFO") or "").partition("\n\n")[0].splitlines()
+    ):
+        name, colon, value = line.partition(": ")
+        if colon and not line[0].isspace():
+            told[name].append(value.strip())
+    return told
 
 
 def describe(configuration: Mapping[str, Any] | None) -> dict[str, str]:

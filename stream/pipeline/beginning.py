@@ -6,6 +6,7 @@ already has.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from stream.events import Frame, ScanStart
 from stream.fingerprint import is_of_beginning
@@ -40,7 +41,8 @@ class Beginning:
         options = self._control.start_options(scan.uid)
         made = recipes(options.processors, self._control.repeated)
         first = self._chains[0]
-        products, *_ = [chain.start(scan, options, made) for chain in self._chains]
+        common: dict[object, Any] = {}
+        products, *_ = [chain.start(scan, options, made, common) for chain in self._chains]
         gathered = self._lanes.open_gatherers(scan, first.bench, options)
         products += tuple(replace(product, recipe=made[-1]) for product in gathered)
         if first.refusal:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -51,11 +52,15 @@ class Chain:
         self._revisions = Revisions(OptionSet())
 
     def start(
-        self, scan: ScanStart, options: OptionSet | None = None, recipes: Sequence[str] = ()
+        self,
+        scan: ScanStart,
+        options: OptionSet | None = None,
+        recipes: Sequence[str] = (),
+        common: dict[object, Any] | None = None,
     ) -> tuple[Product, ...]:
         """Prepare every processor. One that refuses the scan is left out, and the frames are marked as FAILED:
-        the archive must not lose frames because a geometry is wrong."""
-        self._work = Work()
+        the archive must not lose frames because a geometry is wrong. common: see `Work`."""
+        self._work = Work(common=common)
         self._active = []
         self._promised = {}
         self._refusal = ""

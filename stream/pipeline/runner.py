@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from stream import registry
-from stream.config import Config
+from stream.config import Config, RunOptions
 from stream.errors import ConfigError, SourceLost
 from stream.events import EndStatus, ScanEnd, ScanStart
 from stream.pipeline.assembly import Assembly
@@ -31,6 +31,7 @@ from stream.roles import Connected, Counters, Finite, Restorable, Source
 log = logging.getLogger("inbeam")
 LONGEST_PAUSE_S = 30.0
 PROGRESS_S = 0.25
+READ_AHEAD_MB = 64.0
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -103,7 +104,7 @@ class Run:
             pipeline = self._pipeline = Pipeline(
                 assembly.chains(worker_count(config)),
                 assembly.sinks(),
-                config.run,
+                config.run if self._reopen else reading_ahead(config.run),
                 retried=assembly.retried(live=self._reopen),
                 linked=assembly.linked,
                 gatherings=lambda made: assembly.gatherings(made.emit),
@@ -249,6 +250,12 @@ class Run:
         if self._stop.is_set() and end.status is EndStatus.ABORTED:
             return replace(end, status=EndStatus.STOPPED)
         return end
+
+
+def reading_ahead(options: RunOptions) -> RunOptions:
+    """Those for recorded scans: frames that nobody sends wait in their files, not in memory, unless that is wanted."""
+    wanted = "inbox_mb" in options.model_fields_set
+    return options if wanted else options.model_copy(update={"inbox_mb": READ_AHEAD_MB})
 
 
 def worker_count(config: Config) -> int:
