@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from projected import ANGLES, CENTRE, DARK, ROWS, SIZE, truth
+from projected import ANGLES, CENTRE, DARK, ROWS, SIZE, counts, lines, truth
 from radiographs import DARKS, FLATS, SAMPLE, data_exchange, folder, imat, nxtomo
 
 from processors.projections import pixels
@@ -149,6 +149,52 @@ def test_the_monitor_takes_out_what_the_beam_has_lost(tmp_path: Path) -> None:
     close(reconstructed(source, tmp_path / "made", "--monitor", "--cor", "22.7"))
 
 
+def test_the_nearest_flats_are_taken_where_the_beam_fades(tmp_path: Path) -> None:
+    """Full before, half behind: the mean of both is wrong for all projections."""
+    faded = DARK + (SAMPLE[30:] - DARK) * 0.5
+    frames = np.concatenate([DARKS, FLATS, SAMPLE[:30], faded, DARK + (FLATS - DARK) * 0.5])
+    keys = np.array([2, 2, 1, 1, *[0] * 60, 1, 1])
+    angles = np.concatenate([np.zeros(4), ANGLES, np.zeros(2)])
+    source = nxtomo(tmp_path / "scan.nx", frames=frames, keys=keys, angles=angles)
+    nearest = reconstructed(source, tmp_path / "nearest", "--which-flats", "nearest", "--cor", "22.7")
+    close(nearest)
+    mean = reconstructed(source, tmp_path / "mean", "--cor", "22.7")
+    assert np.abs(mean - nearest)[4][INSIDE].max() > 0.2 * truth(4).max()
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "no"), *PLAIN, "--exclude", "2-65"]) == 2
+
+
+def test_half_acquisition_shows_all_of_the_sample(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The axis lies near an edge: 32 of 48 columns, over a full turn. NXtomo says so, or the user."""
+    angles = np.arange(0, 360, 3.0)
+    whole = lines(angles)[:, :, 16:]
+    frames = np.concatenate([FLATS[:, :, 16:], counts(lines(angles))[:, :, 16:]])
+    keys, turned = np.array([1, 1, *[0] * len(whole)]), np.concatenate([[0, 0], angles])
+    given = {"frames": frames, "keys": keys, "angles": turned}
+    source = nxtomo(tmp_path / "scan.nx", **given, field_of_view="Half")
+    arguments = ["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "no"), *PLAIN]
+    assert main(arguments) == 2
+    assert "near an edge" in capsys.readouterr().err
+    assert main([*arguments, "--cor", "6.7", "-a", "sirt"]) == 2
+    assert "needs gridrec" in capsys.readouterr().err
+    found = reconstructed(source, tmp_path / "made", "--cor", "6.7", "--circular-mask", "0")
+    again = reconstructed(nxtomo(tmp_path / "silent.nx", **given), tmp_path / "again", "--cor", "6.7",
+                          "--circular-mask", "0", "--half-acquisition")  # fmt: skip
+    np.testing.assert_array_equal(found, again)
+    middle = (found.shape[1] - SIZE) / 2
+    picture = found[4][round(middle) : round(middle) + SIZE, round(middle) : round(middle) + SIZE]
+    inside = np.hypot(*(np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2)) < 0.85 * SIZE / 2
+    assert np.corrcoef(picture[inside], truth(4)[inside])[0, 1] > 0.93
+    assert picture[inside].mean() == pytest.approx(truth(4)[inside].mean(), rel=0.05)
+
+
+def test_what_our_own_nxtomo_holds_is_reconstructed_as_what_it_was_made_of(tmp_path: Path) -> None:
+    source, config = nxtomo(tmp_path / "scan.nx"), tmp_path / "archive.yaml"
+    config.write_text(f"stream: {{type: files, files: []}}\nsinks:\n  - {{type: nxtomo, path: {tmp_path}/ours.nx}}\n")
+    assert main(["process", str(config), str(source)]) == 0
+    wanted = reconstructed(source, tmp_path / "one", "--cor", "22.7")
+    np.testing.assert_array_equal(reconstructed(tmp_path / "ours.nx", tmp_path / "two", "--cor", "22.7"), wanted)
+
+
 def test_without_a_flat_there_is_a_preview_that_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = folder(tmp_path / "sample", SAMPLE)
     arguments = ["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN, "--angles", "0:177"]
@@ -241,6 +287,30 @@ def test_the_tooth_has_its_axis_where_it_is(shared: Path, tmp_path: Path) -> Non
     assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN]) == 0
     told = yaml.safe_load((tmp_path / "made" / CONFIGURATION).read_text())
     assert told["axis"]["of_the_input"] == pytest.approx(295.58, abs=0.1)
+
+
+@pytest.mark.slow
+def test_process_makes_of_savus_folder_what_tomo_reconstruct_does(shared: Path, tmp_path: Path) -> None:
+    series = shared / "tomo" / "savu_24737_tiff"
+    angles = tmp_path / "angles.txt"
+    np.savetxt(angles, np.loadtxt(series / "angles.txt")[10:101])
+    config = {
+        "stream": {"type": "files", "files": []},
+        "processors": [
+            {"type": "projection", "flat": str(series / "flat_00001.tiff"), "dark": str(series / "dark_00001.tiff")},
+            {"type": "tomography", "slices": [76], "centre": 85.85, "vertical": False, "turn": {"angles": str(angles)}},
+        ],
+        "sinks": [{"type": "hdf5", "path": str(tmp_path / "out.h5")}],
+    }
+    (tmp_path / "savu.yaml").write_text(yaml.safe_dump(config))
+    assert main(["process", str(tmp_path / "savu.yaml"), str(series / "tiffs")]) == 0
+    more = ("--angles", str(angles), "--cor", "85.85", "--slices", "76:77", "--circular-mask", "0")
+    wanted = reconstructed(series / "tiffs", tmp_path / "made", *more)[0]
+    with h5py.File(tmp_path / "out.h5") as file:
+        found = np.asarray(file["entry/data/slice_1"])
+    known = np.isfinite(found)
+    assert known.sum() > 10_000
+    assert np.abs(found - wanted)[known].max() <= 1e-3 * np.abs(wanted).max()
 
 
 @pytest.mark.slow

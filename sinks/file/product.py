@@ -66,8 +66,8 @@ def group_names(products: Sequence[Product]) -> dict[str, str]:
 
 def main_first(products: Sequence[Product], detector: Detector) -> list[Product]:
     """The product that the entry is about (its definition, its default plot) before all others: the first that fits an
-    application definition, else the first."""
-    return sorted(products, key=lambda product: not definition_of(product, detector))
+    application definition, else the first that has something to plot, else the first."""
+    return sorted(products, key=lambda product: (not definition_of(product, detector), not product.signal))
 
 
 def definition_of(product: Product, detector: Detector) -> str:

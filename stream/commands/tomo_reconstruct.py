@@ -18,10 +18,10 @@ from processors.projections import pixels, shape
 from processors.projections.options import Steps
 from processors.reconstruction.axis import Found, find, searched
 from processors.tomography import engines, rings
-from processors.tomography.angles import coverage
-from processors.tomography.backprojection import seen
+from processors.tomography.angles import Coverage, coverage
 from processors.tomography.filters import WINDOWS
 from stream.commands.tomography.angles import angles_of
+from stream.commands.tomography.geometry import Geometry
 from stream.commands.tomography.inputs import Beside, Radiographs, opened
 from stream.commands.tomography.preparing import Flats, Prepared, prepared
 from stream.commands.tomography.writing import VOLUME, check_format, configuration, image, readme, volume_file
@@ -81,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     slices.add_argument("-n", "--num-iter", type=int, default=50, help="rounds of iterative ones")
     slices.add_argument("--window", choices=WINDOWS, default="ramp", help="of the filter, inbeam only")
     slices.add_argument("--slices", metavar="FIRST:END", help="rows of the prepared projections; default: all")
+    slices.add_argument(
+        "--half-acquisition", action="store_true", help="the axis lies near an edge, a full turn shows both sides"
+    )
     slices.add_argument("--cut-off", type=float, help="values below it, of the way from least to most, become least")
     slices.add_argument("--out-median-filter", type=int, default=0, help="of each slice")
     slices.add_argument(
@@ -107,7 +110,8 @@ def run(options: argparse.Namespace) -> int:
     with opened(options.input_path, named) as scan:
         angles = angles_of(options.angles, options.max_angle, scan)
         with prepared(scan, steps, flats, target, options.threads, _progress("projections")) as ready:
-            axis = _axis(options, scan, ready, angles)
+            half = bool(options.half_acquisition or scan.half)
+            axis = _axis(options, scan, ready, angles, half)
             rows = _rows(options.slices, ready.lines.shape[1])
             about = {
                 "command": shlex.join(["inbeam", *sys.argv[1:]]),
@@ -122,15 +126,19 @@ def run(options: argparse.Namespace) -> int:
                     "tool": options.tool, "algorithm": algorithm, "iterations": options.num_iter,
                     "window": options.window, "stripes": STRIPES[options.remove_stripes],
                     "slices": [rows[0], rows[-1] + 1], "circular_mask": options.circular_mask,
-                    "cut_off": options.cut_off, "median": options.out_median_filter,
+                    "half_acquisition": half, "cut_off": options.cut_off, "median": options.out_median_filter,
                 },
             }  # fmt: skip
-            _reconstruct(options, algorithm, ready, angles, axis.column, rows, about)
+            if half and (options.tool, algorithm) not in (("inbeam", "gridrec"), ("inbeam", "fbp")):
+                raise ConfigError([("--algorithm", "half-acquisition needs gridrec or fbp of inbeam")])
+            geometry = Geometry(axis.column, ready.lines.shape[2], half)
+            _reconstruct(options, algorithm, ready, angles, geometry, rows, about)
             if options.pre_processed:
                 _write_projections(options, ready)
-            covered, remarks = coverage(angles), _remarks(scan, ready, angles, axis)
+            covered = coverage(angles, turn_deg=geometry.turn_deg)
+            remarks = _remarks(scan, ready, covered, axis)
     took = time.perf_counter() - began
-    size = ready.stage.shape[1]
+    size = geometry.size
     told = {
         "input": f"{scan.source} ({scan.kind}), images of {scan.shape[0]} x {scan.shape[1]} pixels",
         "command": about["command"],
@@ -233,7 +241,7 @@ def _rows(given: str | None, count: int) -> range:
     return rows
 
 
-def _axis(options: argparse.Namespace, scan: Radiographs, ready: Prepared, angles: Array) -> Axis:
+def _axis(options: argparse.Namespace, scan: Radiographs, ready: Prepared, angles: Array, half: bool) -> Axis:
     columns = ready.lines.shape[2]
     told = options.cor if options.cor is not None else scan.axis
     if np.isfinite(told):
@@ -241,6 +249,8 @@ def _axis(options: argparse.Namespace, scan: Radiographs, ready: Prepared, angle
         if not 0 <= column <= columns - 1:
             raise ConfigError([("--cor", f"column {told:g} lies outside of the region that is kept")])
         return Axis(column, told, Found(column, 0.0, "given"))
+    if half:
+        raise ConfigError([("--cor", "near an edge the axis cannot be found: give its column")])
     rows = np.unique(np.linspace(0, ready.lines.shape[1] - 1, ROWS_FOR_AXIS + 2).astype(int)[1:-1])
     lines = np.ascontiguousarray(ready.lines[:, rows])
     found = find(lines, angles)
@@ -254,22 +264,22 @@ def _reconstruct(
     algorithm: str,
     ready: Prepared,
     angles: Array,
-    column: float,
+    geometry: Geometry,
     rows: range,
     about: dict[str, Any],
 ) -> None:
-    size, stripes = ready.lines.shape[2], STRIPES[options.remove_stripes]
-    inside = None
-    if options.circular_mask:
-        inside = shape.circle((size, size), options.circular_mask) & seen(size, size, column)
+    size, stripes = geometry.size, STRIPES[options.remove_stripes]
+    inside = shape.circle((size, size), options.circular_mask) & geometry.seen if options.circular_mask else None
+    weights = geometry.weights(angles)
 
     def one(row: int) -> Array:
         sinogram: Array = np.ascontiguousarray(ready.lines[:, row])
         if stripes is not None:
             sinogram = rings.without_rings(sinogram, stripes)  # type: ignore[arg-type]
+        wide, centre = geometry.completed(sinogram)
         picture = engines.slice_of(
-            sinogram, angles, column, engine=options.tool, algorithm=algorithm, iterations=options.num_iter,
-            window=options.window,
+            wide, angles, centre, engine=options.tool, algorithm=algorithm, iterations=options.num_iter,
+            window=options.window, size=size, weights=weights,
         )  # fmt: skip
         return pixels.median(picture, options.out_median_filter) if options.out_median_filter > 1 else picture
 
@@ -313,7 +323,7 @@ def _write_projections(options: argparse.Namespace, ready: Prepared) -> None:
         image(folder / f"out_preproc_proj_image{number:06d}.{kind}", np.asarray(lines), limits)
 
 
-def _remarks(scan: Radiographs, ready: Prepared, angles: Array, axis: Axis) -> list[str]:
+def _remarks(scan: Radiographs, ready: Prepared, covered: Coverage, axis: Axis) -> list[str]:
     """What a person must know before believing the slices."""
     found = []
     if ready.raw:
@@ -322,7 +332,6 @@ def _remarks(scan: Radiographs, ready: Prepared, angles: Array, axis: Axis) -> l
         found.append(f"the flat is not above the dark in {ready.unusable} pixels: put between their neighbours")
     if not axis.found.uncertainty <= UNSURE:
         found.append(f"the axis is unsure ({axis.found.words}): look at the slices, and give --cor")
-    covered = coverage(angles)
     if covered.covered_deg < 0.95 * covered.turn_deg:
         found.append(f"{covered.words}: directions are missing in the slices")
     return [*found, *(note for note in scan.notes if "image keys" in note)]

@@ -17,7 +17,7 @@ def nxtomo(path: Path, **changes: Any) -> Path:
     """Darks, flats, projections, and a frame of no use in between."""
     spoiled = np.full_like(SAMPLE[:1], 7)
     frames = np.concatenate([DARKS, FLATS, SAMPLE[:20], spoiled, SAMPLE[20:]])
-    keys = np.array([2, 2, 1, 1, *[0] * 20, 3, *[0] * (len(SAMPLE) - 20)])
+    keys = changes.get("keys", np.array([2, 2, 1, 1, *[0] * 20, 3, *[0] * (len(SAMPLE) - 20)]))
     angles = np.concatenate([np.zeros(4), ANGLES[:20], [0.0], ANGLES[20:]])
     with h5py.File(path, "w") as file:
         entry = file.create_group("entry")
@@ -25,6 +25,8 @@ def nxtomo(path: Path, **changes: Any) -> Path:
         entry["instrument/detector/image_key"] = keys
         entry["sample/rotation_angle"] = changes.get("angles", angles)
         entry["sample/rotation_angle"].attrs["units"] = changes.get("unit", "degree")
+        if "field_of_view" in changes:
+            entry["instrument/detector/field_of_view"] = changes["field_of_view"]
         if "monitor" in changes:
             entry["control/data"] = changes["monitor"]
     return path

@@ -13,6 +13,7 @@ from sinks.file.advice import foreign
 from stream.commands.tomography.images import Images, beside, images_of
 from stream.errors import ConfigError, InbeamError
 from stream.events import EMPTY, Array
+from stream.formats.hdf5.opening import open_hdf5
 from stream.turning import DEGREES, Key
 
 HDF5 = (".h5", ".hdf5", ".nxs", ".nx", ".hdf")
@@ -24,7 +25,8 @@ class Radiographs:
     """keys: of every frame number, `stream.turning.Key`; read(number): its counts, (rows, columns).
 
     angles: degrees, one per projection, as the file has them; None where it does not say. monitor: one per frame.
-    axis: column that the file names, NaN without. place: of each frame in time, as far as it is known.
+    axis: column that the file names, NaN without. half: it says that the axis lies near an edge, and that a full turn
+    shows both sides of the sample (NXtomo's field_of_view).
     """
 
     name: str
@@ -36,6 +38,7 @@ class Radiographs:
     angles: Array | None = None
     monitor: Array | None = None
     axis: float = float("nan")
+    half: bool = False
     notes: tuple[str, ...] = ()
     about: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
@@ -58,7 +61,7 @@ def opened(path: Path, given: Beside) -> Iterator[Radiographs]:
     """Raises ConfigError for what cannot be read or understood."""
     if path.is_file() and path.suffix.lower() in HDF5:
         try:
-            with h5py.File(path, "r", locking=False) as file:
+            with open_hdf5(str(path)) as file:
                 found = _in_file(file, path)
                 yield _with(found, given)
         except OSError as error:
@@ -101,12 +104,14 @@ def _nxtomo(entry: Any, path: Path) -> Radiographs:
         if place in entry and len(entry[place]) >= count:
             monitor = np.asarray(entry[place][()], np.float64)[:count]
             break
-    axis = float("nan")
+    axis, half = float("nan"), False
+    if (view := detector.get("field_of_view")) is not None:
+        half = (view.asstr()[()] if view.dtype.kind in "SO" else "").lower() == "half"
     if (told := detector.get("x_rotation_axis_pixel_position")) is not None:
         axis = float(np.asarray(told[()])) + (data.shape[2] - 1) / 2
     return Radiographs(
         path.stem, str(path), "NXtomo", data.shape[1:], keys, lambda number: np.asarray(data[number]), angles, monitor,
-        axis, notes,
+        axis, half, notes,
     )  # fmt: skip
 
 
@@ -169,7 +174,7 @@ def _with(found: Radiographs, given: Beside) -> Radiographs:
     made.keys[first : first + len(keys)] = keys
     return Radiographs(
         found.name, found.source, found.kind, found.shape, made.keys, made.read, found.angles, None, found.axis,
-        found.notes,
+        found.half, found.notes,
     )  # fmt: skip
 
 
