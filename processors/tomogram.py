@@ -185,7 +185,7 @@ class Tomography:
         _, pieces = self._tomogram.pieces()
         done = time.monotonic()
         self._due = done + max(self.config.picture_s, BUSY * (done - now))
-        covers, self._covers, self._new = self._covers, [], False
+        covers, self._covers, self._new = self._covers, [], self._tomogram.pending
         return [Update(self._scan, self.config.name, pieces, covers=tuple(covers))]
 
     def _volume(self, state: State) -> Iterator[Update]:

@@ -366,6 +366,29 @@ def test_a_bad_run_can_be_stopped_early_and_has_its_slices(recorded: Path, tmp_p
         assert error(made["slice_1"][()], wanted(3, ANGLES[:count])) < 1e-3
 
 
+def test_an_nxtomo_file_that_grows_is_followed_and_reconstructed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another inbeam, which watches the folder: keys and angles come with the frames."""
+    monkeypatch.setattr(tomogram, "BUSY", 0)
+    watched = Folder(tmp_path / "watched", turn={})
+    watched.begin()
+    sink = nxtomo.create(nxtomo.Config(path=str(watched.folder / "a.nx"), flush_frames=1))
+    sink.start(start(expected=66), ())
+    frames = scan(ANGLES)
+    for each in frames[:30]:
+        sink.write(each)
+    watched.step()
+    watched.settle()
+    assert watched.made["projections"] == 25
+    assert error(watched.made["slice_1"], wanted(3, ANGLES[:25])) < 1e-3
+    for each in frames[30:]:
+        sink.write(each)
+    sink.finish(ScanEnd("01-first", announced=66, expected=66))
+    watched.settle()
+    assert watched.made["projections"] == 61 and error(watched.made["slice_1"], wanted()) < 1e-3
+
+
 def test_a_growing_file_is_a_data_set_that_other_programs_open(recorded: Path, tmp_path: Path) -> None:
     """Asked for: load the running scan as a data set, with the time of every image."""
     sink = nxtomo.create(nxtomo.Config(path=str(tmp_path / "a.nx"), flush_frames=1))

@@ -14,7 +14,7 @@ from projected import ANGLES, CENTRE, DARK, ROWS, SHAPE, SIZE, begun, frame, gat
 from pydantic import ValidationError
 
 from processors import tomogram
-from processors.reconstruction import axis
+from processors.reconstruction import axis, planes
 from processors.tomography import gridding
 from processors.tomography.angles import weights_of
 from processors.tomography.backprojection import fbp, seen
@@ -370,6 +370,39 @@ def test_what_viewers_are_shown_is_the_whole_slice_with_its_sinogram_and_its_wor
     made = found.fields(NAME)
     for name in ("slice_1", "sinogram_1", "vertical_x", "vertical_y", "centre", "summary"):
         np.testing.assert_array_equal(shown[name], made[name])
+
+
+def test_planes_that_are_made_anew_are_finished_though_no_frame_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The centre was moved: all projections are added once more, some at each picture."""
+    monkeypatch.setattr(tomogram, "BUSY", 0)
+    now = [0.0]
+    monkeypatch.setattr(planes.time, "monotonic", lambda: now.append(now[-1] + 0.01) or now[-1])  # ten per picture
+    found = begun(centre=10.0, picture_s=0)
+    frames = scan()
+    for each in frames[:45]:
+        found.take(each)
+    found._work.hand(tomogram.Config(centre=CENTRE, picture_s=0))
+    found.take(frames[45])
+    stale = found.fields(NAME)["vertical_x"].copy()
+    for _ in range(10):
+        found.tick()
+    exact = gathered(frames[:46], centre=CENTRE).fields(NAME)["vertical_x"]
+    np.testing.assert_allclose(found.fields(NAME)["vertical_x"], exact, atol=1e-6)
+    assert np.abs(stale - exact).max() > 1e-3
+    assert not found.tick()
+
+
+def test_a_projection_of_another_size_or_a_wider_type_is_left_out() -> None:
+    found = begun(centre=CENTRE)
+    frames = scan()
+    for each in frames[:20]:
+        found.take(each)
+    for wrong in (np.zeros((ROWS, SIZE + 1), "u2"), np.full(SHAPE, 70_000, "u4")):
+        with pytest.raises(ValueError, match="it is in no slice"):
+            found.take(frame(20, wrong, 0, 45.0))
+    found.take(frames[20])
+    found.finish(21)
+    assert found.fields(NAME)["projections"] == 16
 
 
 def test_the_volume_has_a_slice_for_every_row_and_the_planes_are_cuts_through_it() -> None:

@@ -89,6 +89,8 @@ class Tomogram:
         self.angles = np.zeros(0)
         self._angles_changed = 0
         self.count = 0
+        self.pending = False
+        """True while the planes have work left."""
         self.move(config.slices or (shape[0] // 2,))
 
     @property
@@ -120,7 +122,12 @@ class Tomogram:
         return index < len(self.angles) and bool(np.isfinite(self.angles[index]))
 
     def projection(self, index: int, angle: float, image: Array) -> None:
-        """One of them, at this angle, degrees: raw counts, or line integrals."""
+        """One of them, at this angle, degrees: raw counts, or line integrals. Raises ValueError where it is none of
+        this scan."""
+        if image.shape != self._shape or not np.can_cast(image.dtype, self._dtype, "safe"):
+            text = f"{image.dtype} of {image.shape[0]} x {image.shape[1]} pixels"
+            wanted = f"{self._dtype} of {self._shape[0]} x {self._shape[1]}"
+            raise ValueError(f"a projection is {text}, the scan has {wanted}: it is in no slice")
         if index >= len(self.angles):
             more = np.full(max(index + 1, 2 * len(self.angles), 256) - len(self.angles), np.nan)
             self.angles = np.concatenate([self.angles, more])
@@ -164,7 +171,8 @@ class Tomogram:
             pieces |= self._slice(number, place, angles, covered, found.column)
         if self._planes is not None:
             endless = float("inf") if last else seconds
-            if self._planes.show(angles, covered.weights, found.column, self._small, endless):
+            self.pending = not self._planes.show(angles, covered.weights, found.column, self._small, endless)
+            if not self.pending:
                 pieces["vertical_x"] = Piece((0, 0), self._planes.along_x)
                 pieces["vertical_y"] = Piece((0, 0), self._planes.along_y)
         beam = self.beam
