@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,12 +20,16 @@ from processors.bragg.selection import stored_dtype
 from processors.correction.making import the_channel
 from processors.shared.announce import announce
 from processors.shared.device import Device
+from processors.shared.device_frames import Desk, DeviceFrames
 from processors.shared.engine import start as start_engine
 from stream.context import ALONE, Context
 from stream.events import Array, ScanEnd, ScanStart
 from stream.products import Axis, Product
 from stream.products import Field as ProductField
 from stream.work import Work
+
+if TYPE_CHECKING:
+    from processors.bragg.opencl import OpenclEngine
 
 log = logging.getLogger("inbeam")
 
@@ -41,9 +45,16 @@ class Sparsify:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._engine: SparsifyEngine | None = None
+        self._on_device: OpenclEngine | None = None
+        """The engine where it takes frames as they came."""
         self._channel = ""
         self._frames: tuple[tuple[int, int], np.dtype[Any]] = ((0, 0), np.dtype(np.uint8))
         self._hits: deque[bool] = deque(maxlen=config.hit_window)
+
+    @property
+    def pixels_of(self) -> tuple[str, ...]:
+        """The channel that is sparsified, unless a device decodes it."""
+        return () if self._on_device is not None and self._on_device.decodes else (self._channel,)
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Bins, corrections and kernels for this scan. Raises InbeamError if geometry and frames do not fit."""
@@ -64,7 +75,7 @@ class Sparsify:
             limits=made.limits,
             empty=empty,
         )
-        dtype = scan.dtype.newbyteorder("=")
+        dtype, desk = scan.dtype.newbyteorder("="), Desk.of(work)
 
         def on_cpu() -> SparsifyEngine:
             corrected = (made.dark is not None, made.norm is not None, "I" in config.error_model)
@@ -79,10 +90,16 @@ class Sparsify:
         def on_device(device: Device) -> SparsifyEngine:
             from processors.bragg.opencl import OpenclEngine
 
-            return OpenclEngine(
-                made.polar, recipe, made.dark, made.norm, dtype=dtype, device=device, workgroup=config.workgroup
-            )
+            def frames() -> DeviceFrames:
+                return desk.frames(device, self._channel, scan.shape, dtype)
 
+            self._on_device = OpenclEngine(
+                made.polar, recipe, made.dark, made.norm,
+                dtype=dtype, device=device, workgroup=config.workgroup, frames=frames,
+            )  # fmt: skip
+            return self._on_device
+
+        self._on_device = None
         engine, where = start_engine("sparsify.device", config.device, on_cpu, on_device)
         self._engine = engine
         for _ in range(2):  # compiles now, not at the first frame, nor at the second, which goes another way
@@ -93,14 +110,12 @@ class Sparsify:
     def process(self, work: Work) -> None:
         """Sparsify the frame in hand."""
         assert self._engine is not None, "process before start"
-        config, image = self.config, work.image(self._channel)
-        shape, dtype = self._frames
-        if image.shape != shape or image.dtype != dtype:
-            raise ValueError(
-                f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {dtype} {shape}: "
-                "check the detector's settings"
-            )
-        found = self._engine.run(image)
+        config = self.config
+        if self._on_device is not None:
+            payload = work.frame.payloads.get(self._channel)
+            found = self._on_device.compute(payload, lambda: self._image(work))
+        else:
+            found = self._engine.run(self._image(work))
         peaks, picked = len(found.peak_index), len(found.index)
         hit = peaks >= config.hit_peaks if config.cutoff_peak else picked >= config.hit_pixels
         self._hits.append(hit)
@@ -126,7 +141,16 @@ class Sparsify:
 
     def finish(self, end: ScanEnd) -> None:
         """Free the scratch memory."""
-        self._engine = None
+        self._engine = self._on_device = None
+
+    def _image(self, work: Work) -> Array:
+        image, (shape, dtype) = work.image(self._channel), self._frames
+        if image.shape != shape or image.dtype != dtype:
+            raise ValueError(
+                f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {dtype} {shape}: "
+                "check the detector's settings"
+            )
+        return image
 
     def _product(self, scan: ScanStart, made: "preparation.Setting", device: str) -> Product:
         config, bins = self.config, made.polar.bins

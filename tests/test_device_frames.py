@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from integration_frames import PONI, rings, scan_of
 
-from processors import correct, integrate
+from processors import correct, integrate, sparsify
 from processors.integration.cpu import CpuEngine
 from processors.integration.opencl import OpenClEngine
 from processors.integration.plan import MODELS, Plan
@@ -23,6 +23,7 @@ from stream.events import Array, Encoding, Frame, FrameStatus, Payload
 from stream.pipeline.chain import Chain, Step
 from stream.work import Work
 
+bragg_opencl = pytest.importorskip("processors.bragg.opencl")
 pytestmark = [
     pytest.mark.opencl,
     pytest.mark.skipif(not devices(), reason="no OpenCL device, or no pyopencl"),
@@ -171,6 +172,54 @@ def test_a_frame_goes_to_the_device_once_for_all_processors(poni: Path, monkeypa
         assert found.status is FrameStatus.RECEIVED and not chain._work.is_decoded("threshold_1")
         cpu = chain_of(poni, image, device="cpu", npt=7, error_model="none").process(frame(each))
         np.testing.assert_array_equal(found.results["coarse"]["I"], cpu.results["integrate"]["I"])
+    assert len(sent) == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"error_model": "azimuthal"}, {"error_model": "5*I+8"}, {"cutoff_peak": None}])
+def test_sparsify_on_a_device_picks_what_the_cpu_picks_without_pixels_from_the_host(
+    poni: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bragg_opencl, "_AT_ONCE", 128)  # the surroundings of candidates come in several pieces
+    image = rings("uint16")
+    bright = np.random.default_rng(3).integers(0, 120, (40, 2))
+    image[bright[:, 0], bright[:, 1]] += 900
+    image[0, 5] = image[-1, -1] = image[3, 148] = 700
+    made = [
+        Chain(
+            [
+                Step("correct", correct.create(correct.Config())),
+                Step("sparsify", sparsify.create(sparsify.Config(poni=str(poni), device=device, **wished))),
+            ]
+        )
+        for device in ("opencl", "cpu")
+        for wished in ({"bins": 30, "cutoff_peak": 4.0, "polarization": 0.9, **options},)
+    ]
+    for chain in made:
+        chain.start(scan_of(image, None))
+        assert not chain.refusal
+    for each in (image, flagged(image), rings("uint16", seed=4)):
+        found, wanted = (chain.process(frame(each)) for chain in made)
+        assert found.status is wanted.status is FrameStatus.RECEIVED
+        assert len(wanted.results["sparsify"]["index"])
+        for name, values in wanted.results["sparsify"].items():
+            np.testing.assert_allclose(found.results["sparsify"][name], values, rtol=1e-6, err_msg=name)
+        assert made[0]._work.is_decoded("threshold_1") == ("I" in options.get("error_model", ""))
+    data = bslz4_compress(image)
+    hurt = data[:16] + bytes([255] * 40) + data[56:]
+    found, wanted = (chain.process(frame(image, hurt)) for chain in made)
+    assert found.status is wanted.status is FrameStatus.CORRUPT and found.problem == wanted.problem
+
+
+def test_integrate_and_sparsify_share_one_upload(poni: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = rings("uint32")
+    other = sparsify.create(sparsify.Config(poni=str(poni), device="opencl", bins=30))
+    chain = chain_of(poni, image, Step("sparsify", other))
+    sent = []
+    start = Unpacker.start
+    monkeypatch.setattr(Unpacker, "start", lambda self, *given: sent.append(1) or start(self, *given))
+    for _ in range(2):
+        assert chain.process(frame(image)).status is FrameStatus.RECEIVED
+        assert not chain._work.is_decoded("threshold_1")
     assert len(sent) == 2
 
 

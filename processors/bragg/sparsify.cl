@@ -119,3 +119,15 @@ kernel void candidates(global const float *corrected, global const ushort *bin_o
     int i = get_global_id(0);
     if (i < size && corrected[i] > bound[bin_of[i]]) found[atomic_inc(number)] = i;
 }
+
+/* Raw counts of the pixels within `half_patch` rows and columns around the pixels found[0 ... number - 1]; 0 beyond the
+ * frame. */
+kernel void patches(global const COUNT *image, global const int *found, int number, int half_patch, int rows, int columns,
+                    global COUNT *counts)
+{
+    int side = 2 * half_patch + 1, k = get_global_id(0);
+    if (k >= number * side * side) return;
+    int i = found[k / (side * side)], place = k % (side * side);
+    int y = i / columns + place / side - half_patch, x = i % columns + place % side - half_patch;
+    counts[k] = (y >= 0 && y < rows && x >= 0 && x < columns) ? image[y * columns + x] : 0;
+}
