@@ -108,9 +108,9 @@ def test_slices_are_cut_off_and_masked_as_the_original_says(tmp_path: Path) -> N
     source = nxtomo(tmp_path / "scan.nx")
     bare = reconstructed(source, tmp_path / "bare", "--circular-mask", "0", "--cor", "22.7")
     found = reconstructed(source, tmp_path / "cut", "--circular-mask", "0.8", "--cut-off", "0.4", "--cor", "22.7")
-    low, high = float(bare.min()), float(bare.max())
     inside = np.hypot(*(np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2)) < 0.8 * SIZE / 2
     inside &= seen(SIZE, SIZE, CENTRE)
+    low, high = float(bare[:, inside].min()), float(bare[:, inside].max())
     assert np.isnan(found[:, ~inside]).all()
     np.testing.assert_allclose(found[:, inside], pixels.cut_off(bare, 0.4, low, high)[:, inside], rtol=1e-6)
 
@@ -271,6 +271,20 @@ def test_a_volume_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixt
     reconstructed(source, tmp_path / "made")
     assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN]) == 2
     assert "holds a volume already" in capsys.readouterr().err
+
+
+def test_a_folder_without_room_or_permission_is_told(
+    tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    large = np.full((60, 200, 200), 500, np.uint16)
+    folder(tmp_path / "large", large)
+    arguments = ["tomo-reconstruct", "-i", str(tmp_path / "large"), *PLAIN, "--angles", "0+3", "--raw", "-o"]
+    assert main([*arguments, str(small_disk / "out")]) == 2
+    assert "no room for the projections" in capsys.readouterr().err
+    assert list((small_disk / "out").iterdir()) == []
+    assert main([*arguments, str(tmp_path / "file" / "out")]) == 2
+    assert "cannot be made" in capsys.readouterr().err
 
 
 def test_angles_in_another_unit_are_turned_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

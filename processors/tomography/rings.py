@@ -77,9 +77,21 @@ def by_titarenko(sinogram: Array, strength: float = 1.5) -> Array:
 
 def _smoothing(mean: Array, order: int, regularisation: float) -> Array:
     """q for which D (mean + q) is small and q, too: (D^T D + a) q = -D^T D mean; D: differences of this order."""
-    differences = np.diff(np.eye(len(mean)), order, axis=0)
-    normal = differences.T @ differences
-    found: Array = np.linalg.solve(normal + regularisation * np.eye(len(mean)), -normal @ mean)
+    from scipy.linalg import solveh_banded
+
+    signs = np.array([-1.0, 1.0] if order == 1 else [1.0, -2.0, 1.0])
+    count = len(mean)
+    bands = np.zeros((order + 1, count))  # of D^T D, from its diagonal down
+    for below in range(order + 1):
+        for first in range(order + 1 - below):
+            product = signs[first] * signs[first + below]
+            bands[below, first : count - order + first] += product
+    normal = bands[0] * mean
+    for below in range(1, order + 1):
+        normal[below:] += bands[below, :-below] * mean[:-below]
+        normal[:-below] += bands[below, :-below] * mean[below:]
+    bands[0] += regularisation
+    found: Array = solveh_banded(bands, -normal, lower=True)
     return found
 
 

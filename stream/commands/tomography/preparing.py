@@ -1,5 +1,7 @@
 """All projections of a scan, made ready: line integrals, in a file beside the result while they are needed."""
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -65,8 +67,7 @@ def prepared(
     if flats.monitor and scan.monitor is None:
         raise ConfigError([("--monitor", f"{scan.source} has no reading of the beam for every frame: leave it out")])
     beams = [_beam(references, int(number), flats.which) for number in numbers]  # before the threads
-    path = folder / ".projections.npy"
-    lines = np.lib.format.open_memmap(path, "w+", np.float32, (len(numbers), *stage.shape))
+    path, lines = _on_disk(folder, (len(numbers), *stage.shape))
 
     def one(place: int) -> Counted:
         number = int(numbers[place])
@@ -95,6 +96,21 @@ def prepared(
         yield Prepared(lines, stage, total, max(known, default=0), references.flats, references.darks, raw)
     finally:
         path.unlink(missing_ok=True)
+
+
+def _on_disk(folder: Path, shape: tuple[int, int, int]) -> tuple[Path, Array]:
+    """All of its room is taken at once: a full disk would end the process when it is written to."""
+    number, name = tempfile.mkstemp(prefix=".projections_", dir=folder)
+    path, size = Path(name), 4 * int(np.prod(shape, dtype=np.int64))
+    try:
+        os.posix_fallocate(number, 0, size)
+    except OSError as error:
+        path.unlink()
+        text = f"{folder} has no room for the projections ({size / 1e9:.2f} GB): {error}"
+        raise ConfigError([("--output-path", text)]) from error
+    finally:
+        os.close(number)
+    return path, np.memmap(path, np.float32, "r+", shape=shape)
 
 
 def _references(scan: Radiographs, flats: Flats) -> References:
