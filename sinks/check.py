@@ -18,6 +18,8 @@ from sinks.file.direct_chunk import NO_FILTER, came_as
 from sinks.file.ledger_reader import Record, read
 from sinks.file.parts import continuation
 from sinks.file.scan_product import COVERED
+from sinks.receivers import check as receivers
+from sinks.receivers import master
 from sinks.sparse_frames.check import pointers
 from stream.codec.payload import decode
 from stream.errors import CorruptPayload
@@ -88,12 +90,26 @@ def _problems(file: Any, path: Path, record: Record, next_part: str) -> Iterator
     held = np.flatnonzero(ledger_layout.HAS_DATA[record.states])
     paths = dataset_paths(record.channels)
     frames = "encoding" in file[f"{DATA}/data"].attrs if f"{DATA}/data" in file else False
-    if frames and isinstance(file[DATA].get("data", getlink=True), h5py.HardLink):
+    here = frames and isinstance(file[DATA].get("data", getlink=True), h5py.HardLink)
+    if here and not file[f"{DATA}/data"].is_virtual:  # else its parts have them
         for position, channel in enumerate(record.channels):
             yield from _images(file, file[paths[channel]], record, position)
     length = record.length if record.finished or not next_part else None
     yield from ((0, problem) for problem in _results(file, held, length))
     yield from ((0, problem) for problem in _link(file, path))
+    yield from _parts(file, path)
+
+
+def _parts(file: Any, path: Path) -> Iterator[tuple[int, str]]:
+    """Of a file that is made of those of several receivers: that it is, and each of them."""
+    parts_there = list(master.parts_of(file, path))
+    if parts_there:
+        yield from ((0, problem) for problem in receivers.problems(file, path))
+    for _, part, finished in parts_there:
+        if part.exists():
+            with h5py.File(part, "r", locking=False) as inner:
+                found = _problems(inner, part, read(inner), "" if finished else "its master")
+                yield from ((kind, f"{part.name}: {problem}" if problem else "") for kind, problem in found)
 
 
 def _counts(record: Record) -> Iterator[str]:

@@ -154,6 +154,8 @@ class ScanStart:
     files: the HDF5 files that hold the frames, as far as they are known at the start.
     fingerprint: of a recording, see `stream.fingerprint`; "" where the uid is identity enough.
     started: when it began, as a recording says it (ISO 8601, as it is there); "" where only `received` is known.
+    part: which of several receivers this is, that have a part of the frames each: those that do not come here are
+    elsewhere, not missing; None: all frames come here.
     recorded: the reading of this name of every frame, float64 (frames,), NaN where there is none: of recorded scans, in
     which all is known before the first frame; None where it is not.
     """
@@ -173,6 +175,7 @@ class ScanStart:
     files: tuple[str, ...] = ()
     fingerprint: str = ""
     started: str = ""
+    part: int | None = None
     recorded: Callable[[str], Array | None] = nothing_recorded
 
     @property

@@ -24,7 +24,7 @@ from stream.errors import ConfigError, InbeamError
 Section: TypeAlias = Literal["stream", "processors", "sinks"]
 
 BUILT_IN: dict[Section, tuple[str, ...]] = {
-    "stream": ("simplon", "stream2", "stins", "karabo", "several", "watch", "files", "capture"),
+    "stream": ("simplon", "stream2", "stins", "karabo", "several", "receiver", "watch", "files", "capture"),
     "processors": (
         "correct",
         "formula",

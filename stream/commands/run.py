@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from stream.commands.progress import show_progress
 from stream.config import Config, load
+from stream.errors import ConfigError
 from stream.pipeline.memory import keep_freed_memory
 from stream.pipeline.runner import Run, stop_on_signals
 from stream.roles import Counters
@@ -18,10 +19,19 @@ if TYPE_CHECKING:
     from stream.commands.submissions import Submissions
 
 
+MOST_RECEIVERS = 64
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `inbeam run`."""
     add_config_arguments(parser)
     parser.add_argument("--scans", type=int, metavar="N", help="stop after N scans (run.scans)")
+    parser.add_argument(
+        "--receivers",
+        type=int,
+        metavar="N",
+        help="N processes that share the detector, each with files of its own, and one master file of each scan",
+    )
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +51,16 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Load the configuration and run it live."""
     overrides = [*options.overrides, *([f"run.scans={options.scans}"] if options.scans is not None else [])]
-    return execute(load(options.config, overrides), reopen=True, quiet=options.quiet)
+    config = load(options.config, overrides)
+    if options.receivers is None:
+        return execute(config, reopen=True, quiet=options.quiet)
+    from stream.commands.receivers import Receivers  # h5py and the sinks, which a run imports when it needs them
+
+    if not 1 <= options.receivers <= MOST_RECEIVERS:
+        raise ConfigError([("--receivers", f"must be 1 to {MOST_RECEIVERS}, not {options.receivers}")])
+    running = Receivers(config, options.receivers)
+    with stop_on_signals(running.stop):
+        return running.execute()
 
 
 def execute(config: Config, *, reopen: bool, quiet: bool) -> int:

@@ -41,6 +41,11 @@ class Assembly:
             (place, options, self._role(place, options)) for place, options in enumerate(config.processors)
         ]
 
+    @property
+    def roles(self) -> Sequence[tuple[int, Options, Processor | Gatherer]]:
+        """(place, options, role) of every processor and gatherer."""
+        return self._first
+
     def chains(self, count: int) -> list[Chain]:
         """The processors of `count` workers."""
         first = Chain([self._step(place, options, role) for place, options, role in self._processors()])

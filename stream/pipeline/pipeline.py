@@ -254,7 +254,7 @@ class Pipeline:
         self.control.closed(end.scan)
         for name, count in self._lanes.given_up():
             self.report.trouble(f"{name} could not keep up: {count} frames were given up there")
-        how_far = reach(end.status, self._ledger.highest, end.announced)
+        how_far = reach(end.status, self._ledger.highest, end.announced) if self._scan.part is None else ""
         end = replace(end, notes=(*end.notes, *filter(None, [how_far]), *self._notes)[:MOST_NOTES])
         self._notes = []
         with self._ordering:

@@ -85,12 +85,23 @@ class ScanReport:
     highest: int
     announced: int | None
     notes: tuple[str, ...]
+    part: bool = False
+    """Other receivers have the rest of the frames."""
 
     @classmethod
     def of(cls, scan: ScanStart, end: ScanEnd, *, highest: int, repeats: int) -> "ScanReport":
         """From the two boundaries of the scan and its ledger."""
         return cls(
-            scan.uid, scan.name, end.status, end.expected, end.counts, repeats, highest, end.announced, end.notes
+            scan.uid,
+            scan.name,
+            end.status,
+            end.expected,
+            end.counts,
+            repeats,
+            highest,
+            end.announced,
+            end.notes,
+            scan.part is not None,
         )
 
     @property
@@ -105,7 +116,7 @@ class ScanReport:
 
     def holes(self, status: FrameStatus) -> int:
         """The lost ones with this status."""
-        if status.has_data:
+        if status.has_data or (self.part and status is FrameStatus.MISSING):
             return 0
         return self.counts[status] - (self.unreached if status is FrameStatus.MISSING else 0)
 
@@ -115,7 +126,7 @@ class ScanReport:
         again = f", {self.repeats} copies sent again" if self.repeats else ""
         how = f"{self.status.value}, but not in {', '.join(failed)}" if failed else self.status.value
         text = f"scan {self.name} {how}: {' + '.join(parts) or '0'} = {self.expected} frames{again}"
-        text = ", ".join(filter(None, (text, reach(self.status, self.highest, self.announced))))
+        text = ", ".join(filter(None, (text, "" if self.part else reach(self.status, self.highest, self.announced))))
         return f"{text} -> {', '.join(kept)}" if kept else text
 
 

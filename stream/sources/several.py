@@ -49,7 +49,7 @@ class Config(Options):
     @field_validator("sources")
     @classmethod
     def _receivers(cls, items: tuple[Any, ...]) -> tuple[Any, ...]:
-        made = tuple(_options(place, item) for place, item in enumerate(items))
+        made = tuple(options_of(f"[{place}]", item) for place, item in enumerate(items))
         kinds = {each.model_dump()["type"] for each in made}
         if len(kinds) > 1:
             raise ValueError(f"receivers of one detector speak one protocol: these are {' and '.join(sorted(kinds))}")
@@ -62,17 +62,18 @@ class Config(Options):
                 yield f"sources[{place}].{option}", text
 
 
-def _options(place: int, item: Any) -> ConnectionOptions:
+def options_of(place: str, item: Any) -> ConnectionOptions:
+    """The options of a receiver, from its section. Raises ValueError."""
     if isinstance(item, ConnectionOptions):
         return item
     kind = item.get("type") if isinstance(item, dict) else None
     if kind not in MERGED:
-        raise ValueError(f"[{place}]: receivers of type {' or '.join(MERGED)} can be merged, not {wording.shown(kind)}")
+        raise ValueError(f"{place}: receivers of type {' or '.join(MERGED)} can be merged, not {wording.shown(kind)}")
     model = registry.model("stream", kind)
     try:
         made = model.model_validate(item)
     except ValidationError as error:
-        told = "; ".join(f"[{place}]{inner}: {text}" for inner, text in wording.problems(error, item, model))
+        told = "; ".join(f"{place}{inner}: {text}" for inner, text in wording.problems(error, item, model))
         raise ValueError(told) from error
     assert isinstance(made, ConnectionOptions)
     return made

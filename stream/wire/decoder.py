@@ -8,10 +8,11 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from stream.errors import BadMessage, Superfluous
-from stream.events import EMPTY, MONITOR, Buffer, EndStatus, Event, Note, ScanStart
+from stream.events import EMPTY, MONITOR, Buffer, EndStatus, Event, Frame, Note, ScanStart
 from stream.wire.announced import Announced
 from stream.wire.early import Early, Held, Room
 from stream.wire.exposure import flatten
@@ -86,6 +87,34 @@ class SeriesDecoder(ABC):
     def waiting(self) -> int:
         """How many messages wait for one that comes from another receiver."""
         return len(self._early)
+
+    @property
+    def start_waits(self) -> bool:
+        """True if the start message of the next scan is among them."""
+        return self._early.has_start
+
+    @property
+    def ending(self) -> bool:
+        """True if the end message of the open scan has come, and images behind it may come still."""
+        return self._series.ending
+
+    @property
+    def cut_short(self) -> bool:
+        """True if that end message came before all announced images can have been taken."""
+        return self._series.cut_short
+
+    def begin(self, uid: str, header: Sequence[Sequence[Buffer]]) -> list[Event]:
+        """Another receiver has got the messages that began scan `uid`: its ScanStart, and the images that have waited
+        for it. Those in `header` itself the other one has."""
+        self._series.resume(uid)
+        found = [self._guarded(parts, time.time()) for parts in header]
+        self._series.resume(None)
+        events = [*found[0], *(event for each in found[1:] for event in each if not isinstance(event, Frame))]
+        return [replace(event, resumed=False) if isinstance(event, ScanStart) else event for event in events]
+
+    def close_scan(self, status: EndStatus, now: float) -> list[Event]:
+        """The open scan is over, as all its receivers together know; the start message that has waited is taken."""
+        return self._series.close(status) + self.tick(now)
 
     def wait_no_more(self) -> list[Event]:
         """Nothing that is waited for can come any more."""

@@ -47,6 +47,11 @@ class Room:
         return len(self._held)
 
     @property
+    def has_start(self) -> bool:
+        """True if a start message is among them."""
+        return any(held.start for held in self._held)
+
+    @property
     def since(self) -> float:
         """When the one that waits longest came."""
         return self._held[0].received

@@ -19,7 +19,9 @@ AGAIN_S = 2.0
 class Receivers:
     """Iterates over the messages of all of them until closed."""
 
-    def __init__(self, receivers: Sequence[Receiver]) -> None:
+    def __init__(self, receivers: Sequence[Receiver], *, claims: bool = True) -> None:
+        """claims: tell if another process of this machine reads from the same detector."""
+        self._claims = claims
         self._receivers = tuple(receivers)
         self._open: dict[Receiver, Opened] = {}
         self._held: set[Receiver] = set()
@@ -102,7 +104,7 @@ class Receivers:
                 lost = error
                 yield receiver, Disturbance(f"{error}; the other receivers go on")
                 continue
-            alone = all(each.receiver.address != receiver.address for each in self._open.values())
+            alone = self._claims and all(each.receiver.address != receiver.address for each in self._open.values())
             self._open[receiver] = opened
             self._poller.register(opened.socket, zmq.POLLIN)
             if alone:

@@ -239,8 +239,7 @@ class Series:
             return []
         announced = self.open.expected
         if self._ending is not None and self._ending[0] is self._now:
-            cut_short = self._arrivals.cut_short(announced, self.open.detector.frame_time_s, self._ending[1])
-            status, notes = EndStatus.DISARMED if cut_short else EndStatus.COMPLETE, ()
+            status, notes = EndStatus.DISARMED if self.cut_short else EndStatus.COMPLETE, ()
             self._ending = None
         elif self.shared and self.whole and status is EndStatus.ABORTED:
             status, notes = EndStatus.COMPLETE, ()  # the end message went to a receiver that is gone
@@ -248,6 +247,20 @@ class Series:
         self._ended.append((replace(self._now, detector=Detector(), header=()), self.whole))
         self.open = self._now = None
         return [end]
+
+    def close(self, status: EndStatus) -> list[Event]:
+        """End the open scan in this way, whatever has come of it here."""
+        if self._ending is not None and self._ending[0] is self._now:
+            self._ending = None
+        return self.finish(status)
+
+    @property
+    def cut_short(self) -> bool:
+        """True if the end message came before all announced images can have been taken."""
+        scan, ending = self.open, self._ending
+        if scan is None or ending is None or ending[0] is not self._now:
+            return False
+        return self._arrivals.cut_short(scan.expected, scan.detector.frame_time_s, ending[1])
 
     def note(self, text: str, *, harmless: bool = False) -> Note:
         """A note on the open scan. Harmless: no message, and no part of one, is left out."""

@@ -1,0 +1,1 @@
+"""One file out of those of several receivers."""

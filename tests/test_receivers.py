@@ -1,0 +1,310 @@
+"""`inbeam run --receivers N`: several processes share a detector; each scan ends with one file that reads like one."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import xxhash
+import yaml
+import zmq
+from commands import committed, wait_for
+from dectris_messages import pixels, stream2_end, stream2_image, stream2_start
+
+from sinks import archive
+from sinks.check import check
+from sinks.receivers import mapping, master
+from stream.codec.payload import decode
+from stream.commands.demo import free_port
+from stream.commands.main import main
+from stream.commands.receivers import Receivers
+from stream.config import Config, validate
+from stream.context import ALONE
+from stream.errors import ConfigError
+from stream.events import FrameStatus, ScanEnd
+from stream.testing import examples
+
+
+class Detector:
+    """A PUSH socket that shares its images among all who are connected."""
+
+    def __init__(self) -> None:
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.PUSH)
+        self.socket.setsockopt(zmq.SNDHWM, 4)
+        self.port = free_port()
+
+    @property
+    def endpoint(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
+    def open(self) -> None:
+        self.socket.bind(self.endpoint)
+
+    def send(self, *messages: bytes) -> None:
+        for message in messages:
+            self.socket.send(message)
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+
+@pytest.fixture
+def detector() -> Iterator[Detector]:
+    made = Detector()
+    yield made
+    made.close()
+
+
+def configuration(folder: Path, endpoint: str, *processors: dict[str, Any], **run: Any) -> Config:
+    frames = str(folder / "{scan}_frames.h5")
+    return validate(
+        {
+            "stream": {"type": "stream2", "endpoint": endpoint},
+            "processors": list(processors),
+            "sinks": [
+                {"type": "archive", "path": frames},
+                {"type": "hdf5", "path": str(folder / "{scan}.h5"), "link": frames},
+            ],
+            "run": {"journal": str(folder), **run},
+        }
+    )
+
+
+INTEGRATE = {
+    "type": "integrate",
+    "npt": 20,
+    "unit": "r_mm",
+    "device": "cpu",
+    "error_model": "poisson",
+    "distance_m": 0.1,
+    "beam_center_px": (6.0, 5.0),
+    "pixel_size_m": (75e-6, 75e-6),
+}
+
+
+def start(count: int, series: int = 1) -> bytes:
+    return stream2_start(number_of_images=count, series_id=series, series_unique_id=f"01SERIES{series}")
+
+
+def image(index: int, series: int = 1) -> bytes:
+    return stream2_image(index, series_id=series, series_unique_id=f"01SERIES{series}")
+
+
+def end(series: int = 1) -> bytes:
+    return stream2_end(series_id=series, series_unique_id=f"01SERIES{series}")
+
+
+@contextmanager
+def running(config: Config, count: int, detector: Detector) -> Iterator[tuple[Receivers, list[int]]]:
+    """The receivers, all connected to the detector, and the exit code once there is one."""
+    monitor = detector.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+    detector.open()
+    made, codes = Receivers(config, count), []
+    thread = threading.Thread(target=lambda: codes.append(made.execute()))
+    thread.start()
+    try:
+        for _ in range(count):
+            assert monitor.poll(60_000), "a receiver has not connected"
+            monitor.recv_multipart()
+        yield made, codes
+        thread.join(90)
+    finally:
+        made.stop()
+        thread.join(30)
+        detector.socket.disable_monitor()
+        monitor.close(0)
+    assert not thread.is_alive()
+
+
+def shares(path: Path) -> list[int]:
+    with h5py.File(path) as file:
+        return [int(group["frames"][()]) for group in file[master.GROUP].values()]
+
+
+@pytest.mark.slow
+def test_the_files_of_three_receivers_are_one_that_reads_like_that_of_a_single_run(
+    detector: Detector, tmp_path: Path
+) -> None:
+    count = 90
+    config = configuration(tmp_path / "several", detector.endpoint, {"type": "correct"}, INTEGRATE, scans=2)
+    with running(config, 3, detector) as (_, codes):
+        for series in (1, 2):
+            detector.send(start(count, series), *(image(index, series) for index in range(count)), end(series))
+    assert codes == [0]
+    single = Detector()
+    alone = configuration(tmp_path / "one", single.endpoint, {"type": "correct"}, INTEGRATE, scans=1)
+    with running(alone, 1, single):
+        single.send(start(count), *(image(index) for index in range(count)), end())
+    single.close()
+    for name in ("1", "2"):
+        frames, results = (tmp_path / "several" / f"{name}{kind}.h5" for kind in ("_frames", ""))
+        assert sum(shares(frames)) == count and min(shares(frames)) > 0
+        for path in (frames, results):
+            assert check(path).sound, check(path).line()
+        with h5py.File(frames) as file, h5py.File(results) as one, h5py.File(tmp_path / "one/1.r0.h5") as other:
+            for index in range(count):
+                np.testing.assert_array_equal(file["entry/data/data"][index], pixels(index))
+                np.testing.assert_array_equal(one["entry/frames/data"][index], pixels(index))
+            np.testing.assert_array_equal(one["entry/data/I"], other["entry/data/I"])
+            np.testing.assert_array_equal(one["entry/data/radial_axis"], other["entry/data/radial_axis"])
+            assert (one["entry/ledger/status"][()] == FrameStatus.RECEIVED).all()
+            assert one["entry/ledger/counts"][()].sum() == count and one["entry/ledger/finished"][0]
+            assert sum(one["entry/latency/received_to_visible"][()]) == count
+            names: list[str] = []
+            other.visit(names.append)
+            assert not [each for each in names if each not in one]
+            pids = {one[f"{master.GROUP}/{each}/provenance/process_id"][()] for each in "012"}
+            assert len(pids) == 3
+    assert main(["process", "--quiet", str(recorded(tmp_path)), str(tmp_path / "several/1_frames.h5")]) == 0
+    with h5py.File(tmp_path / "again/1_frames.h5") as again, h5py.File(tmp_path / "several/1.h5") as first:
+        np.testing.assert_array_equal(again["entry/data/I"], first["entry/data/I"])
+
+
+def recorded(folder: Path) -> Path:
+
+    path = folder / "again.yaml"
+    plain = {**INTEGRATE, "beam_center_px": [6.0, 5.0], "pixel_size_m": [75e-6, 75e-6]}
+    document = {
+        "stream": {"type": "files", "files": ["given"]},
+        "processors": [{"type": "correct"}, plain],
+        "sinks": [{"type": "hdf5", "path": str(folder / "again/{scan}.h5")}],
+    }
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@pytest.mark.slow
+def test_a_receiver_that_is_killed_is_started_again_and_its_frames_are_there(
+    detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configuration(tmp_path, detector.endpoint, scans=1)
+    with running(config, 2, detector) as (receivers, codes):
+        detector.send(start(200), *(image(index) for index in range(100)))
+        parts = [tmp_path / f"1_frames.r{number}.h5" for number in range(2)]
+        wait_for(lambda: sum(committed(path) for path in parts) == 100, "all frames on disk")
+        before = committed(parts[1])
+        killed = receivers.processes[1]
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: receivers.processes[1] != killed, "another process")
+        detector.send(*(image(index) for index in range(100, 200)), end())
+    assert codes == [1] and "started again" in capsys.readouterr().out
+    whole = tmp_path / "1_frames.h5"
+    with h5py.File(whole) as file:
+        states = file["entry/ledger/status"][()]
+    has_data = np.isin(states, (1, 2, 3))
+    assert len(states) == 200 and has_data[:100].all(), "what was on disk is not lost"
+    assert has_data[100:].sum() >= 100 - 2 * 4, "what was in hand, no more"
+    assert shares(whole)[1] >= before
+    assert check(whole).sound, check(whole).line()
+
+
+def written_parts(folder: Path, owners: np.ndarray) -> list[Path]:
+    """The archives of receivers that got these frames: `owners[i]` is who has frame i."""
+
+    paths = []
+    for number in range(int(owners.max()) + 1):
+        path = folder / f"scan.r{number}.h5"
+        sink = archive.create(archive.Config(path=str(path)), ALONE)
+        sink.start(examples.scan(expected=len(owners)), [])
+        for index in np.flatnonzero(owners == number).tolist():
+            frame = examples.frame(index)
+            sums = {name: xxhash.xxh3_64_intdigest(payload.data) for name, payload in frame.payloads.items()}
+            sink.write(replace(frame, checksums=sums))
+        sink.finish(ScanEnd(examples.UID, announced=len(owners), expected=len(owners)))
+        sink.close()
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Path:
+    owners = np.random.default_rng(4).integers(0, 3, 60)
+    return master.make(written_parts(tmp_path, owners), tmp_path / "scan.h5")
+
+
+def test_a_master_reads_like_one_file_also_from_elsewhere(
+    merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    monkeypatch.chdir("/")
+    assert check(merged).sound, check(merged).line()
+    with h5py.File(merged) as file:
+        assert file["entry/data/data"].is_virtual and file["entry/data/data"].shape[0] == 60
+        for index in range(60):
+            expected = decode(next(iter(examples.frame(index).payloads.values())))
+            np.testing.assert_array_equal(file["entry/data/data"][index], expected)
+        assert file["entry/data/frame_number"] == file["entry/ledger/frame_number"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["bytes", "gone", "ledger", "status", "swapped"])
+def test_a_master_that_is_not_what_its_parts_say_is_not_sound(merged: Path, damage: str) -> None:
+    part = merged.with_name("scan.r1.h5")
+    if damage == "gone":
+        part.unlink()
+    elif damage == "bytes":
+        with h5py.File(part, "r+") as file:
+            data = file["entry/data/data"]
+            index = int(np.flatnonzero(file["entry/ledger/status"][()])[0])
+            _, packed = data.id.read_direct_chunk((index, 0, 0))
+            packed = bytearray(packed)
+            packed[-1] ^= 1
+            data.id.write_direct_chunk((index, 0, 0), bytes(packed))
+    elif damage == "ledger":
+        with h5py.File(merged, "r+") as file:
+            file["entry/ledger/checksum"][5] += 1
+    elif damage == "status":
+        with h5py.File(merged, "r+") as file:
+            file["entry/ledger/status"][7] = 0
+    else:
+        with h5py.File(merged, "r+") as file:
+            data = file["entry/data/data"]
+            like = h5py.File(merged.with_name("scan.r0.h5"))["entry/data/data"]
+            del file["entry/data/data"]
+            everything = {"0": ("scan.r0.h5", 60, np.arange(60))}
+            mapping.declare(file["entry/data"], "data", like, 60, everything)
+            like.file.close()
+    verdict = check(merged)
+    assert not verdict.sound, damage
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_runs_are_the_rows_that_they_were_made_of(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = np.flatnonzero(rng.random(200) < rng.random())
+    found = list(mapping.runs(rows))
+    again = [first + step * place for first, step, count in found for place in range(count)]
+    assert again == rows.tolist()
+    assert len(list(mapping.runs(np.arange(3, 100_000, 16)))) == 1
+
+
+def test_names_of_parts_lead_back_to_the_whole() -> None:
+    for path in ("out/{scan}.h5", "a.b/c_frames.h5", "plain"):
+        for number in (0, 12):
+            assert master.whole_name(master.part_name(path, number)) == path
+    assert master.whole_name("data.r0_2.h5") == "data_2.h5"
+    assert master.whole_name("beam.rest.h5") == "beam.rest.h5"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"stream": {"type": "capture", "file": __file__}}, "not capture"),
+        ({"sinks": [{"type": "sparse", "path": "x.h5"}]}, "not merged"),
+        ({"sinks": [{"type": "monitor"}]}, "add an archive"),
+        ({"processors": [INTEGRATE, {"type": "map"}]}, "all frames in one process"),
+        ({"run": {"control": "tcp://127.0.0.1:9"}}, "run.control"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused_before_the_start(change: Any, told: str, tmp_path: Path) -> None:
+    document = {**configuration(tmp_path, "tcp://127.0.0.1:9").document, **change}
+    with pytest.raises(ConfigError, match=told):
+        Receivers(validate(document), 2).execute()
