@@ -33,6 +33,12 @@ def test_help_needs_nothing_but_the_standard_library(word: str) -> None:
     assert len(more) < 40, sorted(more)
 
 
+def test_recorded_files_are_read_without_the_protocols_of_detectors() -> None:
+    found = modules("import stream.sources.files")
+    assert "stream.sources.captures" in found
+    assert not found & {"zmq", "stream.sources.capture", "stream.wire.simplon", "stream.wire.stream2"}
+
+
 @pytest.mark.parametrize("name", stream.__all__)
 def test_every_public_name_is_there_when_it_is_asked_for(name: str) -> None:
     value = getattr(stream, name)

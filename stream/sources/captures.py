@@ -3,13 +3,16 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from stream.errors import SourceLost
 from stream.events import Event, Note
 from stream.formats.reader import Choice, Recording
-from stream.sources.capture import CaptureSource, Config
+
+if TYPE_CHECKING:
+    from stream.sources.capture import CaptureSource
 
 HDF5 = b"\x89"
 """First byte of an HDF5 file, which would begin an array of nine things."""
@@ -46,6 +49,8 @@ class Captures:
 
     def events(self, recording: Recording, choice: Choice) -> Iterator[Event]:
         """Every scan of a capture."""
+        from stream.sources.capture import CaptureSource, Config  # with every protocol: other files do without
+
         try:
             self._source = CaptureSource(Config(type="capture", file=Path(recording.paths[0])))
             yield from self._source.events()
