@@ -18,10 +18,10 @@ from processors.projections.chain import Projections
 from processors.projections.pixels import line_integrals
 from processors.reconstruction import layout, planes
 from processors.reconstruction.beam import Beam
-from processors.reconstruction.live import State, Tomogram
+from processors.reconstruction.live import Tomogram
 from processors.reconstruction.options import Config as Config
+from processors.reconstruction.state import State
 from processors.tomography import gridding
-from processors.tomography.backprojection import seen
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, Piece, ScanEnd, ScanStart, Update
@@ -34,6 +34,8 @@ UNSURE = 1.0
 BUSY = 4
 """Pictures take at most a fifth of this thread's time: the next ones wait at least so many times as long as the last
 ones took."""
+MOST_ANNOUNCED = 1_000_000
+"""Frames: of more, which a detector that is stopped by hand announces, the arrays grow as they come."""
 BLOCK_BYTES = 1 << 26
 """Of sinograms that are in memory at once for the volume."""
 
@@ -89,8 +91,9 @@ class Tomography:
         gridding.compile_kernels()
         planes.compile_kernels()
         plane = made.plane if config.vertical else (1, 1)
-        product = layout.slices(config, shape, scan.expected, plane)
-        return (product, *((layout.volume(config, shape),) if config.volume else ()))
+        frames = scan.expected if scan.expected is None or scan.expected <= MOST_ANNOUNCED else None
+        product = layout.slices(config, made.width, frames, plane)
+        return (product, *((layout.volume(config, shape[0], made.width.size),) if config.volume else ()))
 
     def take(self, work: Work) -> Iterable[Update]:
         """One frame, whatever it is. Raises ValueError for a projection without an angle, or without its flats."""
@@ -169,6 +172,8 @@ class Tomography:
 
     def _problem(self, slices: Sequence[int], centre: float | None) -> str:
         rows, columns = self._shape
+        if self.config.half_acquisition and centre != self.config.centre:
+            return "in half-acquisition the centre decides on the size of the slices, and stays for the scan"
         if len(slices) > self.config.most:
             return f"there is room for {self.config.most} slices, not {len(slices)}: set `most`"
         for row in slices:
@@ -192,12 +197,14 @@ class Tomography:
         made, config, name = self._tomogram, self.config, f"{self.config.name}_volume"
         assert made is not None and made.store is not None
         rows, columns = self._shape
+        width, centre = made.width, state.axis.column
         there = np.flatnonzero(np.isfinite(state.angles))
         angles, weights = state.angles[there], state.coverage.weights[there]
-        outside = ~seen(columns, columns, state.axis.column)
+        outside = width.outside(centre)
 
         def reconstructed(lines: Array) -> Array:
-            found = gridding.fbp(lines, angles, centre=state.axis.column, weights=weights, window=config.window)
+            wide, axis = width.lines(lines, centre)
+            found = gridding.fbp(wide, angles, centre=axis, weights=weights, window=config.window, size=width.size)
             found[outside] = np.nan
             return found
 

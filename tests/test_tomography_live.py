@@ -372,6 +372,42 @@ def test_what_viewers_are_shown_is_the_whole_slice_with_its_sinogram_and_its_wor
         np.testing.assert_array_equal(shown[name], made[name])
 
 
+def test_half_acquisition_shows_the_whole_sample() -> None:
+    """The axis at column 10.4 of 30, a full turn: slices and planes as of a detector that is wide enough."""
+    angles, columns, centre = np.arange(0, 360, 3.0), 30, 10.4
+    begin, frames = wide(angles, columns, centre)
+    told: list[str] = []
+    options: dict[str, Any] = {"centre": centre, "half_acquisition": True, "volume": True}
+    found = begun(told, begin, **options)
+    for each in frames:
+        found.take(each)
+    found.finish(len(frames))
+    made = found.fields(NAME)
+    size = len(made["slice_1"])
+    assert size == 39 and not told and "angles cover 360.0 of 360 degrees" in words(found)
+    whole = gridding.fbp(lines(angles, (size - 1) / 2, size)[:, 3], angles)
+    inside = seen(size, size, 17.0)
+    assert np.corrcoef(made["slice_1"][inside], whole[inside])[0, 1] > 0.98
+    assert made["slice_1"][inside].mean() == pytest.approx(whole[inside].mean(), rel=0.01)
+    volume = found.fields(f"{NAME}_volume")["I"]
+    np.testing.assert_allclose(volume[3][inside], made["slice_1"][inside], atol=1e-6)
+    assert made["vertical_x"].shape == (ROWS, size)
+    cut = volume[:, size // 2]
+    there = np.isfinite(cut) & (np.abs(np.arange(size) - size // 2) < 15)
+    assert np.corrcoef(made["vertical_x"][there], cut[there])[0, 1] > 0.97
+    found = begun(told, begin, **options)
+    found.take(frames[0])
+    found._work.hand(tomogram.Config(**{**options, "centre": 11.0}))
+    found.take(frames[1])
+    assert told and "in half-acquisition the centre decides on the size of the slices" in told[0]
+
+
+def test_a_detector_that_announces_far_too_many_frames_costs_little() -> None:
+    found = begun(given=start(expected=10**9), centre=CENTRE)
+    fields = {each.name: each.shape for each in found.products[0].fields}
+    assert fields["angle"] == (None,) and fields["sinogram_1"] == (None, SIZE)
+
+
 def test_planes_that_are_made_anew_are_finished_though_no_frame_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The centre was moved: all projections are added once more, some at each picture."""
     monkeypatch.setattr(tomogram, "BUSY", 0)
@@ -473,6 +509,7 @@ def test_what_cannot_be_reconstructed_is_refused(given: dict[str, Any], changes:
         ({"slices": [-1]}, "rows count from 0"),
         ({"keep": False, "volume": True}, "need `keep: true`"),
         ({"keep": False}, "need `keep: true`"),
+        ({"half_acquisition": True}, "half_acquisition needs `centre`"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(given: dict[str, Any], words: str) -> None:

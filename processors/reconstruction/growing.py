@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from processors.reconstruction.width import Width
 from processors.tomography.filters import Window
 from processors.tomography.gridding import Gridded
 from processors.tomography.growing import SAME
@@ -11,8 +12,9 @@ from stream.events import Array
 class Grown:
     """Of one detector row. Rows of `values` are frame numbers."""
 
-    def __init__(self, columns: int, window: Window) -> None:
-        self._grid = Gridded(columns, columns, window)
+    def __init__(self, width: Width, window: Window) -> None:
+        self._width = width
+        self._grid = Gridded(width.wide, width.size, window)
         self._forget()
 
     def _forget(self) -> None:
@@ -34,10 +36,11 @@ class Grown:
             changed = np.flatnonzero(weights)
         if len(changed):
             share = weights[changed] - self._weights[changed]
-            self._grid.add(values[changed], np.where(weights > 0, angles, 0.0)[changed], centre, share)
+            lines, axis = self._width.lines(values[changed], centre)
+            self._grid.add(lines, np.where(weights > 0, angles, 0.0)[changed], axis, share)
         self._weights, self._angles = weights.copy(), np.where(weights > 0, angles, 0.0)
         return len(changed)
 
     def picture(self) -> Array:
-        """float32 (columns, columns)."""
+        """float32 (size, size)."""
         return self._grid.slice()

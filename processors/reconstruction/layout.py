@@ -3,20 +3,21 @@
 import numpy as np
 
 from processors.reconstruction.options import Config
+from processors.reconstruction.width import Width
 from stream.products import Axis, Field, Product
 
 WORDS_BYTES = 600
 CHUNK_BYTES = 1 << 20
 
 
-def slices(config: Config, shape: tuple[int, int], frames: int | None, plane: tuple[int, int]) -> Product:
-    """shape: of a projection; plane: of a vertical plane. Row i of a sinogram is frame number i, NaN where that is no
+def slices(config: Config, width: Width, frames: int | None, plane: tuple[int, int]) -> Product:
+    """plane: of a vertical plane. Row i of a sinogram is frame number i, NaN where that is no
     projection."""
-    columns, fields = shape[1], []
+    columns, size, fields = width.columns, width.size, []
     for place in range(1, config.most + 1):
         text = f"slice {place}"
         fields += [
-            _picture(f"slice_{place}", (columns, columns), text),
+            _picture(f"slice_{place}", (size, size), text),
             Field(
                 f"sinogram_{place}",
                 (frames, columns),
@@ -47,21 +48,20 @@ def slices(config: Config, shape: tuple[int, int], frames: int | None, plane: tu
         Field("largest_gap", (), np.dtype("f8"), "deg", "between two neighbouring angles", "scan"),
         Field("summary", (), np.dtype(f"S{WORDS_BYTES}"), "", "the same in words", "scan"),
     ]
-    return Product(config.name, tuple(fields), "slice_1", _axes(columns))
+    return Product(config.name, tuple(fields), "slice_1", _axes(size))
 
 
-def volume(config: Config, shape: tuple[int, int]) -> Product:
+def volume(config: Config, rows: int, size: int) -> Product:
     """(z, y, x): a slice for every row of the detector."""
-    rows, columns = shape
-    chunk = (1, max(1, min(columns, CHUNK_BYTES // (4 * columns))), columns)
-    field = Field("I", (rows, columns, columns), np.dtype("f4"), "", "per column", "scan", chunk, "image")
+    chunk = (1, max(1, min(size, CHUNK_BYTES // (4 * size))), size)
+    field = Field("I", (rows, size, size), np.dtype("f4"), "", "per column", "scan", chunk, "image")
     z = Axis("z", np.arange(rows, dtype=np.float64), "", "detector row")
-    return Product(f"{config.name}_volume", (field,), "I", (z, *_axes(columns)))
+    return Product(f"{config.name}_volume", (field,), "I", (z, *_axes(size)))
 
 
-def _axes(columns: int) -> tuple[Axis, Axis]:
+def _axes(size: int) -> tuple[Axis, Axis]:
     """The rotation axis is at 0; in columns."""
-    place = np.arange(columns) - (columns - 1) / 2
+    place = np.arange(size) - (size - 1) / 2
     return Axis("y", place, "", "y"), Axis("x", place, "", "x")
 
 

@@ -7,48 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from processors.reconstruction import axis, layout
+from processors.reconstruction import axis
 from processors.reconstruction.axis import Found
 from processors.reconstruction.beam import Beam
 from processors.reconstruction.growing import Grown
 from processors.reconstruction.options import Config
 from processors.reconstruction.planes import Planes
 from processors.reconstruction.rows import Sinogram
+from processors.reconstruction.state import State
 from processors.reconstruction.store import Store
+from processors.reconstruction.width import Width
 from processors.tomography.angles import Coverage, coverage
-from processors.tomography.backprojection import seen
 from stream.events import Array, Piece
 
 STEADY = 0.1
 """Columns: while the scan runs, slices keep their centre until the estimate is further away than this."""
 AXIS_ROWS = 5
 """Detector rows that tell the axis, evenly over the height."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What all slices have in common at one moment. raw: without any flat."""
-
-    angles: Array
-    coverage: Coverage
-    axis: Found
-    projections: int
-    flats: int
-    darks: int
-    unusable: int
-    raw: bool
-
-    @property
-    def words(self) -> str:
-        """For a person."""
-        told = [f"{self.projections} projections", self.coverage.words, self.axis.words]
-        if self.raw:
-            told.append("no flat field yet: a raw preview, whose values mean nothing")
-        elif self.flats:
-            told.append(f"{self.flats} flats, {self.darks} darks")
-        if self.unusable:
-            told.append(f"{self.unusable} pixels whose flat is not above the dark are interpolated")
-        return "; ".join(told)
 
 
 @dataclass(slots=True)
@@ -76,11 +51,14 @@ class Tomogram:
         folder: Path | None,
     ) -> None:
         self._config, self._shape, self._dtype, self.beam, self._bad = config, shape, dtype, beam, bad
+        self.width = Width(shape[1], config.centre if config.half_acquisition else None)
         self.store = Store(shape, dtype, folder) if config.keep else None
-        self._planes = Planes(shape, config.vertical_px, bad, config.window, folder) if config.vertical else None
+        self._planes = (
+            Planes(shape, self.width, config.vertical_px, bad, config.window, folder) if config.vertical else None
+        )
         self._small = None
         if self._planes is not None and beam is not None:
-            self._small = Beam(self.plane, config.flat == "nearest")
+            self._small = Beam(self._planes.shape, config.flat == "nearest")
         self._sinograms: dict[int, Sinogram] = {}
         self._places = [_Place() for _ in range(config.most)]
         spread = (np.arange(AXIS_ROWS) + 0.5) / AXIS_ROWS * shape[0]
@@ -97,7 +75,7 @@ class Tomogram:
     def plane(self) -> tuple[int, int]:
         """Of a vertical plane."""
         assert self._planes is not None
-        return self._planes.shape[0], self._planes.shape[1]
+        return self._planes.plane
 
     def move(self, rows: Sequence[int]) -> None:
         """The slices are at these detector rows from now on; what was kept of them is taken up."""
@@ -164,7 +142,7 @@ class Tomogram:
             if self._planes is not None:
                 self._planes.forget()
         angles = self.angles[: self.count]
-        covered = coverage(angles)
+        covered = coverage(angles, turn_deg=self.width.turn_deg)
         found = self._find(angles, last=last)
         pieces: dict[str, Piece] = {}
         for number, place in enumerate(self._places, 1):
@@ -181,7 +159,7 @@ class Tomogram:
         raw = beam is not None and not flats
         there = int(np.isfinite(angles).sum())
         state = State(angles, covered, found, there, flats, darks, unusable, raw)
-        return state, {**pieces, **self._numbers(state)}
+        return state, {**pieces, **state.pieces([place.row for place in self._places])}
 
     def lines(self, there: Array, first: int, end: int) -> Array:
         """float32 (n, end - first, columns): line integrals of these rows of the projections `there`."""
@@ -216,7 +194,7 @@ class Tomogram:
                 place.made = -1
                 none = np.full((self.count, columns), np.nan, np.float32)
                 return {
-                    picture: Piece((0, 0), np.full((columns, columns), np.nan, np.float32)),
+                    picture: Piece((0, 0), np.full((self.width.size, self.width.size), np.nan, np.float32)),
                     lines: Piece((0, 0), none),
                 }
             return {}
@@ -226,12 +204,12 @@ class Tomogram:
             return {}
         weights = covered.weights
         if (has != np.isfinite(angles)).any():
-            weights = coverage(np.where(has, angles, np.nan)).weights
+            weights = coverage(np.where(has, angles, np.nan), turn_deg=self.width.turn_deg).weights
         if place.grown is None:
-            place.grown = Grown(columns, self._config.window)
+            place.grown = Grown(self.width, self._config.window)
         place.grown.show(values, angles, weights, centre, sinogram.made)
         shown = place.grown.picture()
-        shown[~seen(columns, columns, centre)] = np.nan
+        shown[self.width.outside(centre)] = np.nan
         found = {picture: Piece((0, 0), shown)}
         new = np.zeros(self.count, bool)
         if place.sent is None or place.made != sinogram.made:
@@ -245,31 +223,6 @@ class Tomogram:
             part = np.where(has[first:end, None], values[first:end], np.float32(np.nan))
             found[lines] = Piece((first, 0), part)
         return found
-
-    def _numbers(self, state: State) -> dict[str, Piece]:
-        words = np.array(state.words.encode()[: layout.WORDS_BYTES], f"S{layout.WORDS_BYTES}")
-        whole = {
-            "projections": state.projections,
-            "flats": state.flats,
-            "darks": state.darks,
-            "unusable_pixels": state.unusable,
-            "centre_pairs": state.axis.pairs,
-        }
-        real = {
-            "centre": state.axis.column,
-            "centre_uncertainty": state.axis.uncertainty,
-            "centre_searched": state.axis.searched,
-            "covered": state.coverage.covered_deg,
-            "largest_gap": state.coverage.largest_gap_deg,
-        }
-        rows = {"angle": state.angles, "weight": np.rad2deg(state.coverage.weights)} if len(state.angles) else {}
-        return {
-            "row": Piece((0,), np.array([place.row for place in self._places], np.int32)),
-            **{name: Piece((), np.array(value, np.int64)) for name, value in whole.items()},
-            **{name: Piece((), np.array(value, np.float64)) for name, value in real.items()},
-            **{name: Piece((0,), np.array(values, np.float64)) for name, values in rows.items()},
-            "summary": Piece((), words),
-        }
 
     def close(self) -> None:
         """Free the disk."""

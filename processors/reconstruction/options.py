@@ -35,6 +35,9 @@ class Config(Options):
     centre: float | None = Field(
         None, description="Column of the rotation axis, from 0; null: estimated", json_schema_extra=CHANGES
     )
+    half_acquisition: bool = Field(
+        False, description="The axis lies near an edge, and a full turn shows both sides of the sample; needs `centre`"
+    )
     window: Window = Field("ramp", description="Window of the filter: the later ones are smoother")
     picture_s: float = Field(
         1.0, ge=0, description="Shortest time from picture to picture in the file, s", json_schema_extra=SAME_RESULT
@@ -52,6 +55,8 @@ class Config(Options):
             raise ValueError(f"{len(self.slices)} slices, but there is room for {self.most}: set `most`")
         if not self.keep and (self.volume or self.vertical):
             raise ValueError("the volume and the vertical planes need `keep: true`")
+        if self.half_acquisition and self.centre is None:
+            raise ValueError("half_acquisition needs `centre`: no projection sees the whole sample")
         if any(row < 0 for row in self.slices):
             raise ValueError("rows count from 0")
         return self

@@ -11,6 +11,7 @@ import numpy as np
 
 from processors.reconstruction.beam import Beam
 from processors.reconstruction.store import Store
+from processors.reconstruction.width import Width, binned_centre
 from processors.tomography import filters
 from processors.tomography.filters import Window
 from processors.tomography.growing import SAME
@@ -21,17 +22,25 @@ from stream.events import Array
 class Planes:
     """along_x: float32 (rows, size), the plane y = 0; along_y: the plane x = 0. shape: of the detector."""
 
-    def __init__(self, shape: tuple[int, int], most: int, bad: Array, window: Window, folder: Path | None) -> None:
+    def __init__(
+        self, shape: tuple[int, int], width: Width, most: int, bad: Array, window: Window, folder: Path | None
+    ) -> None:
         self.bin = (-(-shape[0] // most), -(-shape[1] // most))
+        self._width = width.binned(self.bin[1])
         self.shape = (-(-shape[0] // self.bin[0]), -(-shape[1] // self.bin[1]))
         self._good = ~bad
         self._share = np.maximum(self._binned(self._good.astype(np.float64)), 1e-9)
         rows, columns = self.shape
-        self._planes: Array = np.zeros((2, rows, columns))
+        self._planes: Array = np.zeros((2, rows, self._width.size))
         self._store = Store((rows, columns), np.dtype("f4"), folder)
-        self._response = filters.response(columns, window) / self.bin[1]
+        self._response = filters.response(self._width.wide, window) / self.bin[1]
         self._weights, self._angles = np.zeros(0), np.zeros(0)
         self._made: tuple[float, int] = (float("nan"), -1)
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """(rows, size) of one."""
+        return self.shape[0], self._width.size
 
     @property
     def along_x(self) -> Array:
@@ -76,13 +85,12 @@ class Planes:
         self._weights = np.concatenate([self._weights, np.zeros(more)])
         self._angles = np.where(weights > 0, angles, 0.0)
         until = time.monotonic() + seconds
-        axis = (centre + 0.5) / self.bin[1] - 0.5
         changed = np.flatnonzero(np.abs(weights - self._weights) > SAME)
         for index in changed.tolist():
             if time.monotonic() > until:
                 return False
             radian = np.deg2rad(self._angles[index])
-            lines = self._lines(index, beam)
+            lines, axis = self._width.lines(self._lines(index, beam), binned_centre(centre, self.bin[1]))
             ready = filters.filtered(lines, self._response) * (weights[index] - self._weights[index])
             _add(self._planes, ready, np.cos(radian), np.sin(radian), axis)
             self._weights[index] = weights[index]

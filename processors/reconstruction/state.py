@@ -1,0 +1,63 @@
+"""What all slices of a tomogram have in common at one moment, in words and as fields of its product."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from processors.reconstruction import layout
+from processors.reconstruction.axis import Found
+from processors.tomography.angles import Coverage
+from stream.events import Array, Piece
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What all slices have in common at one moment. raw: without any flat."""
+
+    angles: Array
+    coverage: Coverage
+    axis: Found
+    projections: int
+    flats: int
+    darks: int
+    unusable: int
+    raw: bool
+
+    @property
+    def words(self) -> str:
+        """For a person."""
+        told = [f"{self.projections} projections", self.coverage.words, self.axis.words]
+        if self.raw:
+            told.append("no flat field yet: a raw preview, whose values mean nothing")
+        elif self.flats:
+            told.append(f"{self.flats} flats, {self.darks} darks")
+        if self.unusable:
+            told.append(f"{self.unusable} pixels whose flat is not above the dark are interpolated")
+        return "; ".join(told)
+
+    def pieces(self, rows: Sequence[int]) -> dict[str, Piece]:
+        """As fields of the product; rows: of the slices, -1: none."""
+        words = np.array(self.words.encode()[: layout.WORDS_BYTES], f"S{layout.WORDS_BYTES}")
+        whole = {
+            "projections": self.projections,
+            "flats": self.flats,
+            "darks": self.darks,
+            "unusable_pixels": self.unusable,
+            "centre_pairs": self.axis.pairs,
+        }
+        real = {
+            "centre": self.axis.column,
+            "centre_uncertainty": self.axis.uncertainty,
+            "centre_searched": self.axis.searched,
+            "covered": self.coverage.covered_deg,
+            "largest_gap": self.coverage.largest_gap_deg,
+        }
+        per_frame = {"angle": self.angles, "weight": np.rad2deg(self.coverage.weights)} if len(self.angles) else {}
+        return {
+            "row": Piece((0,), np.array(rows, np.int32)),
+            **{name: Piece((), np.array(value, np.int64)) for name, value in whole.items()},
+            **{name: Piece((), np.array(value, np.float64)) for name, value in real.items()},
+            **{name: Piece((0,), np.array(values, np.float64)) for name, values in per_frame.items()},
+            "summary": Piece((), words),
+        }
