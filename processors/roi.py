@@ -20,9 +20,10 @@ from processors.regions.shapes import Shape
 from processors.shared.announce import announce, tell
 from processors.shared.correction import Correction
 from processors.shared.derived import Derived, pixel_type
+from processors.shared.device_frames import Desk, DeviceFrames, Taken
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
-from stream.events import Frame, ScanEnd, ScanStart
+from stream.events import Array, Frame, ScanEnd, ScanStart
 from stream.products import Product
 from stream.work import Work
 
@@ -56,6 +57,13 @@ class Roi:
         self._sets: dict[int, Regions] = {}
         self._shapes: dict[Shape, Pixels] = {}
         self._without_monitor: list[int] = []
+        self._desk: Desk | None = None
+        self._taken: dict[int, Taken] = {}
+
+    @property
+    def pixels_of(self) -> tuple[str, ...]:
+        """The channel that is measured, unless a device decodes it."""
+        return (self._channel,) if self._frames() is None else ()
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Find the pixels of the regions. Raises ConfigError where the scan does not have what they need."""
@@ -75,19 +83,25 @@ class Roi:
         nothing = np.zeros(scan.shape, self._dtype)
         Regions(WARM, self._correction, self._rays, {}).measure(nothing)  # compiles what any later change may need
         self._regions(config).measure(nothing)
+        self._desk = None if self._channel in derived.dtypes else Desk.of(work)
+        self._taken = {}
         return (product(config, self._channel, self._correction, scan, self._rays.poni()),)
 
     def process(self, work: Work) -> None:
         """Measure the frame in hand. Raises ValueError for one that is not as its scan began."""
-        image, scan, config = work.image(self._channel), self._scan, work.options(self.config)
-        assert scan is not None, "start comes first"
-        if image.shape != scan.shape or image.dtype != self._dtype:
-            raise ValueError(
-                f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {self._dtype} "
-                f"{scan.shape}: check the detector's settings"
-            )
-        regions = self._regions(config)
-        work.results[config.name] = rows_of(config, regions, regions.measure(image), self._factor(work.frame))
+        config = work.options(self.config)
+        assert self._scan is not None, "start comes first"
+        regions, frames = self._regions(config), self._frames()
+        if frames is None:
+            measured = regions.measure(self._image(work))
+        else:
+            if id(config) not in self._taken:
+                self._taken = {key: each for key, each in self._taken.items() if key in self._sets}
+                self._taken[id(config)] = Taken(frames, regions.index, self._dtype)
+            payload = work.frame.payloads.get(self._channel)
+            counts = self._taken[id(config)].of(payload, lambda: self._image(work))
+            measured = regions.measure_taken(counts)
+        work.results[config.name] = rows_of(config, regions, measured, self._factor(work.frame))
 
     def finish(self, end: ScanEnd) -> None:
         """Free the lists of this scan, and tell what had no monitor."""
@@ -97,6 +111,24 @@ class Roi:
                 f"{self.config.normalize_by!r} (the first: frame {min(lost)}): their values are NaN"
             )
         self._scan, self._sets, self._shapes, self._without_monitor = None, {}, {}, []
+        self._desk, self._taken = None, {}
+
+    def _frames(self) -> DeviceFrames | None:
+        """Those of another processor, before or behind this one, that has them on a device: then only the pixels of
+        the regions come back from there."""
+        if self._desk is None or self._scan is None:
+            return None
+        return self._desk.there(self._channel, self._scan.shape, self._dtype)
+
+    def _image(self, work: Work) -> Array:
+        image, scan = work.image(self._channel), self._scan
+        assert scan is not None, "start comes first"
+        if image.shape != scan.shape or image.dtype != self._dtype:
+            raise ValueError(
+                f"frame {work.frame.index} is {image.dtype} {image.shape}, but its scan began as {self._dtype} "
+                f"{scan.shape}: check the detector's settings"
+            )
+        return image
 
     def _regions(self, config: Config) -> Regions:
         """Those of this revision of the options, which is kept with them: so its identity is its own."""

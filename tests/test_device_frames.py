@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from integration_frames import PONI, rings, scan_of
 
-from processors import correct, integrate, sparsify
+from processors import correct, integrate, roi, sparsify
 from processors.integration.cpu import CpuEngine
 from processors.integration.opencl import OpenClEngine
 from processors.integration.plan import MODELS, Plan
@@ -221,6 +221,36 @@ def test_integrate_and_sparsify_share_one_upload(poni: Path, monkeypatch: pytest
         assert chain.process(frame(image)).status is FrameStatus.RECEIVED
         assert not chain._work.is_decoded("threshold_1")
     assert len(sent) == 2
+
+
+def test_regions_take_their_pixels_from_the_device_where_the_frame_is(poni: Path) -> None:
+    """In whatever order the processors are; without another one on a device the frame is decoded as ever."""
+    image = rings("uint16")
+    options = {
+        "peak": {"kind": "rectangle", "x": [20, 60], "y": [30, 50], "background": "below", "fit": "linear"},
+        "below": {"kind": "rectangle", "x": [20, 60], "y": [60, 90]},
+        "nowhere": {"kind": "rectangle", "x": [500, 520], "y": [0, 9]},
+    }
+
+    def chain(device: str, first: bool) -> Chain:
+        measured = Step("roi", roi.create(roi.Config.model_validate({"regions": options, "profiles": 64})))
+        made = integrate.create(integrate.Config(poni=poni, npt=40, device=device))
+        steps = [Step("correct", correct.create(correct.Config())), Step("integrate", made)]
+        found = Chain([steps[0], measured, steps[1]] if first else [*steps, measured])
+        found.start(scan_of(image, None))
+        assert not found.refusal
+        return found
+
+    cpu = chain("cpu", False)
+    for made in (chain("opencl", True), chain("opencl", False)):
+        for each in (image, flagged(image)):
+            found, wanted = made.process(frame(each)), cpu.process(frame(each))
+            assert found.status is wanted.status is FrameStatus.RECEIVED
+            assert not made._work.is_decoded("threshold_1") and cpu._work.is_decoded("threshold_1")
+            for name, values in wanted.results["roi"].items():
+                np.testing.assert_array_equal(found.results["roi"][name], values)
+        hurt = made.process(frame(image, bslz4_compress(image)[:-1]))
+        assert hurt.status is FrameStatus.CORRUPT
 
 
 def test_a_new_scan_of_another_shape_gets_frames_of_its_own() -> None:

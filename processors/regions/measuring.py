@@ -113,15 +113,27 @@ class Regions:
         self._step = np.array([[each.step_y, each.step_x] for each in lists]).reshape(-1, 2)
         self._masked = np.array([each.masked for each in lists], np.int64)
 
+    @property
+    def index(self) -> Array:
+        """Flat places of all pixels of all regions, int32: those that are looked at."""
+        return self._arrays["index"]
+
     def measure(self, image: Array) -> Measured:
         """The numbers of one frame (rows, columns)."""
-        raw, arrays, count = image.reshape(-1), self._arrays, len(self._lists)
-        planes, spreads = self._levels(raw)
+        return self._measure(image.reshape(-1), self.index)
+
+    def measure_taken(self, counts: Array) -> Measured:
+        """The numbers of a frame of which there are the pixels of `index` alone, in its order."""
+        return self._measure(counts, np.arange(counts.size, dtype=np.int32))
+
+    def _measure(self, raw: Array, index: Array) -> Measured:
+        arrays, count = self._arrays, len(self._lists)
+        planes, spreads = self._levels(raw, index)
         found = np.full((count, kernels.COLUMNS), np.nan)
         sum_y, sum_x = np.zeros(self._first_y[-1]), np.zeros(self._first_x[-1])
         number_y, number_x = self._number_y.copy(), self._number_x.copy()
         kernels.measure(
-            raw, self._starts, arrays["index"], arrays["row"], arrays["column"], self._along_y, self._along_x,
+            raw, self._starts, index, arrays["row"], arrays["column"], self._along_y, self._along_x,
             arrays["bin_y"], arrays["bin_x"], self._first_y, self._first_x, self._middle, self._centre, planes, spreads,
             self._correct, self._dark, self._gain, self._limits, found, sum_y, number_y, sum_x, number_x,
         )  # fmt: skip
@@ -143,14 +155,14 @@ class Regions:
             raw_widths=raw_widths,
         )
 
-    def _levels(self, raw: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _levels(self, raw: Array, index: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         count, arrays = len(self._lists), self._arrays
         planes, spreads = np.zeros((count, 3)), np.zeros((count, 3, 3))
         if not len(self._which):
             return planes, spreads
         found = np.zeros((count, kernels.MOMENTS))
         kernels.moments(
-            raw, self._starts, arrays["index"], arrays["row"], arrays["column"], self._middle, self._which,
+            raw, self._starts, index, arrays["row"], arrays["column"], self._middle, self._which,
             self._correct, self._dark, self._gain, self._limits, found,
         )  # fmt: skip
         levels.levels(found, self._middle, self._first_behind, self._behind, self._fits, planes, spreads)

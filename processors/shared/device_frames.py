@@ -5,12 +5,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from processors.shared.device import Device, context_of
-from processors.shared.unpacking import Unpacker
+from processors.shared.device import Device, build, context_of
+from processors.shared.unpacking import UNSIGNED, Unpacker
 from stream.events import Array, Payload
 from stream.work import Work
 
 T = TypeVar("T")
+_GROUP = 64
 
 
 class DeviceFrames:
@@ -60,6 +61,34 @@ class DeviceFrames:
         self._cl.enqueue_copy(self.queue, self._pixels, np.ascontiguousarray(image.reshape(-1), self._dtype))
 
 
+class Taken:
+    """Some pixels of frames on a device, which alone come back. index: their flat places. Raises pyopencl.Error."""
+
+    def __init__(self, frames: DeviceFrames, index: Array, dtype: np.dtype[Any]) -> None:
+        import pyopencl as cl
+
+        self._cl, self._frames, self._dtype, self._number = cl, frames, dtype, index.size
+        if index.size:
+            flags = cl.mem_flags
+            program = build(frames.context, "processors.shared", "take.cl", {"PIXEL": UNSIGNED[dtype.itemsize]})
+            self._kernel = cl.Kernel(program, "take")
+            places = np.ascontiguousarray(index, np.uint32)
+            self._index = cl.Buffer(frames.context, flags.READ_ONLY | flags.COPY_HOST_PTR, hostbuf=places)
+            self._taken = cl.Buffer(frames.context, flags.WRITE_ONLY, index.size * dtype.itemsize)
+
+    def of(self, payload: Payload | None, image: Callable[[], Array]) -> Array:
+        """The raw counts of a frame at these places, in their order. See `DeviceFrames.compute`."""
+        return self._frames.compute(payload, image, self._take) if self._number else np.empty(0, self._dtype)
+
+    def _take(self, pixels: Any) -> Array:
+        found = np.empty(self._number, self._dtype)
+        size = -(-self._number // _GROUP) * _GROUP
+        arguments = (pixels, self._index, np.uint32(self._number), self._taken)
+        self._kernel(self._frames.queue, (size,), (_GROUP,), *arguments)
+        self._cl.enqueue_copy(self._frames.queue, found, self._taken)
+        return found
+
+
 class Desk:
     """What a worker has on its devices; it lies on the bench (see `stream.work`)."""
 
@@ -87,3 +116,8 @@ class Desk:
                 self._queues[key[0]] = cl.CommandQueue(context_of(device))
             self._frames[key] = DeviceFrames(device, self._queues[key[0]], shape, dtype)
         return self._frames[key]
+
+    def there(self, channel: str, shape: tuple[int, int], dtype: np.dtype[Any]) -> DeviceFrames | None:
+        """The frames of a channel that some processor of this worker has on a device, or None."""
+        found = (each for key, each in self._frames.items() if key[1:] == (channel, shape, dtype.str))
+        return next(found, None)
