@@ -88,20 +88,22 @@ class LivePage:
 
 
 @contextmanager
-def live_page(folder: Path, *, rate: float = 20.0, frames: int = 6000, more: Any = ()) -> Iterator[LivePage]:
-    """Everything is ended with it. more: further processors, in front of `roi`."""
+def live_page(
+    folder: Path, *, rate: float = 20.0, frames: int = 6000, more: Any = (), pool: int = POOL, regions: Any = REGIONS
+) -> Iterator[LivePage]:
+    """Everything is ended with it. more: further processors, in front of `roi`. pool: of different frames."""
     port, endpoint = free_port(), f"127.0.0.1:{free_port()}"
     document = {
         "stream": {"type": "stream2", "endpoint": f"tcp://127.0.0.1:{port}"},
-        "processors": [{"type": "correct"}, *more, {"type": "roi", "most": 12, "regions": REGIONS}],
+        "processors": [{"type": "correct"}, *more, {"type": "roi", "most": 12, "regions": regions}],
         "sinks": [
             {"type": "hdf5", "path": str(folder / "live.h5")},
             {"type": "page", "endpoint": endpoint, "rate_hz": 20},
         ],
         "run": {"scans": 1},
     }
-    (folder / "inbeam.yaml").write_text(yaml.safe_dump(document))
-    simulate = inbeam("simulate", "--detector", "small", "--pool", str(POOL), "--frames", str(frames))
+    (folder / "inbeam.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    simulate = inbeam("simulate", "--detector", "small", "--pool", str(pool), "--frames", str(frames))
     detector = [*simulate, "--rate", str(rate), "--bind", f"tcp://127.0.0.1:{port}"]
     with (folder / "run.log").open("wb") as log:
         started = [

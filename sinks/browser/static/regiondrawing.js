@@ -7,11 +7,11 @@ export function drawRegions(context, view, items, open) {
   const ratio = devicePixelRatio || 1;
   const line = (points) => points.forEach((each, at) => each && context[at && points[at - 1] ? "lineTo" : "moveTo"](...view.window.place(each[1], each[0])));
   context.save();
-  context.font = `${12 * ratio}px system-ui`;
+  context.font = `${13 * ratio}px system-ui`;
   for (const { text, shape, colour, chosen, dashed, handles } of items) {
     const outline = shape.outline();
     context.setLineDash(dashed ? [5 * ratio, 4 * ratio] : []);
-    for (const [width, stroke] of [[3.5, "#000a"], [1.6, colour]]) {
+    for (const [width, stroke] of [[4, "#000b"], [2, colour]]) {
       context.lineWidth = width * ratio * (chosen ? 1.3 : 1);
       context.strokeStyle = stroke;
       context.beginPath();
@@ -43,5 +43,9 @@ function label(context, view, text, outline, ratio) {
   const places = outline.flat().filter(Boolean).map(([x, y]) => view.window.place(y, x)).filter(([x, y]) => x >= 0 && x < width && y >= 14 * ratio && y < height);
   if (!places.length) return;
   const [x, y] = places.reduce((best, each) => (each[1] < best[1] ? each : best));
-  context.fillText(text, x, y - 4 * ratio);
+  const colour = context.fillStyle;
+  context.fillStyle = "#000b";
+  context.fillRect(x - 2 * ratio, y - 17 * ratio, context.measureText(text).width + 4 * ratio, 15 * ratio);
+  context.fillStyle = colour;
+  context.fillText(text, x, y - 5 * ratio);
 }

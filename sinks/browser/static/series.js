@@ -62,7 +62,7 @@ export class Series {
   #offer(names) {
     this.names = names;
     this.panel.hidden = !names.length;
-    if (names.length && !names.some((name) => this.shown.has(name))) this.shown.add(names[0]);
+    if (names.length && !names.some((name) => this.shown.has(name))) this.shown.add(names.find((name) => name.endsWith(".sum")) ?? names[0]);
     this.choice.replaceChildren(...names.map((name) => {
       const box = make("input", { type: "checkbox", onchange: () => { this.shown[box.checked ? "add" : "delete"](name); keep("series", [...this.shown]); this.draw(); } });
       box.checked = this.shown.has(name);
