@@ -17,8 +17,8 @@ class Kept:
     def keep(self, index: int, payload: Payload | None, pixels: Array) -> None:
         """Keep the payload; or a copy of the pixels, where these are fewer, or there is no payload."""
         if payload is not None and payload.nbytes <= pixels.nbytes:
-            data = payload.data if isinstance(payload.data, bytes) else bytes(payload.data)
-            self._frames[index] = (replace(payload, data=data), None, len(data))
+            kept = payload if isinstance(payload.data, bytes) else replace(payload, data=bytes(payload.data))
+            self._frames[index] = (kept, None, kept.nbytes)
         else:
             self._frames[index] = (None, pixels.copy(), pixels.nbytes)
         self._has += self._frames[index][2]

@@ -1,7 +1,8 @@
 """The sums over frames that every pixel keeps, several frames in one pass over them.
 
 A pixel's signal in a frame is (raw - offset) * gain; where it is below a threshold, or the raw count is bad, it is 0.
-Several frames are added in one pass because the sums are larger than the frames: ten float64 beside a uint16.
+Several frames are added in one pass because the sums are larger than the frames, ten float64 beside a uint16; and
+because a motor that stands still meanwhile makes half of the sums multiples of others.
 """
 
 import numpy as np
@@ -9,10 +10,10 @@ import numpy as np
 from stream.codec.compiler import kernel
 from stream.events import Array
 
-TOGETHER = 8
-"""Frames in one pass; a multiple of 4."""
-BLOCK = 512
-"""Pixels whose signals stay in the processor's nearest cache."""
+TOGETHER = 16
+"""Frames whose signals are weighed at once; a multiple of 8."""
+BLOCK = 128
+"""Pixels whose signals, of so many frames, and whose sums stay in the processor's nearest cache."""
 ROUNDING = 64 * np.finfo(np.float64).eps
 """What the rounding of some thousand additions may make of a sum, relative to it."""
 SURE = 1e-6
@@ -48,63 +49,85 @@ def _without_bad(raw: Array, limits: Array, bad: Array, found: Array) -> None:
 
 
 @kernel
-def _largest(signal: Array, number: int, maximum: Array, peak: Array) -> None:
-    for i in range(signal.size):
-        higher = (signal[i] > maximum[i]) | ((signal[i] == maximum[i]) & (number < peak[i]))
-        maximum[i] = signal[i] if higher else maximum[i]
-        peak[i] = number if higher else peak[i]
+def _highest(signal: Array, found: Array) -> None:
+    """Of signals (8, n) the first pixels; found (pixels,) becomes the highest of them and of what it was."""
+    for i in range(found.size):
+        one = max(max(signal[0, i], signal[1, i]), max(signal[2, i], signal[3, i]))
+        two = max(max(signal[4, i], signal[5, i]), max(signal[6, i], signal[7, i]))
+        found[i] = max(found[i], max(one, two))
 
 
 @kernel
-def _net_and_largest(
-    raw: Array, offset: Array, gain: Array, threshold: float, number: int, maximum: Array, peak: Array, found: Array
-) -> None:
-    for i in range(raw.size):
-        net = (np.float64(raw[i]) - offset[i]) * gain[i]
-        net = net if net >= threshold else 0.0
-        found[i] = net
-        higher = (net > maximum[i]) | ((net == maximum[i]) & (number < peak[i]))
-        maximum[i] = net if higher else maximum[i]
-        peak[i] = number if higher else peak[i]
+def _remember(signal: Array, numbers: Array, best: Array, maximum: Array, peak: Array) -> None:
+    """Where the highest of these signals is higher than any before: it, and its frame; numbers must ascend."""
+    for i in range(maximum.size):
+        if best[i] > maximum[i] or (best[i] == maximum[i] and numbers[0] < peak[i]):
+            which = 0
+            while signal[which, i] < best[i]:
+                which += 1
+            if best[i] > maximum[i] or numbers[which] < peak[i]:
+                maximum[i], peak[i] = best[i], numbers[which]
 
 
 @kernel(fastmath={"contract"})
-def _weigh(
-    one: Array, two: Array, three: Array, four: Array, w1: float, w2: float, w3: float, w4: float, sums: Array
-) -> None:
+def _weigh(s: Array, w: Array, sums: Array) -> None:
+    """sums (pixels,) += w (8,) times the first signals of s (8, n): whole rows, since what is cut out of both
+    directions is not added in vector code."""
+    a, b, c, d, e, f, g, h = s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]
+    w0, w1, w2, w3, w4, w5, w6, w7 = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
     for i in range(sums.size):
-        sums[i] += (w1 * one[i] + w2 * two[i]) + (w3 * three[i] + w4 * four[i])
+        one = (w0 * a[i] + w1 * b[i]) + (w2 * c[i] + w3 * d[i])
+        sums[i] += one + ((w4 * e[i] + w5 * f[i]) + (w6 * g[i] + w7 * h[i]))
+
+
+@kernel(fastmath={"contract"})
+def _multiple(found: Array, factor: float, sums: Array) -> None:
+    for i in range(sums.size):
+        sums[i] += factor * found[i]
 
 
 @kernel
 def add(
-    raw: Array, numbers: Array, weights: Array, offset: Array, gain: Array, limits: Array, sums: Array, maximum: Array,
-    peak: Array, bad: Array,
+    raw: Array, numbers: Array, bounds: Array, weights: Array, of: Array, factors: Array, offset: Array, gain: Array,
+    limits: Array, sums: Array, maximum: Array, peak: Array, bad: Array,
 ) -> None:  # fmt: skip
-    """Add n <= 8 frames, raw (8, pixels), of which numbers int64 (n,) are given.
+    """Add frames, raw (n, pixels), numbers int64 (n,), ascending, in parts: bounds int64 (parts + 1,), of 16 at most.
 
-    weights: float64 (sums, 8), of a frame in each sum, 0 for frames that are not there. offset, gain: float64
-    (pixels,). limits: low, high, dummy_low, dummy_high of valid raw counts, and the threshold of signals. sums: float64
-    (sums, pixels). maximum float64, peak int64 (pixels,): the largest signal and the number of its frame, the lowest
-    if there are several. bad: int32 (pixels,), in how many frames the raw count was.
+    weights: float64 (parts, sums, 16), of a frame in each sum, 0 for frames that are not there. of: int64 (parts,
+    sums): sum k is factors[part, k] times sum of[part, k] of these frames, so that it need not be made itself; k where
+    there is none. offset, gain: float64 (pixels,). limits: low, high, dummy_low, dummy_high of valid raw counts, and
+    the threshold of signals. sums: float64 (sums, pixels). maximum float64, peak int64 (pixels,): the largest signal
+    and the number of its frame, the lowest if there are several. bad: int32 (pixels,), in how many frames the raw count
+    was.
     """
-    signal = np.zeros((TOGETHER, BLOCK), np.float64)
+    signal, made, best = np.zeros((TOGETHER, BLOCK)), np.empty((sums.shape[0], BLOCK)), np.empty(BLOCK)
+    good = np.array([_all_good(raw[k], limits) for k in range(numbers.size)])
     for first in range(0, raw.shape[1], BLOCK):
         last = min(first + BLOCK, raw.shape[1])
-        shift, factor, most, where = offset[first:last], gain[first:last], maximum[first:last], peak[first:last]
-        for k in range(numbers.size):
-            line, found = raw[k, first:last], signal[k, : last - first]
-            if _all_good(line, limits):
-                _net_and_largest(line, shift, factor, limits[4], numbers[k], most, where, found)
-            else:
+        shift, factor, size = offset[first:last], gain[first:last], last - first
+        highest = best[:size]
+        for part in range(bounds.size - 1):
+            begin, count = bounds[part], bounds[part + 1] - bounds[part]
+            rows = 8 * ((count + 7) // 8)
+            for k in range(count):
+                line, found = raw[begin + k, first:last], signal[k, :size]
                 _net(line, shift, factor, limits[4], found)
-                _without_bad(line, limits, bad[first:last], found)
-                _largest(found, numbers[k], most, where)
-        for k in range(0, numbers.size, 4):
-            one, two, three, four = signal[k], signal[k + 1], signal[k + 2], signal[k + 3]
+                if not good[begin + k] and not _all_good(line, limits):
+                    _without_bad(line, limits, bad[first:last], found)
+            for k in range(count, rows):
+                signal[k, :size] = signal[0, :size]
+            highest[:] = -np.inf
+            for k in range(0, rows, 8):
+                _highest(signal[k : k + 8], highest)
+            _remember(signal, numbers[begin : begin + count], highest, maximum[first:last], peak[first:last])
             for j in range(sums.shape[0]):
-                w1, w2, w3, w4 = weights[j, k], weights[j, k + 1], weights[j, k + 2], weights[j, k + 3]
-                _weigh(one, two, three, four, w1, w2, w3, w4, sums[j, first:last])
+                if of[part, j] == j:
+                    found = made[j, :size]
+                    found[:] = 0
+                    for k in range(0, rows, 8):
+                        _weigh(signal[k : k + 8], weights[part, j, k : k + 8], found)
+            for j in range(sums.shape[0]):
+                _multiple(made[of[part, j], :size], factors[part, j], sums[j, first:last])
 
 
 @kernel

@@ -91,7 +91,10 @@ class Positions:
             return self._by_number(index)
         cell, where = 0, []
         for motor in self.motors:
-            position, points = motor.position(index, readings), motor.points
+            points = motor.points
+            position = readings.get(motor.reading) if motor.gamma is None else None
+            if position is None or not math.isfinite(position):
+                position = motor.position(index, readings)
             step = _step(index, motor, position)
             cell = cell * points + step
             half = (points - 1) / 2
@@ -162,9 +165,9 @@ def _check_readings(config: Config, scan: ScanStart, motors: Sequence[Motor]) ->
 
 def _step(index: int, motor: Motor, position: float) -> int:
     step, distance = motor.direction.nearest(position)
+    if 0 <= step < motor.points and distance <= UNSURE:
+        return step
     where = f"{motor.reading} = {position:.6g}"
     if not 0 <= step < motor.points:
         raise ValueError(f"frame {index} lies outside of the scan ({where}): check first, step and points of the motor")
-    if distance > UNSURE:
-        raise ValueError(f"frame {index} lies between two steps ({where}): check first and step of the motor")
-    return step
+    raise ValueError(f"frame {index} lies between two steps ({where}): check first and step of the motor")
