@@ -8,12 +8,14 @@ import pytest
 import yaml
 from PIL import Image
 from projected import ANGLES, CENTRE, DARK, ROWS, SIZE, counts, lines, truth
-from radiographs import DARKS, FLATS, SAMPLE, data_exchange, folder, imat, nxtomo
+from radiographs import DARKS, FLATS, SAMPLE, data_exchange, diamond, folder, imat, nxtomo
 
 from processors.projections import pixels
 from processors.tomography.backprojection import seen
 from stream.commands.main import main
 from stream.commands.tomography.writing import CONFIGURATION, README, VOLUME
+from stream.events import ScanStart
+from stream.formats.hdf5.scans import scans
 
 INSIDE = seen(SIZE, SIZE, CENTRE) & (np.hypot(*np.mgrid[-1 : 1 : SIZE * 1j, -1 : 1 : SIZE * 1j]) < 0.9)
 PLAIN = ("--median-filter-size", "0", "--out-img-format", "none", "--threads", "1")
@@ -46,6 +48,33 @@ def test_every_kind_of_input_gives_the_same_volume(tmp_path: Path) -> None:
     np.savetxt(angles, np.concatenate([[0, 0, 0, 0], ANGLES]))
     by_folder = reconstructed(imat(tmp_path / "imat"), tmp_path / "three", "--angles", str(angles))
     np.testing.assert_array_equal(by_folder, found)
+
+
+def test_a_detector_that_is_called_as_the_camera_is_found_and_angles_lie_where_the_user_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = diamond(tmp_path / "k11-1.nxs")
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "no"), *PLAIN]) == 2
+    assert "does not say the angles" in capsys.readouterr().err
+    found = reconstructed(source, tmp_path / "made", "--angles", "::/entry/imaging/gts_theta_value")
+    np.testing.assert_allclose(found, reconstructed(nxtomo(tmp_path / "scan.nx"), tmp_path / "same"), atol=1e-6)
+    arguments = [
+        "tomo-reconstruct",
+        "-i",
+        str(source),
+        "-o",
+        str(tmp_path / "no"),
+        *PLAIN,
+        "--angles",
+        "::/entry/theta",
+    ]
+    assert main(arguments) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    (scan,) = scans(str(source))
+    start = next(iter(scan.events()))
+    assert isinstance(start, ScanStart)
+    keys = start.recorded("image_key")
+    assert keys is not None and keys.tolist() == [1, 1, *[0] * 60, 2, 2]
 
 
 def test_readme_and_configuration_lie_beside_the_volume(tmp_path: Path) -> None:

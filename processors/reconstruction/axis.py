@@ -21,6 +21,8 @@ EDGE = 0.1
 """Of the brightest: a projection with more at its first or last column does not end beside the sample."""
 GOOD = 0.5
 """Columns: pairs that are as certain as this need no other witness."""
+FEWEST_ANGLES = 200
+"""That a search is given, of those that there are."""
 LEAST_CONTRAST = 0.05
 """Of a search: less says nothing."""
 
@@ -72,8 +74,13 @@ def find(lines: Array, angles: Array) -> Found:
 
 
 def searched(lines: Array, angles: Array, near: float) -> tuple[float, float]:
-    """(column, contrast) of the row that says it most clearly; (NaN, 0) where none does."""
-    found = [search(lines[:, row], angles, near) for row in range(lines.shape[1])]
+    """(column, contrast) of the row that says it most clearly; (NaN, 0) where none does.
+
+    Of more angles than the columns ask for some are left out: the search takes as long as their number squared.
+    """
+    step = max(1, len(angles) // max(2 * lines.shape[2], FEWEST_ANGLES))
+    some = np.argsort(np.mod(angles, 180.0), kind="stable")[::step]
+    found = [search(lines[some, row], angles[some], near) for row in range(lines.shape[1])]
     column, contrast = max(found, key=lambda each: each[1], default=(float("nan"), 0.0))
     return (column, contrast) if contrast >= LEAST_CONTRAST else (float("nan"), 0.0)
 

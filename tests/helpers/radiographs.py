@@ -51,3 +51,27 @@ def imat(path: Path) -> Path:
     folder(path / "Flat_Before", FLATS)
     folder(path / "dark", DARKS)
     return folder(path / "sample", SAMPLE)
+
+
+def diamond(path: Path) -> Path:
+    """As GDA writes it at DIAD: the detector is called as the camera, another one's data are not there, angles lie in
+    the NXdata without a unit."""
+    frames = np.concatenate([FLATS, SAMPLE, DARKS])
+    keys = np.array([1, 1, *[0] * len(SAMPLE), 2, 2])
+    (path.parent / "raw").mkdir()
+    with h5py.File(path.parent / "raw" / "imaging.h5", "w") as file:
+        file.create_dataset("entry/detector/detector", data=frames, chunks=(4, *frames.shape[1:]), compression="gzip")
+    with h5py.File(path, "w") as file:
+        entry = file.create_group("entry")
+        entry.attrs["NX_class"] = "NXentry"
+        for name in ("EtherCAT", "imaging"):
+            detector = entry.create_group(f"instrument/{name}")
+            detector.attrs["NX_class"] = "NXdetector"
+            detector["image_key"] = keys if name == "imaging" else np.zeros_like(keys)
+            detector["data"] = h5py.ExternalLink(f"raw/{name}.h5", "/entry/detector/detector")
+        entry["instrument"].attrs["NX_class"] = "NXinstrument"
+        data = entry.create_group("imaging")
+        data.attrs.update({"NX_class": "NXdata", "signal": "data"})
+        data["data"] = h5py.ExternalLink("raw/imaging.h5", "/entry/detector/detector")
+        data["gts_theta_value"] = np.concatenate([[0, 0], ANGLES, [180, 180]])
+    return path

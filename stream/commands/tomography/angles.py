@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.commands.tomography.inputs import Radiographs
-from stream.errors import ConfigError
+from stream.commands.tomography.inputs import Radiographs, degrees
+from stream.errors import ConfigError, InbeamError
 from stream.events import Array
+from stream.formats.hdf5.opening import open_hdf5
 from stream.turning import Key
 
 PART = re.compile(r"(?P<path>.+?)(\[(?P<first>\d*):(?P<end>\d*)\])?$")
@@ -16,9 +17,10 @@ PART = re.compile(r"(?P<path>.+?)(\[(?P<first>\d*):(?P<end>\d*)\])?$")
 def angles_of(given: str | None, max_angle: float | None, scan: Radiographs) -> Array:
     """float64, one per projection, degrees.
 
-    given: FIRST:LAST, both included; a number and +STEP (0+111.246); or a text file with one a line, of which [a:b] are
-    taken, as many as projections or as frames. max_angle: from 0 to there, the last included, as the original command
-    has it. Raises ConfigError where nobody says them, or not as many as there are.
+    given: FIRST:LAST, both included; a number and +STEP (0+111.246); FILE::/path of a dataset, or ::/path in the input;
+    or a text file with one a line, of which [a:b] are taken. As many as projections or as frames.
+    max_angle: from 0 to there, the last included, as the original command has it.
+    Raises ConfigError where nobody says them, or not as many as there are.
     """
     numbers = scan.numbers(Key.PROJECTION)
     count = len(numbers)
@@ -32,7 +34,7 @@ def angles_of(given: str | None, max_angle: float | None, scan: Radiographs) -> 
             raise ConfigError([("--angles", text)])
         found = scan.angles
     else:
-        found = _said(given, count)
+        found = _in_hdf5(given, scan) if "::" in given else _said(given, count)
     if len(found) == len(scan.keys) != count:
         found = found[numbers]
     if len(found) != count:
@@ -40,6 +42,18 @@ def angles_of(given: str | None, max_angle: float | None, scan: Radiographs) -> 
     if not np.isfinite(found).all():
         raise ConfigError([("--angles", f"{int((~np.isfinite(found)).sum())} of them are no numbers: correct them")])
     return found
+
+
+def _in_hdf5(given: str, scan: Radiographs) -> Array:
+    path, _, inside = given.partition("::")
+    try:
+        with open_hdf5(path or scan.source) as file:
+            dataset = file[inside]
+            return degrees(dataset, Path(path or scan.source))
+    except ConfigError:
+        raise
+    except (InbeamError, KeyError, OSError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError([("--angles", f"{given} cannot be read: {error}")]) from error
 
 
 def _said(given: str, count: int) -> Array:

@@ -1,8 +1,10 @@
 """Images of one folder, or of one file, by their number; read when they are asked for."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from stream.formats.natural import natural
 
 SUFFIXES = (".tif", ".tiff", ".fits", ".fit", ".edf", ".png")
 FITS = (".fits", ".fit")
+MOST_BYTES = 1 << 27
+"""Of frames that are read at a time."""
 SUMMED = "_SummedImg."
 """Of the detector at IMAT: the sum of all energies, beside the images themselves."""
 
@@ -25,6 +29,31 @@ class Images:
     shape: tuple[int, int]
     read: Callable[[int], Array]
     source: str
+
+
+class ByChunks:
+    """Frames of a dataset. Chunks of several frames are unpacked once, not once for each of them; from any thread."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        frame = dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))
+        deep = dataset.chunks[0] if dataset.chunks else 1
+        self._deep = max(1, min(deep, MOST_BYTES // max(frame, 1)))
+        self._blocks: dict[int, Array] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, number: int) -> Array:
+        if self._deep == 1:
+            return np.asarray(self._dataset[number])
+        place = number // self._deep
+        with self._lock:
+            block = self._blocks.get(place)
+            if block is None:
+                while len(self._blocks) > 1:  # two threads may be at the end of one and the beginning of the next
+                    self._blocks.pop(next(iter(self._blocks)))
+                first = place * self._deep
+                block = self._blocks[place] = np.asarray(self._dataset[first : first + self._deep])
+        return np.asarray(block[number - place * self._deep])
 
 
 def images_of(option: str, path: Path, suffix: str | None = None) -> Images:

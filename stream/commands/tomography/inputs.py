@@ -10,14 +10,14 @@ import h5py
 import numpy as np
 
 from sinks.file.advice import foreign
-from stream.commands.tomography.images import Images, beside, images_of
+from stream.commands.tomography.images import ByChunks, Images, beside, images_of
 from stream.errors import ConfigError, InbeamError
 from stream.events import EMPTY, Array
 from stream.formats.hdf5.opening import open_hdf5
 from stream.turning import DEGREES, Key
 
 HDF5 = (".h5", ".hdf5", ".nxs", ".nx", ".hdf")
-KEY, ANGLE = "instrument/detector/image_key", "sample/rotation_angle"
+KEY, ANGLE = "image_key", "sample/rotation_angle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +75,27 @@ def _in_file(file: Any, path: Path) -> Radiographs:
         return _data_exchange(file, path)
     for entry in (file[name] for name in file if isinstance(file.get(name), h5py.Group)):
         for group in (entry, *(each for each in entry.values() if isinstance(each, h5py.Group))):
-            if KEY in group:
-                return _nxtomo(group, path)
-    text = "has neither exchange/data (Data Exchange) nor instrument/detector/image_key (NXtomo)"
+            for detector in _detectors(group):
+                return _nxtomo(group, detector, path)
+    text = "has neither exchange/data (Data Exchange) nor a detector with an image_key (NXtomo)"
     raise ConfigError([("--input-path", f"{path} {text}: convert it, or give a folder of images")])
 
 
-def _nxtomo(entry: Any, path: Path) -> Radiographs:
-    detector = entry["instrument/detector"]
+def _detectors(entry: Any) -> Iterator[Any]:
+    """Those that say what their frames are; the one that is called so, else by name: GDA names it as the camera."""
+    instrument = entry.get("instrument")
+    if not isinstance(instrument, h5py.Group):
+        return
+    parts = [instrument.get(name) for name in sorted(instrument, key=lambda name: (name != "detector", name))]
+    known = [part for part in parts if isinstance(part, h5py.Group) and KEY in part]
+    yield from (part for part in known if getattr(part.get("data"), "ndim", 0) == 3)
+    yield from (part for part in known if part.get("data") is None)  # to be named: a link that leads nowhere
+
+
+def _nxtomo(entry: Any, detector: Any, path: Path) -> Radiographs:
     try:
         data = detector["data"]
-        keys = np.asarray(entry[KEY][()]).astype(np.int64)
+        keys = np.asarray(detector[KEY][()]).astype(np.int64)
     except (KeyError, OSError) as error:
         raise ConfigError([("--input-path", f"{path}: the frames of {entry.name} cannot be had: {error}")]) from error
     count = min(len(data), len(keys))
@@ -94,7 +104,7 @@ def _nxtomo(entry: Any, path: Path) -> Radiographs:
     keys[(keys < 0) | (keys > Key.INVALID)] = Key.INVALID
     angles = None
     if ANGLE in entry:
-        turned = _degrees(entry[ANGLE], path)
+        turned = degrees(entry[ANGLE], path)
         if len(turned) < count:
             text = f"{path}: {len(turned)} rotation angles for {count} frames: give --angles"
             raise ConfigError([("--angles", text)])
@@ -110,7 +120,7 @@ def _nxtomo(entry: Any, path: Path) -> Radiographs:
     if (told := detector.get("x_rotation_axis_pixel_position")) is not None:
         axis = float(np.asarray(told[()])) + (data.shape[2] - 1) / 2
     return Radiographs(
-        path.stem, str(path), "NXtomo", data.shape[1:], keys, lambda number: np.asarray(data[number]), angles, monitor,
+        path.stem, str(path), "NXtomo", data.shape[1:], keys, ByChunks(data), angles, monitor,
         axis, half, notes,
     )  # fmt: skip
 
@@ -122,7 +132,7 @@ def _data_exchange(file: Any, path: Path) -> Radiographs:
     stacks = [(Key.DARK, each) for each in darks] + [(Key.FLAT, each) for each in flats] + [(Key.PROJECTION, data)]
     angles = None
     if "exchange/theta" in file:
-        angles = _degrees(file["exchange/theta"], path)
+        angles = degrees(file["exchange/theta"], path)
         if len(angles) != len(data):
             text = f"{path}: {len(angles)} angles for {len(data)} projections: give --angles"
             raise ConfigError([("--angles", text)])
@@ -131,7 +141,7 @@ def _data_exchange(file: Any, path: Path) -> Radiographs:
 
 
 def _of_dataset(data: Any, path: Path) -> Images:
-    return Images(len(data), data.shape[1:], lambda number: np.asarray(data[number]), f"{path}::{data.name}")
+    return Images(len(data), data.shape[1:], ByChunks(data), f"{path}::{data.name}")
 
 
 def _in_folder(path: Path, given: Beside) -> Radiographs:
@@ -197,7 +207,8 @@ def _joined(
     return Radiographs(path.stem or path.name, str(path), kind, shape, keys, read, angles, notes=notes)
 
 
-def _degrees(dataset: Any, path: Path) -> Array:
+def degrees(dataset: Any, path: Path) -> Array:
+    """float64 (n,). Raises ConfigError for another unit."""
     values = np.asarray(dataset[()], np.float64).ravel()
     told = dataset.attrs.get("units", "")
     unit = (told.decode() if isinstance(told, bytes) else str(told)).lower()

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--which-flats", choices=("mean", "nearest", "before", "after"), default="mean")
     data.add_argument("--raw", action="store_true", help="a preview without any flat: by each projection's brightest")
     data.add_argument("--monitor", action="store_true", help="divide by the file's reading of the beam")
-    data.add_argument("--angles", metavar="SAID", help="FIRST:LAST, FIRST+STEP, or a file (file[a:b]): degrees")
+    data.add_argument("--angles", metavar="SAID", help="degrees: FIRST:LAST, FIRST+STEP, FILE[a:b], FILE::/path")
     data.add_argument("--max-angle", type=float, help="angles from 0 to this, the last projection included")
     data.add_argument("-c", "--cor", type=float, help="column of the axis; 0: middle of the first; default: found")
     before = parser.add_argument_group("projections, in this order")

@@ -27,6 +27,7 @@ OF_SAMPLE = (
     *("instrument/detector/transformations", "instrument/detector/goniometer", "instrument/goniometer"),
 )
 ATTRIBUTES = ("instrument/NDAttributes", "instrument/detector/NDAttributes", "NDAttributes")
+IMAGE_KEY = "image_key"
 VALUES = ("value", "data", "values")
 
 
@@ -133,6 +134,8 @@ def _candidates(file: h5py.File, located: Located) -> Iterator[tuple[str, str, b
     frames = located.path if is_group else posixpath.dirname(located.path)
     for place in (frames, *(f"{entry}/{place}" for place in OF_SAMPLE)):
         yield from ((name, path, False) for name, path in _numbers(file, place))
+    detector = f"{entry}/instrument/{posixpath.basename(frames)}"  # where GDA links to its data from the NXdata
+    yield from ((name, path, False) for name, path in _numbers(file, detector) if name == IMAGE_KEY)
     for name in _members(file, entry or "/"):
         group = peek(file, f"{entry}/{name}")
         if isinstance(group, h5py.Group) and nx_class(group) == "NXmonitor":
