@@ -20,7 +20,7 @@ from processors.reconstruction import layout, planes
 from processors.reconstruction.beam import Beam
 from processors.reconstruction.live import Tomogram
 from processors.reconstruction.options import Config as Config
-from processors.reconstruction.state import State
+from processors.reconstruction.state import References, State
 from processors.tomography import gridding
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
@@ -88,6 +88,8 @@ class Tomography:
             bad, dtype = correction.mask, scan.dtype.newbyteorder("=")
             beam = Beam(shape, config.flat == "nearest", low=correction.low, high=correction.high)
         made = self._tomogram = Tomogram(config, shape, dtype, beam, bad, self._context.scratch)
+        if chain.links:
+            made.made_before = self._made_before
         gridding.compile_kernels()
         planes.compile_kernels()
         plane = made.plane if config.vertical else (1, 1)
@@ -138,6 +140,13 @@ class Tomography:
         if self._tomogram is not None:
             self._tomogram.close()
         self._tomogram = None
+
+    def _made_before(self) -> References:
+        """Of the first `projection`: flats and darks of the scan, or of files, which nobody counts."""
+        chain = self._chain
+        beam = chain.references.beam(self._highest) if chain.waits else chain.links[0].beam
+        unusable = 0 if beam is None else beam.unusable
+        return References(chain.references.flats, chain.references.darks, unusable)
 
     def _image(self, work: Work) -> Array:
         if not self._chain.links:

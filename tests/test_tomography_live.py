@@ -227,6 +227,21 @@ def test_pixels_whose_flat_is_not_above_the_dark_are_counted_and_interpolated() 
     np.testing.assert_allclose(sinogram[:, 20], (sinogram[:, 19] + sinogram[:, 21]) / 2, rtol=1e-5)
 
 
+def test_such_pixels_are_counted_too_where_a_projection_stands_before() -> None:
+    from processors import projection
+
+    frames = scan()
+    flat, dark = np.round(gathers(frames[3])).astype("u2"), np.full(SHAPE, DARK, "u2")
+    flat[3, 20] = dark[3, 20] - 1
+    for number in range(2, 5):
+        frames[number] = frame(number, flat, 1, 0.0)
+    found = begun(earlier=[projection.create(projection.Config(from_scan=True))], centre=CENTRE)
+    for each in frames:
+        found.take(each)
+    found.finish(len(frames))
+    assert found.fields(NAME)["unusable_pixels"] == 1 and "1 pixels whose flat is not above the dark" in words(found)
+
+
 def gathers(each: Any) -> np.ndarray:
     return decode(next(iter(each.payloads.values())))
 
@@ -479,12 +494,13 @@ def test_what_the_processors_have_made_of_the_counts_is_taken() -> None:
         for each in scan():
             found.take(each)
         found.finish(65)
+        assert not steps["from_scan"] or "3 flats, 2 darks" in words(found)
         return found.fields(NAME)["slice_1"]
 
     assert error(made(from_scan=True), full()) < 1e-3
     assert error(made(from_scan=True, logarithm=False), full()) < 1e-3
     with pytest.raises(ConfigError, match="the projections are counts"):
-        made(logarithm=False)
+        made(from_scan=False, logarithm=False)
 
 
 @pytest.mark.parametrize(

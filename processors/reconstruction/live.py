@@ -1,6 +1,6 @@
 """The slices of a tomogram while its projections come, and what there is to say of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from processors.reconstruction.growing import Grown
 from processors.reconstruction.options import Config
 from processors.reconstruction.planes import Planes
 from processors.reconstruction.rows import Sinogram
-from processors.reconstruction.state import State
+from processors.reconstruction.state import References, State
 from processors.reconstruction.store import Store
 from processors.reconstruction.width import Width
 from processors.tomography.angles import Coverage, coverage
@@ -67,6 +67,8 @@ class Tomogram:
         self.angles = np.zeros(0)
         self._angles_changed = 0
         self.count = 0
+        self.made_before: Callable[[], References] | None = None
+        """Flats and darks of line integrals, which somebody else divides by."""
         self.pending = False
         """True while the planes have work left."""
         self.move(config.slices or (shape[0] // 2,))
@@ -153,13 +155,17 @@ class Tomogram:
             if not self.pending:
                 pieces["vertical_x"] = Piece((0, 0), self._planes.along_x)
                 pieces["vertical_y"] = Piece((0, 0), self._planes.along_y)
-        beam = self.beam
-        unusable = 0 if beam is None else int((beam.unusable() & ~self._bad).sum())
-        flats, darks = (0, 0) if beam is None else (beam.flats, beam.darks)
-        raw = beam is not None and not flats
+        references = self._references()
         there = int(np.isfinite(angles).sum())
-        state = State(angles, covered, found, there, flats, darks, unusable, raw)
+        raw = self.beam is not None and not references.flats
+        state = State(angles, covered, found, there, references, raw)
         return state, {**pieces, **state.pieces([place.row for place in self._places])}
+
+    def _references(self) -> References:
+        if self.beam is None:
+            return self.made_before() if self.made_before is not None else References()
+        unusable = int((self.beam.unusable() & ~self._bad).sum())
+        return References(self.beam.flats, self.beam.darks, unusable)
 
     def lines(self, there: Array, first: int, end: int) -> Array:
         """float32 (n, end - first, columns): line integrals of these rows of the projections `there`."""

@@ -12,6 +12,15 @@ from stream.events import Array, Piece
 
 
 @dataclass(frozen=True, slots=True)
+class References:
+    """How many there are; unusable: pixels whose flat is not above the dark."""
+
+    flats: int = 0
+    darks: int = 0
+    unusable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What all slices have in common at one moment. raw: without any flat."""
 
@@ -19,9 +28,7 @@ class State:
     coverage: Coverage
     axis: Found
     projections: int
-    flats: int
-    darks: int
-    unusable: int
+    references: References
     raw: bool
 
     @property
@@ -30,10 +37,10 @@ class State:
         told = [f"{self.projections} projections", self.coverage.words, self.axis.words]
         if self.raw:
             told.append("no flat field yet: a raw preview, whose values mean nothing")
-        elif self.flats:
-            told.append(f"{self.flats} flats, {self.darks} darks")
-        if self.unusable:
-            told.append(f"{self.unusable} pixels whose flat is not above the dark are interpolated")
+        elif self.references.flats:
+            told.append(f"{self.references.flats} flats, {self.references.darks} darks")
+        if self.references.unusable:
+            told.append(f"{self.references.unusable} pixels whose flat is not above the dark are interpolated")
         return "; ".join(told)
 
     def pieces(self, rows: Sequence[int]) -> dict[str, Piece]:
@@ -41,9 +48,9 @@ class State:
         words = np.array(self.words.encode()[: layout.WORDS_BYTES], f"S{layout.WORDS_BYTES}")
         whole = {
             "projections": self.projections,
-            "flats": self.flats,
-            "darks": self.darks,
-            "unusable_pixels": self.unusable,
+            "flats": self.references.flats,
+            "darks": self.references.darks,
+            "unusable_pixels": self.references.unusable,
             "centre_pairs": self.axis.pairs,
         }
         real = {
