@@ -1,5 +1,6 @@
 """Frames that go to an OpenCL device compressed, once for all processors: the very numbers of the CPU's way."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -69,8 +70,12 @@ def flagged(image: Array) -> Array:
 @pytest.mark.parametrize(
     ("dtype", "options"),
     [
-        *((dtype, {}) for dtype in ("uint8", "uint16", "uint32", "int32")),
-        *(("uint32", options) for options in ({"error_model": "none"}, {"npt_azimuthal": 5}, {"empty": 0.0})),
+        ("uint32", {}),
+        *(pytest.param(dtype, {}, marks=pytest.mark.slow) for dtype in ("uint8", "uint16", "int32")),
+        *(
+            pytest.param("uint32", options, marks=pytest.mark.slow)
+            for options in ({"error_model": "none"}, {"npt_azimuthal": 5}, {"empty": 0.0})
+        ),
     ],
 )
 def test_counts_give_the_very_patterns_of_the_cpu(poni: Path, dtype: str, options: dict[str, Any]) -> None:
@@ -113,6 +118,7 @@ def engines(kind: int) -> tuple[OpenClEngine, CpuEngine]:
     st.sampled_from((0, 0.01, 0.5, 1)),
     st.sampled_from((0, 2)),
 )
+@pytest.mark.slow
 def test_whole_sums_are_those_of_the_cpu_bit_for_bit(kind: int, seed: int, anything: float, mean: float) -> None:
     device, cpu = engines(kind)
     assert device.whole
@@ -137,6 +143,7 @@ def test_a_damaged_frame_is_corrupt_for_the_reason_that_the_cpu_has(poni: Path) 
         assert_same(chain.process(frame(image)), cpu.process(frame(image)))
 
 
+@pytest.mark.slow
 def test_what_the_device_does_not_decode_goes_there_decoded(poni: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = rings("uint32")
     chain = chain_of(poni, image)
@@ -175,7 +182,16 @@ def test_a_frame_goes_to_the_device_once_for_all_processors(poni: Path, monkeypa
     assert len(sent) == 2
 
 
-@pytest.mark.parametrize("options", [{}, {"error_model": "azimuthal"}, {"error_model": "5*I+8"}, {"cutoff_peak": None}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        *(
+            pytest.param(options, marks=pytest.mark.slow)
+            for options in ({"error_model": "azimuthal"}, {"error_model": "5*I+8"}, {"cutoff_peak": None})
+        ),
+    ],
+)
 def test_sparsify_on_a_device_picks_what_the_cpu_picks_without_pixels_from_the_host(
     poni: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +226,7 @@ def test_sparsify_on_a_device_picks_what_the_cpu_picks_without_pixels_from_the_h
     assert found.status is wanted.status is FrameStatus.CORRUPT and found.problem == wanted.problem
 
 
+@pytest.mark.slow
 def test_integrate_and_sparsify_share_one_upload(poni: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = rings("uint32")
     other = sparsify.create(sparsify.Config(poni=str(poni), device="opencl", bins=30))
@@ -223,6 +240,7 @@ def test_integrate_and_sparsify_share_one_upload(poni: Path, monkeypatch: pytest
     assert len(sent) == 2
 
 
+@pytest.mark.slow
 def test_regions_take_their_pixels_from_the_device_where_the_frame_is(poni: Path) -> None:
     """In whatever order the processors are; without another one on a device the frame is decoded as ever."""
     image = rings("uint16")
@@ -251,6 +269,25 @@ def test_regions_take_their_pixels_from_the_device_where_the_frame_is(poni: Path
                 np.testing.assert_array_equal(found.results["roi"][name], values)
         hurt = made.process(frame(image, bslz4_compress(image)[:-1]))
         assert hurt.status is FrameStatus.CORRUPT
+
+
+@pytest.mark.slow
+def test_workers_do_not_disturb_each_other_on_one_device(poni: Path) -> None:
+    """Each has its own queue and memory, in the one context of the device."""
+    images = [rings("uint32", seed=seed) for seed in range(6)]
+    cpu = chain_of(poni, images[0], device="cpu")
+    wanted = [cpu.process(frame(image)).results["integrate"] for image in images]
+    chains = [chain_of(poni, images[0]) for _ in range(3)]
+
+    def work(chain: Chain, turn: int) -> list[Any]:
+        frames = (frame(images[(number + turn) % 6]) for number in range(30))
+        return [chain.process(each).results["integrate"] for each in frames]
+
+    with ThreadPoolExecutor(3) as pool:
+        for turn, results in enumerate(pool.map(work, chains, range(3))):
+            for number, found in enumerate(results):
+                np.testing.assert_array_equal(found["I"], wanted[(number + turn) % 6]["I"])
+                np.testing.assert_array_equal(found["I_errors"], wanted[(number + turn) % 6]["I_errors"])
 
 
 def test_a_new_scan_of_another_shape_gets_frames_of_its_own() -> None:

@@ -89,6 +89,7 @@ def images(draw: st.DrawFn, dtypes: tuple[str, ...] = DTYPES) -> Array:
     return image.view(dtype)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(images(), st.sampled_from((8192, 8192, 4096, 1024, 512 * 8)), st.sampled_from(GROUPS))
 def test_every_kind_of_block_is_decoded_as_on_the_cpu(image: Array, block_bytes: int, group: int) -> None:
@@ -157,6 +158,7 @@ def assert_as_the_library(payload: Payload, group: int) -> None:
             np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(damaged(), st.sampled_from(GROUPS))
 def test_damaged_bytes_are_found_or_decoded_as_on_the_cpu(payload: Payload, group: int) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 
 from processors.shared.device import Device, build, context_of
 from processors.shared.unpacking import UNSIGNED, Unpacker
-from stream.events import Array, Payload
+from stream.codec.native import bslz4_compress
+from stream.events import Array, Encoding, Payload
 from stream.work import Work
 
 T = TypeVar("T")
@@ -27,6 +28,10 @@ class DeviceFrames:
         self._unpacker = Unpacker(device, queue, dtype)
         self._payload: Payload | None = None
         self._sure = True
+        if shape[0] * shape[1] >= 8:  # some drivers compile a kernel when it is first used: not at the first frame
+            few = np.zeros((1, 8), dtype)
+            self._unpacker.start(Payload(bslz4_compress(few), Encoding.BSLZ4, few.shape, dtype), self._pixels)
+            self._unpacker.damaged()
 
     def compute(self, payload: Payload | None, image: Callable[[], Array], kernel: Callable[[Any], T]) -> T:
         """What `kernel` makes of the buffer of the frame's pixels, flat, raw counts; it has read its results back.
