@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from processors.correct import the_channel
+from processors.correct import correction_for, the_channel
+from processors.correction.bad_pixels import HEADER
 from processors.correction.images import averaged, same_shape
 from processors.correction.options import listed
 from processors.projections.chain import IMAGE, Link, Projections, travelling
 from processors.projections.normalise import OpenBeam, open_beam
 from processors.projections.options import Config as Config
 from processors.projections.stage import Stage
+from processors.shared.correction import Correction
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, ScanEnd, ScanStart
@@ -61,7 +63,8 @@ class Projection:
         if config.logarithm and beam is None and not config.from_scan and config.air is None and self._before is None:
             text = "of counts, without flat and air region, tells nothing: give one of them, or logarithm: false"
             raise ConfigError([(f"{name}.logarithm", text)])
-        self._link = Link(name, stage, channel, beam, config.from_scan, config.monitor)
+        correction = self._correction(scan, work) if self._before is None else None
+        self._link = Link(name, stage, channel, beam, config.from_scan, config.monitor, correction)
         made = Projections(scan.uid, (*chain.links, self._link))
         self._by_the_gatherer = made.waits
         work.put(made)
@@ -88,7 +91,7 @@ class Projection:
             return
         link = self._link
         image = work.image(link.channel) if self._before is None else work.results[travelling(self._before.name)][IMAGE]
-        found, counted = link.stage(image, link.beam, link.reading(work.frame))
+        found, counted = link.made(image, work.frame, link.beam)
         work.results[travelling(link.name)] = {IMAGE: found}
         work.results[link.name] = {
             **({IMAGE: found} if self.config.keep else {}),
@@ -100,6 +103,15 @@ class Projection:
 
     def finish(self, end: ScanEnd) -> None:
         """Nothing to free."""
+
+    def _correction(self, scan: ScanStart, work: Work) -> Correction:
+        """Bad pixels. A response that the header tells is in the flat field too, and goes with it."""
+        found = correction_for(work, scan, self.config.channel)
+        for option, image in (("dark", found.dark), ("flat", found.flat)):
+            if image is not None and found.origin.get(option) != HEADER:
+                text = f"`correct` has a {option} already ({found.origin.get(option)}): put both of them here"
+                raise ConfigError([(f"{self.config.name}.{option}", text)])
+        return found
 
     def _beam(self, scan: ScanStart) -> OpenBeam | None:
         if self.config.flat is None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from processors import projection
+from processors import correct, projection
 from processors.projections import pixels, shape
 from processors.projections.chain import IMAGE, Projections, travelling
 from processors.projections.normalise import open_beam
@@ -145,6 +145,42 @@ def test_pixels_that_are_set_right_are_counted(files: dict[str, str], tmp_path: 
     told = work.results["projection"]
     assert (int(told["mended"]), int(told["outliers"]), int(told["low"])) == (2, 1, 1)
     assert products[0].parameters["unusable_pixels"] == 2
+
+
+def test_masked_and_flagged_pixels_are_put_between_their_neighbours(files: dict[str, str], tmp_path: Path) -> None:
+    mask = np.zeros(SHAPE, "u1")
+    mask[4, 5:7] = 1
+    np.save(tmp_path / "mask.npy", mask)
+    spoiled = SAMPLE.copy()
+    spoiled[4, 5:7], spoiled[8, 3] = 9999, 65535
+    for options in (files, {"from_scan": True}):
+        work = Work()
+        correct.create(correct.Config(mask=str(tmp_path / "mask.npy"))).start(scan_of(), work)
+        made = projection.create(projection.Config.model_validate({"type": "projection", **options}))
+        made.start(scan_of(), work)
+        behind = work.beside()
+        if "from_scan" in options:
+            for index, kind, image in ((1, "dark", DARK), (2, "flat", FLAT)):
+                behind.take(frame_of(index, image))
+                Projections.of(behind, scan_of()).reference(kind, behind)
+        work.take(frame_of(3, spoiled))
+        made.process(work)
+        behind.take(Frame("one", 3, work.frame.payloads, 0.0, results=work.results))
+        answer = Projections.of(behind, scan_of()).image(behind)
+        assert answer is not None
+        found, counted = answer
+        assert counted.mended == 3
+        clear = open_beam(FLAT, DARK).transmission(SAMPLE)
+        assert found[8, 3] == pytest.approx(-np.log((clear[8, 2] + clear[8, 4]) / 2), rel=1e-5)
+        between = clear[4, 4] + np.array([1, 2]) / 3 * (clear[4, 7] - clear[4, 4])
+        np.testing.assert_allclose(found[4, 5:7], -np.log(between), rtol=1e-5)
+
+
+def test_a_dark_in_correct_is_not_left_out_in_silence(files: dict[str, str]) -> None:
+    work = Work()
+    correct.create(correct.Config(dark=files["dark"])).start(scan_of(), work)
+    with pytest.raises(ConfigError, match="put both of them here"):
+        projection.create(projection.Config.model_validate({"type": "projection", **files})).start(scan_of(), work)
 
 
 def test_frames_that_are_no_projections_are_left_alone(files: dict[str, str]) -> None:

@@ -77,8 +77,9 @@ def test_a_detector_that_is_called_as_the_camera_is_found_and_angles_lie_where_t
     assert keys is not None and keys.tolist() == [1, 1, *[0] * 60, 2, 2]
 
 
-def test_readme_and_configuration_lie_beside_the_volume(tmp_path: Path) -> None:
-    reconstructed(nxtomo(tmp_path / "scan.nx"), tmp_path / "made", "--cor", "22.7")
+def test_readme_and_configuration_lie_beside_the_volume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reconstructed(nxtomo(tmp_path / "scan.nx"), tmp_path / "made", "--cor", "22.7", "-v")
+    assert "flats, darks: 2, 2 (mean)" in capsys.readouterr().out
     text = (tmp_path / "made" / README).read_text()
     assert "60 angles cover 180.0 of 180 degrees" in text and "column 22.700" in text and "2, 2 (mean)" in text
     told = yaml.safe_load((tmp_path / "made" / CONFIGURATION).read_text())

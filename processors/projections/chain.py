@@ -13,6 +13,7 @@ import numpy as np
 from processors.projections.normalise import OpenBeam
 from processors.projections.references import References
 from processors.projections.stage import Counted, Stage
+from processors.shared.correction import Correction
 from stream.events import Array, Frame, ScanStart
 from stream.work import Work
 
@@ -35,6 +36,13 @@ class Link:
     beam: OpenBeam | None = None
     from_scan: bool = False
     monitor: str | None = None
+    correction: Correction | None = None
+    """What is known of dead and saturated pixels; None behind another link."""
+
+    def made(self, image: Array, frame: Frame, beam: OpenBeam | None) -> tuple[Array, Counted]:
+        """All steps of this link. Raises ValueError where one cannot be done."""
+        bad = None if self.correction is None else self.correction.bad(image)
+        return self.stage(image, beam, self.reading(frame), bad)
 
     def reading(self, frame: Frame) -> float | None:
         """Of the monitor, None where it is not asked for."""
@@ -93,7 +101,7 @@ class Projections:
                 beam = self.references.beam(work.frame.index)
                 if beam is None:
                     return None
-            found, total = link.stage(found, beam, link.reading(work.frame))
+            found, total = link.made(found, work.frame, beam)
         return found, total
 
 

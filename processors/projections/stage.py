@@ -53,14 +53,18 @@ class Stage:
         return (centre + 0.5) * self.steps.scale_down - 0.5 + left
 
     def __call__(
-        self, image: Array, beam: OpenBeam | None = None, monitor: float | None = None
+        self, image: Array, beam: OpenBeam | None = None, monitor: float | None = None, bad: Array | None = None
     ) -> tuple[Array, Counted]:
         """image (rows, columns): counts, or what an earlier stage gave -> float32, and what was done to its pixels.
+
+        bad: bool (rows, columns), pixels that are not to be believed.
 
         Raises ValueError where a step cannot be done: no air, a monitor of 0.
         """
         steps = self.steps
         found = np.asarray(image, np.float32) if beam is None else beam.transmission(image, monitor)
+        if bad is not None and bad.any():
+            found = np.where(bad, np.float32(np.nan), found)
         if steps.rotate:
             found = shape.rotated(found, steps.rotate)
         level = float("nan")

@@ -102,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
     }
     readme(target, told, remarks)
     configuration(target, about)
+    if options.verbose:
+        print("\n".join(f"{name}: {value}" for name, value in told.items()))
     print(f"{target / VOLUME}: {told['slices']}; {told['axis']}; {took:.1f} s")
     for remark in remarks:
         print(f"inbeam tomo-reconstruct: {remark}", file=sys.stderr)

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     slices.add_argument("--out-img-format", choices=("tiff", "tif", "fits", "fit", "png", "none"), default="tiff")
     slices.add_argument("--pre-processed", action="store_true", help="write the prepared projections as images too")
     slices.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    slices.add_argument("-v", "--verbose", action="count", default=0, help="say what is done")
+    slices.add_argument("-v", "--verbose", action="count", default=0, help="print what the README says")
 
 
 def steps_of(options: argparse.Namespace) -> Steps:
