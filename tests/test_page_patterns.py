@@ -11,7 +11,7 @@ from chromium import Browser, Tab, chromium, needs_chromium
 from commands import wait_for
 from driven import Driven
 from live_page import LivePage, answered, live_page, settled
-from page_client import AXIS, frame, page
+from page_client import AXIS, MAP, PRODUCT, frame, page, scan
 
 from stream import Counters
 
@@ -25,10 +25,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield found
 
 
-@pytest.fixture
-def sink() -> Iterator[Driven]:
+@pytest.fixture(scope="module")
+def shared_sink() -> Iterator[Driven]:
     with page() as found:
         yield found
+
+
+@pytest.fixture
+def sink(shared_sink: Driven) -> Driven:
+    """With a new scan: its process takes a second to start, so there is one for all."""
+    shared_sink.start(scan(), [PRODUCT, MAP])
+    return shared_sink
 
 
 @pytest.fixture

@@ -30,12 +30,19 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield found
 
 
-@pytest.fixture
-def sink() -> Iterator[Driven]:
+@pytest.fixture(scope="module")
+def shared_sink() -> Iterator[Driven]:
     with page() as found:
-        found.write(frame(0))
-        found.tick(Counters(scan="7", expected=1000))
         yield found
+
+
+@pytest.fixture
+def sink(shared_sink: Driven) -> Driven:
+    """With an image of frame 0 of a new scan: its process takes a second to start, so there is one for all."""
+    shared_sink.start(scan(), [PRODUCT, MAP])
+    shared_sink.write(frame(0))
+    shared_sink.tick(Counters(scan="7", expected=1000))
+    return shared_sink
 
 
 @pytest.fixture
