@@ -310,6 +310,7 @@ def test_a_stopped_scan_goes_on_with_its_keys_and_angles(tmp_path: Path) -> None
     assert check(path).sound
 
 
+@pytest.mark.slow
 def test_angles_that_were_corrected_go_into_another_file(tmp_path: Path) -> None:
     """An unfinished file is not gone on with by other angles."""
     for step, name in ((0.5, "a.nx"), (0.25, "a_2.nx")):

@@ -98,6 +98,7 @@ def test_an_nxtomo_file_of_others_is_reconstructed_and_copied_with_its_keys_and_
     assert check(tmp_path / "hdf5.h5").sound and check(tmp_path / "nxtomo.h5").sound
 
 
+@pytest.mark.slow
 def test_our_own_nxtomo_file_is_reconstructed_too(recorded: Path, tmp_path: Path) -> None:
     Run(validate(document(recorded, tmp_path, "nxtomo")), reopen=False).execute()
     again = tmp_path / "again"
@@ -116,6 +117,7 @@ def test_angles_that_a_recording_has_too_few_or_too_many_of_are_refused_before_t
         assert report.exit_code != 0 and f"{count} angles for 61 projections of 66 frames" in report.summary()
 
 
+@pytest.mark.slow
 def test_a_list_of_as_many_angles_as_a_recording_has_projections_is_theirs(recorded: Path, tmp_path: Path) -> None:
     turn = {"angles": ANGLES.tolist()}
     report = Run(validate(document(recorded, tmp_path, "hdf5", turn=turn)), reopen=False).execute()
@@ -124,6 +126,7 @@ def test_a_list_of_as_many_angles_as_a_recording_has_projections_is_theirs(recor
         np.testing.assert_array_equal(file["entry/tomography/angle"][5:], ANGLES)
 
 
+@pytest.mark.slow
 def test_a_slice_is_moved_at_a_frame_number_and_the_file_says_so(recorded: Path, tmp_path: Path) -> None:
     config = tmp_path / "one.yaml"
     config.write_text(yaml.safe_dump(document(recorded, tmp_path, "hdf5")))

@@ -372,8 +372,11 @@ def test_a_list_of_angles_that_turns_out_to_be_too_long_is_told() -> None:
     assert any("70 angles for 60 projections: each may be that of another one" in text for text in told)
 
 
-def test_what_viewers_are_shown_is_the_whole_slice_with_its_sinogram_and_its_words() -> None:
+def test_what_viewers_are_shown_is_the_whole_slice_with_its_sinogram_and_its_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Also those who come late: on the monitor and on the page."""
+    monkeypatch.setattr(tomogram, "BUSY", 0)
     from sinks.live.whole import Wholes
 
     found = begun(centre=CENTRE, picture_s=0)
@@ -387,6 +390,7 @@ def test_what_viewers_are_shown_is_the_whole_slice_with_its_sinogram_and_its_wor
         np.testing.assert_array_equal(shown[name], made[name])
 
 
+@pytest.mark.slow
 def test_half_acquisition_shows_the_whole_sample() -> None:
     """The axis at column 10.4 of 30, a full turn: slices and planes as of a detector that is wide enough."""
     angles, columns, centre = np.arange(0, 360, 3.0), 30, 10.4
@@ -533,6 +537,7 @@ def test_options_that_do_not_fit_are_refused(given: dict[str, Any], words: str) 
         tomogram.Config(**given)
 
 
+@pytest.mark.slow
 def test_memory_holds_the_slices_and_not_the_scan() -> None:
     """64 MB of projections; what is kept are six rows of each."""
     shape, angles = (512, 64), np.arange(0, 180, 0.36)
