@@ -13,6 +13,7 @@ from page_client import frame, page, viewer
 from sinks.browser.messages import View
 from sinks.browser.pace import LONGEST_S, Pace, usage
 from sinks.browser.picture import Source
+from sinks.browser.state import State
 from stream import Counters
 from stream.pipeline.lane import Lane
 from stream.pipeline.report import STEP_S, Meter
@@ -95,6 +96,23 @@ def test_viewers_of_the_same_picture_share_it_whatever_the_size_of_their_screens
     one = source.answer(View(source="image threshold_1", size=900), 128)
     assert source.answer(View(source="image threshold_1", size=131, rows=(0, 256)), 128) is one
     assert source.answer(View(source="image threshold_1", size=100), 128) is not one
+
+
+def test_viewers_who_were_told_the_same_so_far_share_every_message() -> None:
+    state = State()
+    row = [1, 0.0, {"a": 2.0}]
+    state.apply({"counters": {"received": 1}, "options_serial": 0, "rows": [row], "scan": {"uid": "one"}}, [])
+    messages = [
+        lambda: state.scan_message(),
+        lambda: state.rows_since(0),
+        lambda: state.curves_message(),
+        lambda: state.turn_message(["counters"]),
+    ]
+    before = [make() for make in messages]
+    assert all(make() is one for make, one in zip(messages, before, strict=True))
+    state.apply({"counters": {"received": 2}, "options_serial": 0, "rows": [[2, 0.0, {"a": 3.0}]]}, [])
+    assert state.rows_since(0) != before[1] and state.rows_since(1) != state.rows_since(0)
+    assert '"received": 2' in state.turn_message(["counters"])
 
 
 def test_the_rate_is_known_however_often_it_is_asked_for() -> None:

@@ -74,7 +74,8 @@ class Gallery:
         except TimeoutError:
             return nothing(f"the archive could not be read within {READING_S:g} s", passing=True)
         about |= {"received": found.received, "status": found.status}
-        return Source(found.payload, self._state.mask(channel, found.payload.shape), about)
+        limit = scan.get("detector", {}).get("saturation_value")
+        return Source(found.payload, self._state.mask(channel, found.payload.shape), about, limit)
 
     async def draw(self, source: Source, view: View) -> bytes:
         """The message of a view."""

@@ -1,14 +1,16 @@
 """All that the serving process knows of the run: what the sink told, in the form that viewers ask for it."""
 
+import json
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from sinks.browser.picture import IMAGE, Source, framed, payload_of
 from stream.events import Array
 
+T = TypeVar("T")
 MOST_ROWS = 5000
 MOST_LINES = 200
 
@@ -38,6 +40,7 @@ class State:
         self._masks: dict[str, Array] = {}
         self._rows: deque[Any] = deque(maxlen=MOST_ROWS)
         self._rows_made = 0
+        self._kept: dict[str, tuple[Any, Any]] = {}
         self._columns: dict[str, None] = {}
 
     def apply(self, update: Mapping[str, Any], payloads: Sequence[bytes]) -> None:
@@ -131,6 +134,11 @@ class State:
         count = min(self._rows_made - version, len(self._rows))
         if count <= 0:
             return None
+        return self._shared(
+            "rows", (version, self._rows_made, self.versions["scan"]), lambda: self._table(version, count)
+        )
+
+    def _table(self, version: int, count: int) -> bytes:
         rows = [self._rows[place] for place in range(len(self._rows) - count, len(self._rows))]
         names = list(self._columns)
         table = np.full((2 + len(names), count), np.nan)
@@ -143,19 +151,44 @@ class State:
 
     def curves_message(self) -> bytes:
         """The curves of the newest frame, float32, one behind the other."""
+        return self._shared("curves", (self.versions["frame"], self.versions["scan"]), self._curves)
+
+    def _curves(self) -> bytes:
         items = [[key, len(values)] for key, values in self.curves.items()]
         values = [np.asarray(values, np.float32) for values in self.curves.values()]
         body = np.concatenate(values) if values else np.zeros(0, np.float32)
         return framed({"kind": "curves", "frame": self.frame, "items": items}, body)
 
-    def scan_message(self) -> Mapping[str, Any]:
-        """The scan and its products; axes as lists."""
+    def scan_message(self) -> str:
+        """The scan and its products as JSON; axes as lists."""
+        return self._shared("scan", self.versions["scan"], self._scan)
+
+    def _scan(self) -> str:
         scan = {key: value for key, value in self.scan.items() if key != "poni"}
         products = [
             {**{key: value for key, value in product.items() if key != "poni"}, "geometry": bool(product.get("poni"))}
             for product in scan.get("products", ())
         ]
-        return {"kind": "scan", "scan": plain({**scan, "products": products} if scan else {})}
+        return json.dumps({"kind": "scan", "scan": plain({**scan, "products": products} if scan else {})})
+
+    def turn_message(self, names: Sequence[str]) -> str:
+        """The end of a turn as JSON: which frame it shows, which images there are, and these kinds of news."""
+        return self._shared("turn", (tuple(names), tuple(self.versions.values())), lambda: self._turn(names))
+
+    def _turn(self, names: Sequence[str]) -> str:
+        news: dict[str, Any] = {name: getattr(self, name) for name in names}
+        if "options" in news:
+            news["options_serial"] = self.options_serial
+        news["sources"] = {key: source.shape for key, source in self.sources.items()}
+        return json.dumps(plain({"kind": "turn", "frame": self.frame, **news}))
+
+    def _shared(self, name: str, key: Any, make: Callable[[], T]) -> T:
+        """What the viewer before got too, who mostly was told the same so far."""
+        known, found = self._kept.get(name, (None, None))
+        if known != key:
+            found = make()
+            self._kept[name] = key, found
+        return cast(T, found)
 
 
 def _put(node: Any, path: Sequence[str], value: Any) -> Any:

@@ -139,11 +139,8 @@ class Viewer:
         new = {name for name, version in versions.items() if told.get(name) != version}
         parts: list[str | bytes] = []
         if "scan" in new:
-            parts.append(json.dumps(state.scan_message()))
+            parts.append(state.scan_message())
         names = ("counters", "options", "changes", "log", "files", "holes", "jobs")
-        news: dict[str, Any] = {name: getattr(state, name) for name in names if name in new and versions[name]}
-        if "options" in news:
-            news["options_serial"] = state.options_serial
         if "rows" in new and (rows := state.rows_since(told.get("rows", 0))) is not None:
             parts.append(rows)
         if "frame" in new:
@@ -153,6 +150,5 @@ class Viewer:
             if source is not None and self._drawn.get(panel) != (source, view):
                 self._drawn[panel] = (source, view)
                 parts.append(await self._hub.gallery.draw(source, view))
-        news["sources"] = {key: source.shape for key, source in state.sources.items()}
         told.update(versions)
-        return [*parts, json.dumps(plain({"kind": "turn", "frame": state.frame, **news}))]
+        return [*parts, state.turn_message([name for name in names if name in new and versions[name]])]
