@@ -25,6 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="process scans once more that are there already (run.again)"
     )
+    parser.add_argument(
+        "--dask",
+        metavar="SCHEDULER",
+        help="divide each scan among the workers of tcp://host:port, local://N, or slurm://QUEUE?cores=8&memory=16GB"
+        "&jobs=4&walltime=01:00:00 (inbeam[dask])",
+    )
+    parser.add_argument(
+        "--parts", type=int, metavar="N", help="of each scan (default: two for each thread of a worker)"
+    )
     parser.add_argument("files", nargs="+", help="recorded scans: HDF5, EDF, CBF, TIFF, captures; file.h5::/dataset")
 
 
@@ -47,4 +56,8 @@ def run(options: argparse.Namespace) -> int:
         files["run"]["changes"] = options.changes
     config = load(options.config, options.overrides, replace=files)
     found(options.files)  # ConfigError before anything is begun
+    if options.dask is not None:
+        from stream.commands.on_dask import process_on  # an optional extra
+
+        return process_on(options.dask, config, parts=options.parts, quiet=options.quiet)
     return execute(config, reopen=False, quiet=options.quiet)

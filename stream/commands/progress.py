@@ -38,6 +38,19 @@ def show_progress() -> Iterator[Callable[[Counters], None]]:
         line.close()
 
 
+@contextmanager
+def show_counts(what: str, of: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """How many of so many are done: on a terminal as a bar, elsewhere nowhere."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    line = StatusLine(sys.stderr)
+    try:
+        yield lambda done: line.show(f"{'█' * (20 * done // of):░<20} {done} of {of} {what}")
+    finally:
+        line.close()
+
+
 class Pace:
     """How long recorded files will still take, from how long they have taken so far. `now`: monotonic, seconds."""
 

@@ -6,14 +6,13 @@ dies is started again and goes on in its file; what it had in hand is missing.
 
 import json
 import logging
-import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -21,19 +20,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import h5py
-
-from sinks.file import ledger_reader, repair
-from sinks.receivers import master
+from stream.commands import dividing
 from stream.config import Config
-from stream.errors import ConfigError, SinkFailed
-from stream.events import EndStatus, FrameStatus
+from stream.errors import ConfigError
 from stream.pipeline.runner import worker_count
 from stream.preflight import preflight
 from stream.receivers.coordinator import Coordinator
 
 log = logging.getLogger("inbeam")
-MERGED, FIRST_ONLY = ("archive", "hdf5"), ("monitor", "page")
 STRAGGLERS_S = 60.0
 """How long a receiver that was started again may take to complete a scan of the time before."""
 PATIENCE_S = 5.0
@@ -52,7 +46,7 @@ def documents(config: Config, count: int, coordinator: str) -> list[dict[str, An
         made = deepcopy(dict(config.document))
         of = stream["sources"][number] if stream["type"] == "several" else stream
         made["stream"] = {"type": "receiver", "of": of, "coordinator": coordinator, "number": number}
-        made["sinks"] = [_sink(sink, number) for sink in made["sinks"] if sink["type"] in MERGED or number == 0]
+        made["sinks"] = dividing.part_sinks(config, number)
         run = dict(made.get("run") or {})
         run |= {"scans": None, "reorder_frames": 0, "reorder_ms": 0.0, "workers": max(1, worker_count(config) // count)}
         made["run"] = run
@@ -60,42 +54,13 @@ def documents(config: Config, count: int, coordinator: str) -> list[dict[str, An
     return found
 
 
-def _problems(config: Config, count: int) -> "Sequence[tuple[str, str]]":
-    from stream.pipeline.assembly import Assembly
-    from stream.pipeline.control import RunControl
-    from stream.pipeline.revisions import OptionSet
-    from stream.roles import Gatherer
-
+def _problems(config: Config, count: int) -> Iterator[tuple[str, str]]:
     stream = config.document["stream"]
-    found: list[tuple[str, str]] = []
     if stream["type"] not in ("stream2", "simplon", "several"):
-        found.append(("stream.type", f"receivers share a stream2 or simplon detector, not {stream['type']}"))
+        yield "stream.type", f"receivers share a stream2 or simplon detector, not {stream['type']}"
     elif stream["type"] == "several" and len(stream["sources"]) != count:
-        found.append(("--receivers", f"the stream has {len(stream['sources'])} sources: give each a receiver"))
-    for place, sink in enumerate(config.document["sinks"]):
-        if sink["type"] not in (*MERGED, *FIRST_ONLY):
-            text = f"files of {sink['type']} are not merged: use archive, and process the master afterwards"
-            found.append((f"sinks[{place}].type", text))
-    assembly = Assembly(config, RunControl(OptionSet.of(config)), log.warning, Path())
-    for place, _, role in assembly.roles:
-        if isinstance(role, Gatherer):
-            text = "needs all frames in one process: leave it out, and give the archive's master to `inbeam process`"
-            found.append((f"processors[{place}]", text))
-    for option, given in (
-        ("control", config.run.control),
-        ("on_end", config.run.on_end),
-        ("metrics", config.run.metrics),
-    ):
-        if given:
-            found.append((f"run.{option}", "is not there with --receivers: leave it out"))
-    if not any(sink["type"] in MERGED for sink in config.document["sinks"]):
-        found.append(("sinks", "with --receivers each has a file: add an archive or hdf5"))
-    return found
-
-
-def _sink(sink: Mapping[str, Any], number: int) -> dict[str, Any]:
-    renamed = {key: master.part_name(str(sink[key]), number) for key in ("path", "link") if sink.get(key)}
-    return {**sink, **renamed} if sink["type"] in MERGED else dict(sink)
+        yield "--receivers", f"the stream has {len(stream['sources'])} sources: give each a receiver"
+    yield from dividing.problems(config)
 
 
 @dataclass(slots=True)
@@ -126,9 +91,9 @@ class Child:
 
     def start(self) -> None:
         """In a session of its own: Ctrl-C is for us, who pass it on once."""
-        command = [sys.executable, "-m", "stream.commands.receiver_process"]
+        command = [sys.executable, "-m", "stream.commands.part_process"]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=_environment()
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=dividing.environment()
         )
         assert self.process.stdin is not None
         self.begun, self.trouble = time.monotonic(), None
@@ -154,10 +119,6 @@ class Child:
         return self.process is None or self.process.poll() is not None
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-
-
 @dataclass(slots=True)
 class Scan:
     """What the receivers have told of one. files: receiver -> of each of its file sinks, in order."""
@@ -179,7 +140,8 @@ class Receivers:
         self._coordinator: Coordinator
         self._scans: dict[str, Scan] = {}
         self._merged: set[str] = set()
-        self.troubles: dict[str, None] = {}
+        self._masters = dividing.Masters(config, count)
+        self.troubles = self._masters.troubles
         self.masters: list[Path] = []
 
     @property
@@ -246,8 +208,7 @@ class Receivers:
                 self.troubles[f"receiver {number}: {told['trouble']}"] = None
             return
         scan = self._scans.setdefault(told["scan"], Scan(told["scan"], told["name"], time.monotonic()))
-        kinds = [sink["type"] for sink in child.document["sinks"]]
-        scan.files[number] = [file for file, kind in zip(told["files"], kinds, strict=True) if kind in MERGED]
+        scan.files[number] = dividing.files_of(child.document, told["files"])
 
     def _again(self, child: Child) -> None:
         assert child.process is not None
@@ -276,70 +237,18 @@ class Receivers:
                 self._merge(scan)
 
     def _merge(self, scan: Scan) -> None:
-        sinks = [sink for sink in self._config.document["sinks"] if sink["type"] in MERGED]
-        links: dict[str, str] = {}
-        made: list[Path] = []
-        parts: dict[int, Path] = {}
-        for place in sorted(range(len(sinks)), key=lambda place: sinks[place]["type"] != "archive"):
-            parts = self._parts(scan, place)
-            if not parts:
-                self.troubles[f"scan {scan.name}: no receiver has a file for {sinks[place]['path']}"] = None
-                continue
-            wanted = Path(master.whole_name(str(parts[min(parts)])))
-            try:
-                done = master.make(
-                    [parts[number] for number in sorted(parts)],
-                    wanted,
-                    if_exists=sinks[place].get("if_exists", "number"),
-                    links=links,
-                )
-            except SinkFailed as error:
-                self.troubles[str(error)] = None
-                log.error("%s", error)
-                continue
-            links |= {os.path.relpath(part, done.parent): done.name for part in parts.values()}
-            made.append(done)
+        made, numbers = self._masters.make(scan.name, scan.uid, scan.files)
         self._merged.add(scan.uid)
         self.masters += made
         if made:
-            self._tell(scan, made, sorted(parts))
-
-    def _parts(self, scan: Scan, place: int) -> dict[int, Path]:
-        """Receiver -> its file. One that was killed and has not gone on with its file has left it, too."""
-        told = {number: Path(file) for number, files in scan.files.items() if (file := files[place]) is not None}
-        for number in range(self._count):
-            if number in told or not told:
-                continue
-            other, path = next(iter(told.items()))
-            guess = path.with_name(path.name.replace(f".r{other}", f".r{number}"))
-            found = repair.find(guess)
-            if found is not None and found.uid == scan.uid:
-                try:
-                    repair.repair(guess, patience_s=1.0)
-                    told[number] = guess
-                except SinkFailed as error:
-                    self.troubles[str(error)] = None
-        return told
+            self._tell(scan, made, numbers)
 
     def _tell(self, scan: Scan, made: Sequence[Path], numbers: Sequence[int]) -> None:
-        with h5py.File(made[0], "r") as file:
-            record = ledger_reader.read(file)
-            shares = {int(name): int(group["frames"][()]) for name, group in file[master.GROUP].items()}
-        for place, frames in shares.items():
+        found = dividing.told(made[0], scan.name)
+        for place, frames in found.shares.items():
             self._children[numbers[place]].frames += frames
-        counts = {status: count for status, count in record.counts.items() if count}
-        words = " + ".join(f"{count} {status.name.lower()}" for status, count in counts.items())
-        end = record.end_status.value if record.end_status else "stopped"
-        files = ", ".join(map(str, made))
-        log.info("scan %s %s: %s = %d frames -> %s", scan.name, end, words or "0", record.expected, files)
-        lost = {status: count for status, count in counts.items() if not status.has_data}
-        if record.end_status is EndStatus.STOPPED:
-            lost.pop(FrameStatus.MISSING, None)
-        if lost:
-            kinds = ", ".join(f"{count} {status.name.lower()}" for status, count in lost.items())
-            self.troubles[f"scan {scan.name}: {sum(lost.values())} frames without data ({kinds})"] = None
-        if record.end_status is EndStatus.ABORTED:
-            self.troubles[f"scan {scan.name} was aborted"] = None
+        log.info("%s -> %s", found.line, ", ".join(map(str, made)))
+        self.troubles |= dict.fromkeys(found.troubles)
 
     def _tell_shares(self) -> None:
         log.info("receiver | frames | started again")

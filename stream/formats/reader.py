@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from stream.events import Event
+from stream.wire.limits import NUMBER_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,18 @@ class Choice:
     first_number: int | None = None
     name: str | None = None
     so_far: bool = False
+    part: tuple[int, int] | None = None
+
+    def frames(self, count: int | None) -> range | None:
+        """The frame numbers that are wanted of a scan of so many; None: all. Of a scan whose length is not known, the
+        first part is all, and the others are nothing; the last part has what comes beyond the end."""
+        if self.part is None:
+            return None
+        number, of = self.part
+        if count is None:
+            return None if number == 0 else range(0)
+        last = NUMBER_MAX if number == of - 1 else (number + 1) * count // of
+        return range(number * count // of, last)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
-from stream.events import EndStatus, Event, Note, ScanEnd, ScanStart
+from stream.events import EndStatus, Event, Frame, Note, ScanEnd, ScanStart
 from stream.fingerprint import of_files
 from stream.formats.hdf5.opening import split
 from stream.formats.natural import check_pattern, natural
@@ -75,12 +75,20 @@ class Config(Options):
         description="An HDF5 file that is still written is wanted as far as it is; false: its scan ends as aborted",
     )
 
+    part: tuple[int, int] | None = Field(
+        None,
+        description="A part of each scan's frames, and of how many: [0, 4] is the first quarter; the others are not "
+        "missing; null: all",
+    )
+
     _pattern = field_validator("pattern")(check_pattern)
 
     @model_validator(mode="after")
     def _rate_of_what(self) -> Self:
         if self.monitor_per_second and self.monitor is None:
             raise ValueError("monitor_per_second without a monitor: say which it is with `monitor`")
+        if self.part is not None and (not 0 <= self.part[0] < self.part[1] or self.join):
+            raise ValueError("part: [number, of how many], numbers from 0, and without join")
         return self
 
     def choice(self) -> Choice:
@@ -97,6 +105,7 @@ class Config(Options):
             first_number=self.first_number,
             name=self.name,
             so_far=self.so_far,
+            part=self.part,
         )
 
     def reads(self) -> list[str]:
@@ -135,6 +144,7 @@ class Files:
     def _events(self) -> Iterator[Event]:
         for reader, recording in self._recordings:
             open_scan: str | None = None
+            wanted: range | None = None
             for event in self._read(reader, recording):
                 if self._closed and open_scan is not None:
                     yield ScanEnd(open_scan, EndStatus.STOPPED)
@@ -142,7 +152,10 @@ class Files:
                     return
                 if isinstance(event, ScanStart):
                     open_scan = event.uid
+                    wanted = self._choice.frames(event.expected)
                     event = self._with_options(event)
+                elif isinstance(event, Frame) and wanted is not None and event.index not in wanted:
+                    continue
                 elif isinstance(event, ScanEnd):
                     open_scan = None
                 yield event
@@ -171,13 +184,14 @@ class Files:
     def _with_options(self, start: ScanStart) -> ScanStart:
         """The options decide on the frames and their readings as the files do."""
         config = self._config
-        told = config.model_dump(mode="json", exclude={"files", "name"}, exclude_defaults=True)
+        told = config.model_dump(mode="json", exclude={"files", "name", "part"}, exclude_defaults=True)
         monitor, inside = split(str(config.monitor or ""))
         folder = os.path.dirname(start.source.partition("::")[0])
         files = [os.path.join(folder, monitor)] if inside is not None else []
         if config.join:
             files += [split(path)[0] for _, recording in self._recordings for path in recording.paths]
-        return replace(start, fingerprint=f"{start.fingerprint} {of_files(files, told)}")
+        part = None if config.part is None else config.part[0]
+        return replace(start, part=part, fingerprint=f"{start.fingerprint} {of_files(files, told)}")
 
 
 def _recordings(

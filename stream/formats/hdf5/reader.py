@@ -67,7 +67,7 @@ def _scans(path: str, choice: Choice, monitor: str | None) -> Iterator[Event]:
         return
     for scan in found:
         try:
-            yield from scan.events(so_far=choice.so_far)
+            yield from scan.events(so_far=choice.so_far, wanted=choice.frames)
         except BadMessage as error:
             yield Note(str(error))
     for problem in found.lost:

@@ -85,11 +85,13 @@ class Scan:
         self._uid = f"file:{self._path}" + (f"::/{located.identity}" if located.identity else "")
         self._expected = located.declared
 
-    def events(self, *, so_far: bool = False) -> Iterator[ScanStart | Frame | Note | ScanEnd]:
+    def events(
+        self, *, so_far: bool = False, wanted: Callable[[int | None], range | None] = lambda count: None
+    ) -> Iterator[ScanStart | Frame | Note | ScanEnd]:
         """ScanStart, the frames in order, ScanEnd; damaged frames are CORRUPT, unwritten ones left out.
 
         A file that its writer has not closed may be without its last frames: what is there comes, the end is ABORTED.
-        so_far: that is all that is wanted.
+        so_far: that is all that is wanted. wanted: the numbers of the frames that are, of so many; None: all.
         """
         notes = [*self.located.lost, *self.located.notes]
         unclosed = () if so_far else self._unclosed()
@@ -112,7 +114,7 @@ class Scan:
         yield replace(start, readings=more.units, recorded=self._recorded(found))
         for text in notes:
             yield Note(text, start.uid)
-        yield from self._frames(start.uid, more)
+        yield from self._frames(start.uid, more, wanted(self._expected))
         for text in more.problems:
             yield Note(text, start.uid)
         status = EndStatus.ABORTED if unclosed else EndStatus.COMPLETE
@@ -161,10 +163,11 @@ class Scan:
             started=moment(file, located, "start_time"),
         )
 
-    def _frames(self, uid: str, more: Beside) -> Iterator[Frame]:
+    def _frames(self, uid: str, more: Beside, wanted: range | None) -> Iterator[Frame]:
         cursors = {channel: Cursor(parts) for channel, parts in self.located.channels.items()}
         try:
-            for index in range(min(self.located.declared, self._expected)):
+            there = min(self.located.declared, self._expected)
+            for index in range(there) if wanted is None else range(wanted.start, min(wanted.stop, there)):
                 payloads, problem = read_channels(cursors, index)
                 if payloads or problem:
                     yield Frame(

@@ -1,4 +1,4 @@
-"""One receiver of `inbeam run --receivers`: a pipeline in a process of its own.
+"""One part of a run that is divided (`run --receivers`, `process --dask`): a pipeline in a process of its own.
 
 Its configuration comes as JSON on stdin, which stays open as long as the process that has started it lives. What
 becomes of each scan goes to stdout, a JSON line each: {"scan", "name", "files"}; at the end {"trouble"}, which is "" if
@@ -22,8 +22,10 @@ from stream.pipeline.runner import Run, stop_on_signals
 def main() -> int:
     """Run until the scans that were asked for are there, a signal comes, or the other end is gone."""
     document: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
-    number = document["stream"]["number"]
-    logging.basicConfig(level=logging.ERROR, format=f"%(asctime)s receiver {number}: %(message)s", stream=sys.stderr)
+    stream = document["stream"]
+    live = stream["type"] == "receiver"
+    who = f"receiver {stream['number']}" if live else f"part {stream['part'][0]}"
+    logging.basicConfig(level=logging.ERROR, format=f"%(asctime)s {who}: %(message)s", stream=sys.stderr)
     logging.getLogger("inbeam").setLevel(logging.WARNING)
     keep_freed_memory()
 
@@ -31,7 +33,7 @@ def main() -> int:
         files = [None if file is None else str(file.resolve()) for file in completed.files]
         say({"scan": scan.uid, "name": scan.name, "files": files, "failed": list(completed.failed)})
 
-    running = Run(validate(document), reopen=True, ended=ended)
+    running = Run(validate(document), reopen=live, ended=ended)
 
     def until_left_alone() -> None:
         while os.read(sys.stdin.fileno(), 4096):  # not through Python's buffer, whose lock the end of the process wants

@@ -1,0 +1,142 @@
+"""A run that is divided among processes, each with files of its own: what can be, and which files it writes."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from sinks.file import ledger_reader, repair
+from sinks.receivers import master
+from stream.config import Config
+from stream.errors import SinkFailed
+from stream.events import EndStatus, FrameStatus
+from stream.pipeline.assembly import Assembly
+from stream.pipeline.control import RunControl
+from stream.pipeline.revisions import OptionSet
+from stream.roles import Gatherer
+
+log = logging.getLogger("inbeam")
+MERGED, FIRST_ONLY = ("archive", "hdf5"), ("monitor", "page")
+
+
+def problems(config: Config) -> Iterator[tuple[str, str]]:
+    """What cannot be divided, whatever the frames come from."""
+    for place, sink in enumerate(config.document["sinks"]):
+        if sink["type"] not in (*MERGED, *FIRST_ONLY):
+            text = f"files of {sink['type']} are not merged: use archive, and process the master afterwards"
+            yield f"sinks[{place}].type", text
+    assembly = Assembly(config, RunControl(OptionSet.of(config)), log.warning, Path())
+    for place, _, role in assembly.roles:
+        if isinstance(role, Gatherer):
+            text = "needs all frames in one process: leave it out, and give the archive's master to `inbeam process`"
+            yield f"processors[{place}]", text
+    run = config.run
+    for option, given in (("control", run.control), ("on_end", run.on_end), ("metrics", run.metrics)):
+        if given:
+            yield f"run.{option}", "is not there where a run is divided: leave it out"
+    if not any(sink["type"] in MERGED for sink in config.document["sinks"]):
+        yield "sinks", "each part has a file: add an archive or hdf5"
+
+
+def part_sinks(config: Config, number: int) -> list[dict[str, Any]]:
+    """The sinks of one part; those for show are of the first alone."""
+    return [_sink(sink, number) for sink in config.document["sinks"] if sink["type"] in MERGED or number == 0]
+
+
+def files_of(document: Mapping[str, Any], files: list[str | None]) -> list[str | None]:
+    """Of the files of all sinks of a part, those that are merged."""
+    kinds = [sink["type"] for sink in document["sinks"]]
+    return [file for file, kind in zip(files, kinds, strict=True) if kind in MERGED]
+
+
+def environment() -> dict[str, str]:
+    """For a process that imports what we import."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+class Masters:
+    """Makes one file of those of all parts, for each sink, once for each scan. troubles: what went wrong, in words."""
+
+    def __init__(self, config: Config, count: int) -> None:
+        self._sinks = [sink for sink in config.document["sinks"] if sink["type"] in MERGED]
+        self._count = count
+        self.troubles: dict[str, None] = {}
+
+    def make(self, name: str, uid: str, files: Mapping[int, list[str | None]]) -> tuple[list[Path], list[int]]:
+        """(the masters, the parts that are in them). files: part -> of each of its sinks, in order."""
+        links: dict[str, str] = {}
+        made: list[Path] = []
+        parts: dict[int, Path] = {}
+        for place in sorted(range(len(self._sinks)), key=lambda place: self._sinks[place]["type"] != "archive"):
+            sink = self._sinks[place]
+            parts = self._parts(uid, {number: found[place] for number, found in files.items()})
+            if not parts:
+                self.troubles[f"scan {name}: no part has a file for {sink['path']}"] = None
+                continue
+            wanted = Path(master.whole_name(str(parts[min(parts)])))
+            found, exists = [parts[number] for number in sorted(parts)], sink.get("if_exists", "number")
+            try:
+                done = master.make(found, wanted, if_exists=exists, links=links)
+            except SinkFailed as error:
+                self.troubles[str(error)] = None
+                log.error("%s", error)
+                continue
+            links |= {os.path.relpath(part, done.parent): done.name for part in parts.values()}
+            made.append(done)
+        return made, sorted(parts)
+
+    def _parts(self, uid: str, told: Mapping[int, str | None]) -> dict[int, Path]:
+        """Part -> its file. A process that was killed, or that found its file complete, has one all the same."""
+        found = {number: Path(file) for number, file in told.items() if file is not None}
+        for number in range(self._count):
+            if number in found or not found:
+                continue
+            other, path = next(iter(found.items()))
+            guess = path.with_name(path.name.replace(f".r{other}", f".r{number}"))
+            there = repair.find(guess)
+            if there is not None and there.uid == uid:
+                try:
+                    repair.repair(guess, patience_s=1.0)
+                    found[number] = guess
+                except SinkFailed as error:
+                    self.troubles[str(error)] = None
+        return found
+
+
+def _sink(sink: Mapping[str, Any], number: int) -> dict[str, Any]:
+    renamed = {key: master.part_name(str(sink[key]), number) for key in ("path", "link") if sink.get(key)}
+    return {**sink, **renamed} if sink["type"] in MERGED else dict(sink)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of a scan, by its master: one line; what of it the exit code must not hide; part -> its frames."""
+
+    line: str
+    troubles: tuple[str, ...]
+    shares: Mapping[int, int]
+
+
+def told(path: Path, name: str) -> Told:
+    """Read the ledger of a master."""
+    with h5py.File(path, "r", locking=False) as file:
+        record = ledger_reader.read(file)
+        shares = {int(each): int(group["frames"][()]) for each, group in file[master.GROUP].items()}
+    counts = {status: count for status, count in record.counts.items() if count}
+    end = record.end_status or EndStatus.STOPPED
+    words = " + ".join(f"{count} {status.name.lower()}" for status, count in counts.items()) or "0"
+    lost = {status: count for status, count in counts.items() if not status.has_data}
+    troubles = []
+    if lost and not (end is EndStatus.STOPPED and lost.keys() == {FrameStatus.MISSING}):
+        kinds = ", ".join(f"{count} {status.name.lower()}" for status, count in lost.items())
+        troubles.append(
+            f"scan {name}: {sum(lost.values())} frames without data ({kinds}): see ledger/status in the file"
+        )
+    if end is EndStatus.ABORTED:
+        troubles.append(f"scan {name} was aborted")
+    return Told(f"scan {name} {end.value}: {words} = {record.expected} frames", tuple(troubles), shares)
