@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import median_filter
 
 from processors.projections import air, phase, pixels, shape
 from processors.projections.normalise import Series, averaged, chosen, grouped, open_beam
+
+DICE = np.random.default_rng(11)
 
 
 def golden(shared: Path, name: str) -> np.ndarray:
@@ -104,6 +107,17 @@ def test_outliers_become_the_median_around_them(size: int, kind: pixels.Outlier,
 def test_the_edges_of_the_median_are_mirrored_as_mantids() -> None:
     image = np.array([[9.0, 1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0]])
     assert pixels.median(image, 3)[0, 0] == 4.0  # of 9, 1 twice, 3 twice, 4 four times
+
+
+@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (2, 3), (33, 50)])
+def test_medians_are_scipys(size: int, shape: tuple[int, int]) -> None:
+    for image in (DICE.normal(size=shape).astype("f4"), DICE.integers(0, 4, shape).astype("f4")):
+        np.testing.assert_array_equal(pixels.median(image, size), median_filter(image, size, mode="mirror"))
+        around = median_filter(image, size, mode="reflect")
+        found, count = pixels.without_outliers(image, 1e-6, size, "both")
+        np.testing.assert_array_equal(found, around)
+        assert count == (image != around).sum()
 
 
 def test_pixels_that_are_no_numbers_are_put_between_their_neighbours_and_counted() -> None:
