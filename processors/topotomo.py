@@ -14,7 +14,7 @@ from processors.moments.positions import Positions
 from processors.mosaicity import Mosaicity
 from processors.topotomography import layout, original
 from processors.topotomography.gathered import Images, Recipe
-from processors.topotomography.geometry import Grid
+from processors.topotomography.geometry import Grid, covered_deg, is_seen
 from processors.topotomography.options import Config as Config
 from processors.topotomography.projecting import Plan, compile_kernels
 from stream.context import ALONE, Context
@@ -26,7 +26,6 @@ from stream.work import Work
 BUSY = 4
 """The live view takes at most a fifth of this thread's time: the next one waits at least so many times as long as the
 last one took."""
-HALF_TURN = 180.0
 DEGREES = ("", "deg", "degree", "degrees", "°")
 MOST_TOLD = 8
 
@@ -92,10 +91,17 @@ class Topotomo:
         if not self._all:
             return
         used = self._recipe.used(self._images, complete=False)
+        came = used.copy()
+        self._range, seen = self._covered(used)
+        if not seen and not self.config.force:
+            used[:] = False
         found = self._recipe.final(self._images, used)
         yield Update(self._scan, self.config.gives()[0], self._pieces(found, used), covers=tuple(self._all))
         yield from self._slices(found)
-        self._tell(used)
+        self._tell(came)
+        if not seen and not self.config.force:
+            text = f"the projections that came cover {self._range:.6g} degrees only: no volume is made of them, "
+            self._context.trouble(f"{self.config.name}: {text}unless you say `force: true`")
 
     def _check(self, positions: Positions, names: Sequence[str]) -> None:
         config = self.config
@@ -108,10 +114,17 @@ class Topotomo:
         if omega.direction.unit not in DEGREES:
             text = f"is in {omega.direction.unit!r}: it must be an angle in degrees"
             raise ConfigError([(f"{config.name}.omega", text)])
-        self._range = abs(omega.direction.step) * omega.points
-        if self._range < HALF_TURN - 1e-6 and not config.force:
-            text = f"covers {self._range:.6g} degrees: with less than 180 a cone is not seen, and tilts there are wrong"
+        covered = abs(omega.direction.step) * omega.points
+        if not is_seen(covered, omega.direction.step, whole=True) and not config.force:
+            text = f"covers {covered:.6g} degrees: with less than 180 a cone is not seen, and tilts there are wrong"
             raise ConfigError([(f"{config.name}.omega", f"{text}. Set `force: true` to reconstruct all the same")])
+
+    def _covered(self, used: Array) -> tuple[float, bool]:
+        """Degrees of these projections, and True if they leave no cone unseen."""
+        omega = self._images.positions.omega
+        assert omega is not None
+        found = covered_deg(omega.direction.positions(omega.points)[used], omega.direction.step)
+        return found, is_seen(found, omega.direction.step, whole=bool(used.all()))
 
     def _plan(self, positions: Positions, shape: tuple[int, int], corner: tuple[int, int]) -> Plan:
         config, omega = self.config, positions.omega
@@ -182,7 +195,7 @@ class Topotomo:
         )
         told = [f"{how}{' with the bugs of the original' if config.bug_compat else ''}"]
         told.append(f"{int(used.sum())} of {len(used)} projections over {self._range:.6g} degrees")
-        if self._range < HALF_TURN - 1e-6:
+        if not self._covered(used)[1]:
             told.append("less than 180 degrees: a cone of directions is not seen, tilts and densities are uncertain")
         return "; ".join(told)
 

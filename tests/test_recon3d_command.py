@@ -5,14 +5,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from grain_scans import FRAME, SCALE, TILTS, VOXELS, error, gathered, grains, scanned
+from grain_scans import FRAME, SCALE, SIZE, TILTS, VOXELS, error, gathered, grains, scanned
 from recon3d_files import INI, edf, getdata, recorded_scan
 from turned_grains import AL_THETA_DEG
 
+from stream.commands.demo import free_port
 from stream.commands.main import main
 from stream.commands.original3d import ini
 from stream.commands.original3d.axes import clustered
 from stream.errors import ConfigError
+
+CONFIG = Path(__file__).parents[1] / "configs/topotomo.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +122,37 @@ def test_simulated_frames_have_motors_of_their_own(tmp_path: Path) -> None:
         assert list(file["entry/dataarray"].attrs["axes"])[:3] == ["alpha", "beta", "omega"]
 
 
+def test_the_configuration_for_topotomo_runs_on_edf_files_whose_gamma_is_made_of_two_motors(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """configs/topotomo.yaml, for a smaller scan with other names."""
+    monkeypatch.chdir(tmp_path)
+    changes = {
+        "motors.0": f"{{motor: mu, first: 0, step: 0.032, points: {TILTS[0]}, unit: deg}}",
+        "motors.1.first": "0",
+        "motors.1.points": str(TILTS[1]),
+        "motors.1.gamma": "{phi: phi, chi: chi, omega: omega, phi0: 0.5, chi0: 0}",
+        "omega": "{motor: omega, first: 0, step: 12, points: 15, unit: deg}",
+        "roi": f"{{center: [{FRAME[1] // 2}, {FRAME[0] // 2}], size: [{FRAME[1]}, {FRAME[0]}]}}",
+        "geometry.magnification": str(SCALE),
+        "geometry.pixel_um": "1",
+        "background_lowest": "0",
+        "background": "3",
+        "min_sum": "0",
+        "volume": f"{{steps: [{VOXELS}, {VOXELS}, {VOXELS}], size_um: [{SIZE}, {SIZE}, {SIZE}]}}",
+    }
+    words = [word for key, value in changes.items() for word in ("--set", f"processors.0.{key}={value}")]
+    words += ["--set", f"sinks.1.endpoint=tcp://127.0.0.1:{free_port()}"]
+    files = sorted(str(path) for path in recorded.glob("run1_*.edf"))
+    assert main(["process", "--quiet", *words, str(CONFIG), *files]) == 0
+    (result,) = tmp_path.glob("data/*_topotomo.h5")
+    with h5py.File(result) as file:
+        group = file["entry/topotomo_volume"]
+        volume = {"mu": group["mu"][()], "gamma": group["gamma"][()]}
+        assert group["theta"][()] == pytest.approx(AL_THETA_DEG) and group["used"][()].all()
+    assert error(volume, grains().truth, "mu", 0) < 0.011 and error(volume, grains().truth, "gamma", 1) < 0.011
+
+
 @pytest.fixture(scope="module")
 def array(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("array")
@@ -195,7 +229,7 @@ def test_results_that_are_there_are_kept_and_less_than_half_a_turn_is_refused(
     for name in ("mu", "gamma", "omega"):
         np.save(cut / f"{name}.npy", np.load(array / f"{name}.npy")[: 8 if name == "omega" else None])
     assert main(["recon3d", str(inifile(tmp_path, cut)), "-o", str(tmp_path / "cut.h5"), "--overwrite"]) == 2
-    assert "covers 96" in capsys.readouterr().err
+    assert "8 projections cover 96" in capsys.readouterr().err
     assert main(["recon3d", str(inifile(tmp_path, cut)), "-o", str(tmp_path / "cut.h5"), "--overwrite", "--force"]) == 0
     assert "a cone of directions is not seen" in capsys.readouterr().out
 

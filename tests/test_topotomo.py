@@ -174,6 +174,34 @@ def test_a_projection_that_lacks_tilts_is_left_out_and_told() -> None:
     assert given["used"].all()
 
 
+def test_a_scan_that_ends_after_half_of_its_turn_gives_no_volume_unless_forced() -> None:
+    """It was reconstructed, the missing cone not said."""
+    told: list[str] = []
+    found = gathered(scanned()[:150], Context(trouble=told.append)).fields("topotomo_volume")
+    assert np.isnan(found["density"]).all() and np.isnan(found["mu"]).all() and not found["used"].any()
+    assert found["omega_range"] == 84
+    assert "the projections that came cover 84 degrees only: no volume is made of them" in told[-1]
+    forced = gathered(scanned()[:150], force=True).fields("topotomo_volume")
+    assert np.isfinite(forced["mu"]).any() and b"less than 180 degrees" in forced["summary"].item()
+    none = gathered(scanned()[:5]).fields("topotomo_volume")
+    assert np.isnan(none["density"]).all() and none["omega_range"] == 0
+
+
+def test_a_region_of_larger_frames_is_where_the_user_says() -> None:
+    """`center` counts in the whole frame; without it the middle is the pixel of the region's center."""
+    wide = []
+    for each in scanned():
+        image = np.full((40, 50), 9, np.uint16)
+        image[7 : 7 + FRAME[0], 11 : 11 + FRAME[1]] = np.frombuffer(each.payloads["ch"].data, np.uint16).reshape(FRAME)
+        wide.append(frame(each.index, image, **each.readings))
+    roi = {"center": (11 + FRAME[1] // 2, 7 + FRAME[0] // 2), "size": FRAME[::-1]}
+    wanted = gathered(scanned()).fields("topotomo_volume")
+    geometry = {"theta_deg": AL_THETA_DEG, "magnification": SCALE, "center": roi["center"]}
+    for found in (gathered(wide, roi=roi), gathered(wide, roi=roi, geometry=geometry)):
+        for name in ("density", "mu", "gamma"):
+            np.testing.assert_array_equal(found.fields("topotomo_volume")[name], wanted[name])
+
+
 def test_a_frame_that_comes_again_replaces_the_earlier_one() -> None:
     bright = replace(frame(0, np.full(FRAME, 900, np.uint16)), readings=scanned()[107].readings)
     later = [replace(each, index=each.index + 1) for each in scanned()]

@@ -90,7 +90,10 @@ class Recipe:
         )
 
     def final(self, images: Images, used: Array) -> Mapping[str, Array]:
-        """Name of a field -> float32 (x, y, z)."""
+        """Name of a field -> float32 (x, y, z); all NaN where no projection is used."""
+        if not used.any():
+            nothing = np.full(self.plan.grid.steps, np.nan, np.float32)
+            return dict.fromkeys(("density", "completeness", *images.names), nothing)
         config, plan = self.config, self.plan.only(used)
         found = images.of(used, config.cleaning)
         if config.bug_compat:

@@ -26,6 +26,9 @@ AXES: dict[Mode, int] = {"rotation_y": 1, "horizontal": 0, "vertical": 2}
 """Which axis of the sample it turns about."""
 PLANE: dict[Mode, tuple[int, int]] = {"rotation_y": (1, 2), "horizontal": (0, 2), "vertical": (0, 2)}
 """Coordinates of the detector that its rows and columns run along."""
+HALF_TURN = 180.0
+HOLE = 3
+"""Steps from one projection to the next, at most."""
 ORIGIN = (0.0, 0.0, 0.0)
 
 
@@ -58,6 +61,19 @@ def spacing_angstrom(cell: Sequence[float], hkl: Sequence[float]) -> float:
     if square <= 0:
         raise ValueError(f"{list(hkl)} are no indices of planes")
     return 1 / math.sqrt(square)
+
+
+def covered_deg(omegas_deg: Array, step_deg: float) -> float:
+    """What projections cover that stand for `step_deg` each. Up to two in a row that are missing are no hole."""
+    if not len(omegas_deg):
+        return 0.0
+    gaps = np.diff(np.sort(omegas_deg))
+    return float(np.minimum(gaps, HOLE * abs(step_deg)).sum() + abs(step_deg))
+
+
+def is_seen(covered: float, step_deg: float, *, whole: bool) -> bool:
+    """True if no cone of directions is left out. whole: every projection is there; else two may lack at the ends."""
+    return covered >= HALF_TURN - 1e-3 - (0.0 if whole else (HOLE - 1) * abs(step_deg))
 
 
 def turned(axis: int, angle_deg: float) -> Array:

@@ -15,6 +15,7 @@ from processors.moments.positions import Motor, Positions
 from processors.shared.grid import Direction
 from processors.topotomography import original
 from processors.topotomography.gathered import Images, Recipe
+from processors.topotomography.geometry import HALF_TURN, covered_deg, is_seen
 from processors.topotomography.options import CleaningOptions, Config
 from processors.topotomography.projecting import Plan, compile_kernels
 from stream.commands.original3d import ini
@@ -23,7 +24,6 @@ from stream.commands.original3d.target import write
 from stream.errors import ConfigError
 from stream.events import Array
 
-HALF_TURN = 180.0
 OFF = 0.4
 """Of a step: how far a position may be from where equal steps would have it."""
 
@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         job = _job(said, stack, options)
         images = _images(stack, job, options.min_sum)
         used = job.recipe.used(images, complete=False)
+        _check_range(job.omegas[used], whole=bool(used.all()), force=options.force)
         found = job.recipe.final(images, used)
         about = {"ini": str(options.inifile), "array": str(stack.path), **job.about}
     write(target, job.recipe.plan.grid, found, job.positions.motors, about, said.values)
@@ -90,10 +91,7 @@ def _job(said: ini.Ini, stack: Stack, options: argparse.Namespace) -> _Job:
     first, second, _ = stack.axes
     motors = [_motor(name, stack.axes[name]) for name in (first, second)]
     omegas = stack.axes["omega"]
-    covered = _range(omegas)
-    if covered < HALF_TURN - 1e-6 and not options.force:
-        text = f"covers {covered:.6g} degrees: with less than 180 a cone is not seen, and tilts there are wrong"
-        raise ConfigError([("omega", f"{text}. --force reconstructs all the same")])
+    covered = _check_range(omegas, whole=True, force=options.force)
     rows, columns = stack.shape[3:]
     centre = (rows / 2, columns / 2 if options.rotation_centre is None else options.rotation_centre)
     mode = "rotation_y" if first == "mu" else said.mode()
@@ -114,7 +112,7 @@ def _job(said: ini.Ini, stack: Stack, options: argparse.Namespace) -> _Job:
     turning = Motor(Direction("omega", len(omegas), float(omegas[0]), 1.0, "deg", True), "omega")
     positions = Positions((motors[0], motors[1]), turning, False, 0, True)
     cells = motors[0].points * motors[1].points
-    cone = "" if covered >= HALF_TURN - 1e-6 else ": less than 180, a cone of directions is not seen"
+    cone = "" if covered >= HALF_TURN - 1e-3 else ": less than 180, a cone of directions is not seen"
     bugs = " with the bugs of the original" if config.bug_compat else ""
     summary = f"{config.method}{bugs}; {len(omegas)} projections over {covered:.6g} degrees{cone}; theta {angle:.6g}"
     about = {"summary": summary, "configuration": config.model_dump(mode="json")}
@@ -157,10 +155,14 @@ def _motor(name: str, positions: Array) -> Motor:
     return Motor(Direction(name, count, float(positions[0]), step, "deg", True), name)
 
 
-def _range(omegas: Array) -> float:
-    """Degrees: with one step more than from the first to the last."""
-    ascending = np.sort(omegas)
-    return float(np.ptp(ascending) + np.median(np.diff(ascending))) if len(ascending) > 1 else 0.0
+def _check_range(omegas: Array, *, whole: bool, force: bool) -> float:
+    """Degrees that these projections cover. Raises ConfigError where a cone is not seen, unless forced."""
+    step = float(np.median(np.diff(np.sort(omegas)))) if len(omegas) > 1 else 0.0
+    covered = covered_deg(omegas, step)
+    if not is_seen(covered, step, whole=whole) and not force:
+        text = f"{len(omegas)} projections cover {covered:.6g} degrees: with less than 180 a cone is not seen, and"
+        raise ConfigError([("omega", f"{text} tilts there are wrong. --force reconstructs all the same")])
+    return covered
 
 
 def _images(stack: Stack, job: _Job, min_sum: float) -> Images:
