@@ -128,6 +128,23 @@ def test_alarms_and_big_numbers_stay_after_a_reload_and_a_phone_scrolls_one_way_
         assert not tab.problems
 
 
+def test_big_numbers_of_chosen_series_fit_into_the_window(browser: Browser, tmp_path: Path) -> None:
+    with page() as sink, browser.tab() as tab:
+        fed(sink, 3)
+        tab.open(sink.sink.address)
+        shown(tab, 2)
+        tab.until("document.querySelectorAll('#series input').length === 2")
+        tab.run("document.querySelectorAll('#series input').forEach((each) => each.checked || each.click())")
+        tab.click("#big")
+        sink.tick(Counters(scan="7", expected=1000, received=3, finished=3))
+        tab.until("document.querySelector('[data-name=temperature] b').textContent", lambda text: text == "302")
+        tab.screenshot(tmp_path / "big.png")
+        assert tab.run("document.documentElement.scrollHeight <= innerHeight")
+        assert tab.run("parseFloat(getComputedStyle(document.querySelector('#numbers b')).fontSize)") > 100
+        tab.run("localStorage.clear()")
+        assert not tab.problems
+
+
 def alarm(tab: Tab, what: str, operation: str, limit: float) -> None:
     tab.until(f"[...document.querySelectorAll('#alarms option')].some((each) => each.value === '{what}')")
     tab.run(f"document.querySelector('#alarms select').value = '{what}'")

@@ -182,13 +182,26 @@ def test_a_region_of_a_map_is_drawn_dragged_and_pulled_over_the_pattern(
         tab.drag(across(tab, begin), across(tab, end))
         name = sorted(set(bands(tab)) - before)[0]
         drawn = known(tab, live, name)
-        tab.drag(across(tab, (begin + end) / 2), across(tab, (begin + end) / 2 + way))  # all of it
+        middle = (begin + end) / 2
+        if axis == "2θ":  # with a finger
+            tab.ask("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=1)
+            for kind, part in (("touchStart", 0), ("touchMove", 0.5), ("touchMove", 1)):
+                tab.touch(across(tab, middle + part * way), kind=kind)
+            tab.touch(kind="touchEnd")
+            tab.ask("Emulation.setTouchEmulationEnabled", enabled=False)
+        else:
+            tab.drag(across(tab, middle), across(tab, middle + way))  # all of it
         moved = known(tab, live, name)
         edge = share(live, axis, moved[1])
         tab.drag(across(tab, edge), across(tab, edge + 0.02))
         pulled = known(tab, live, name)
         assert drawn != moved != pulled and set(drawn) & set(moved) == set()
         assert len(set(moved) & set(pulled)) == 1
+        tab.run(f"document.querySelector('[data-band={name}] input').focus()")
+        tab.key("ArrowUp")
+        stepped = known(tab, live, name)
+        assert 0 < stepped[0] - pulled[0] <= np.diff(axis_of(live)).max() * 2
+        pulled = stepped
         fields = f"[...document.querySelectorAll('[data-band={name}] input')].map((each) => each.valueAsNumber)"
         assert tab.run(fields) == pulled
         wait_for(lambda: ranges(live).get(name) == pulled, "the map")

@@ -160,12 +160,18 @@ export class Bands {
     return true;
   }
 
+  // About a bin of the axis: what an arrow key changes.
+  #step() {
+    const { ends, bins } = this.curves.axis();
+    return Number(((ends[1] - ends[0]) / bins).toPrecision(1)) || "any";
+  }
+
   #list() {
     const names = this.#names(), operator = this.options.operator;
-    const of = `${names} ${operator} ${names.map((name) => this.since.get(name))}`;
+    const of = `${names} ${operator} ${this.#step()} ${names.map((name) => this.since.get(name))}`;
     if (of !== this.#fieldsOf) {
       this.list.replaceChildren(...names.map((name, at) => {
-        const fields = [0, 1].map((side) => make("input", { type: "number", step: "any", disabled: !operator, "aria-label": `${name}, ${side ? "to" : "from"}`, "data-side": side, onchange: (event) => Number.isFinite(event.target.valueAsNumber) && this.#wish(name, { ...this.shown(name), range: this.shown(name).range.map((each, k) => (k === side ? event.target.valueAsNumber : each)) }) }));
+        const fields = [0, 1].map((side) => make("input", { type: "number", step: this.#step(), disabled: !operator, "aria-label": `${name}, ${side ? "to" : "from"}`, "data-side": side, oninput: (event) => Number.isFinite(event.target.valueAsNumber) && this.#wish(name, { ...this.shown(name), range: this.shown(name).range.map((each, k) => (k === side ? event.target.valueAsNumber : each)) }) }));
         const mark = make("b", { text: name });
         mark.style.color = colour(at + 1);
         const since = this.since.get(name);

@@ -30,6 +30,7 @@ export class Counters {
   // more: further numbers that are to be read from afar, [name, value].
   take(counters, more) {
     this.numbers.replaceChildren(...[...Object.entries(values(counters)), ...more.map(([name, value]) => [name, number(value, 4)])].map(([name, text]) => make("div", { class: name === "lost" && text !== "0" ? "bad" : "", "data-name": name }, make("b", { text }), make("span", { text: name }))));
+    this.numbers.style.setProperty("--count", this.numbers.children.length);
     const rows = ["received", "finished", "missing", "duplicate", "late", "corrupt", "failed", "dropped", "bad_messages"].map((name) => [name.replace("_", " "), counters.counts?.[name] || counters[name] || 0]);
     if (counters.files) rows.push(["file", `${counters.file} of ${counters.files}`]);
     if (counters.connection) rows.push(["connection", counters.connection]);

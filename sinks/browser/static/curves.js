@@ -75,7 +75,7 @@ export class Curves extends EventTarget {
     const axis = this.#axis(this.#now?.values.length);
     const { wavelength_angstrom: wavelength } = this.#product() ?? {};
     const ends = [axis?.values[0] ?? 0, axis?.values.at(-1) ?? this.#now?.values.length].sort((one, other) => one - other);
-    return { ...(axis ? shownAs(axis, wavelength, this.look.axis) : { to: (v) => v, back: (v) => v, label: "bin" }), ends };
+    return { ...(axis ? shownAs(axis, wavelength, this.look.axis) : { to: (v) => v, back: (v) => v, label: "bin" }), ends, bins: axis?.values.length ?? 1 };
   }
 
   #product() {
