@@ -15,7 +15,7 @@ from processors.correction.options import listed
 from processors.projections.chain import IMAGE, Link, Projections, travelling
 from processors.projections.normalise import OpenBeam, open_beam
 from processors.projections.options import Config as Config
-from processors.projections.stage import Stage
+from processors.projections.stage import Stage, compile_kernels
 from processors.shared.correction import Correction
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
@@ -64,6 +64,7 @@ class Projection:
             text = "of counts, without flat and air region, tells nothing: give one of them, or logarithm: false"
             raise ConfigError([(f"{name}.logarithm", text)])
         correction = self._correction(scan, work) if self._before is None else None
+        compile_kernels(scan.dtype.newbyteorder("="))
         self._link = Link(name, stage, channel, beam, config.from_scan, config.monitor, correction)
         made = Projections(scan.uid, (*chain.links, self._link))
         self._by_the_gatherer = made.waits

@@ -96,6 +96,7 @@ def test_the_axis_is_found_where_it_is_not_given(tmp_path: Path) -> None:
     assert told["axis"]["column"] == pytest.approx(CENTRE - 2, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tool", "algorithm", "rounds"),
     [
@@ -134,6 +135,7 @@ def test_steps_are_applied_in_the_order_of_the_original(tmp_path: Path) -> None:
     np.testing.assert_allclose(ready, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_slices_are_cut_off_and_masked_as_the_original_says(tmp_path: Path) -> None:
     source = nxtomo(tmp_path / "scan.nx")
     bare = reconstructed(source, tmp_path / "bare", "--circular-mask", "0", "--cor", "22.7")
@@ -145,6 +147,7 @@ def test_slices_are_cut_off_and_masked_as_the_original_says(tmp_path: Path) -> N
     np.testing.assert_allclose(found[:, inside], pixels.cut_off(bare, 0.4, low, high)[:, inside], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_slices_are_written_as_images_too(tmp_path: Path) -> None:
     source = nxtomo(tmp_path / "scan.nx")
     for kind in ("tiff", "png"):
@@ -159,6 +162,7 @@ def test_slices_are_written_as_images_too(tmp_path: Path) -> None:
             assert pixels_of.dtype == np.uint16 or pixels_of.max() > 255
 
 
+@pytest.mark.slow
 def test_a_bad_flat_is_excluded_by_its_number(tmp_path: Path) -> None:
     wanted = reconstructed(nxtomo(tmp_path / "good.nx"), tmp_path / "good", "--cor", "22.7")
     frames = np.concatenate([DARKS, FLATS, SAMPLE[:20], SAMPLE[:1], SAMPLE[20:]])
@@ -170,6 +174,7 @@ def test_a_bad_flat_is_excluded_by_its_number(tmp_path: Path) -> None:
     assert np.nanmax(np.abs(spoiled - wanted)) > 0.001
 
 
+@pytest.mark.slow
 def test_the_monitor_takes_out_what_the_beam_has_lost(tmp_path: Path) -> None:
     frames = np.concatenate([DARKS, FLATS, SAMPLE[:20], SAMPLE[:1], SAMPLE[20:]]).astype(float)
     beam = np.linspace(1.0, 0.5, len(frames))
@@ -179,6 +184,7 @@ def test_the_monitor_takes_out_what_the_beam_has_lost(tmp_path: Path) -> None:
     close(reconstructed(source, tmp_path / "made", "--monitor", "--cor", "22.7"))
 
 
+@pytest.mark.slow
 def test_the_nearest_flats_are_taken_where_the_beam_fades(tmp_path: Path) -> None:
     """Full before, half behind: the mean of both is wrong for all projections."""
     faded = DARK + (SAMPLE[30:] - DARK) * 0.5
@@ -193,6 +199,7 @@ def test_the_nearest_flats_are_taken_where_the_beam_fades(tmp_path: Path) -> Non
     assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "no"), *PLAIN, "--exclude", "2-65"]) == 2
 
 
+@pytest.mark.slow
 def test_half_acquisition_shows_all_of_the_sample(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The axis lies near an edge: 32 of 48 columns, over a full turn. NXtomo says so, or the user."""
     angles = np.arange(0, 360, 3.0)
@@ -217,6 +224,7 @@ def test_half_acquisition_shows_all_of_the_sample(tmp_path: Path, capsys: pytest
     assert picture[inside].mean() == pytest.approx(truth(4)[inside].mean(), rel=0.05)
 
 
+@pytest.mark.slow
 def test_what_our_own_nxtomo_holds_is_reconstructed_as_what_it_was_made_of(tmp_path: Path) -> None:
     source, config = nxtomo(tmp_path / "scan.nx"), tmp_path / "archive.yaml"
     config.write_text(f"stream: {{type: files, files: []}}\nsinks:\n  - {{type: nxtomo, path: {tmp_path}/ours.nx}}\n")
@@ -256,6 +264,7 @@ def test_angles_are_never_invented(tmp_path: Path, capsys: pytest.CaptureFixture
     np.testing.assert_array_equal(found, by_step)
 
 
+@pytest.mark.slow
 def test_the_original_ends_with_the_largest_angle(tmp_path: Path) -> None:
     reconstructed(imat(tmp_path / "imat"), tmp_path / "made", "--max-angle", "360")
     told = yaml.safe_load((tmp_path / "made" / CONFIGURATION).read_text())["angles_deg"]
@@ -317,6 +326,7 @@ def test_a_folder_without_room_or_permission_is_told(
     assert "cannot be made" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_angles_in_another_unit_are_turned_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     degrees = np.concatenate([np.zeros(4), ANGLES[:20], [0.0], ANGLES[20:]])
     source = nxtomo(tmp_path / "radian.nx", angles=np.deg2rad(degrees), unit="rad")

@@ -1,13 +1,16 @@
 """All steps of one `projection`, for images of one shape."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from processors.preparing.options import Area
 from processors.projections import air, phase, pixels, shape
-from processors.projections.normalise import OpenBeam
-from processors.projections.options import Steps
+from processors.projections.normalise import OpenBeam, open_beam
+from processors.projections.options import Outliers, Steps
+from processors.shared.announce import announce
 from stream.errors import ConfigError
 from stream.events import Array
 
@@ -87,6 +90,13 @@ class Stage:
         if steps.scale_down > 1:
             found = shape.scaled_down(found, steps.scale_down, steps.scale_by)
         return np.ascontiguousarray(found), Counted(mended, outliers, low, level)
+
+
+def compile_kernels(dtype: np.dtype[Any]) -> None:
+    """For counts of this type, before the frames come; some seconds the first time on a machine."""
+    announce(f"the kernels of projections for {dtype} pixels", dtype.str, folder=Path(__file__).parent)
+    beam = open_beam(np.full((4, 4), 2.0))
+    Stage(Steps(outliers=Outliers(difference=1.0)), (4, 4), "")(np.ones((4, 4), dtype), beam)
 
 
 def _shape_of(area: Area) -> tuple[int, int]:
