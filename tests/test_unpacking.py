@@ -197,6 +197,7 @@ def sequence(literals: int, distance: int | None, length: int) -> bytes:
     return head if distance is None else head + distance.to_bytes(2, "little") + rest(length - 4)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(st.lists(hostile(), min_size=1, max_size=3), st.sampled_from(GROUPS))
 def test_hostile_lz4_is_found_or_decoded_as_by_the_library(blocks: list[bytes], group: int) -> None:
