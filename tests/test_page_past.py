@@ -16,6 +16,7 @@ from page_archive import recorded
 from page_client import IMAGES, PACKED, PRODUCT, frame, page, scan, viewer
 from websockets.exceptions import ConnectionClosed
 
+from sinks.browser import holes
 from sinks.check import check
 from stream import Counters, EndStatus, ScanEnd
 
@@ -50,6 +51,7 @@ def test_an_archived_frame_of_the_running_scan_is_shown_while_the_archive_grows(
         browser.until("image", lambda told: "past" not in told and told["frame"] == 20)
 
 
+@pytest.mark.slow
 def test_what_the_archive_does_not_have_is_said_and_why(tmp_path: Path) -> None:
     with recorded(tmp_path) as run, viewer(run.page) as browser:
         browser.hello()
@@ -64,6 +66,7 @@ def test_what_the_archive_does_not_have_is_said_and_why(tmp_path: Path) -> None:
         assert back(browser, 8)["values"].shape == (256, 256)
 
 
+@pytest.mark.slow
 def test_an_archive_of_another_scan_is_not_taken_for_this_ones(tmp_path: Path) -> None:
     with recorded(tmp_path) as run, viewer(run.page) as browser:
         browser.hello()
@@ -73,6 +76,7 @@ def test_an_archive_of_another_scan_is_not_taken_for_this_ones(tmp_path: Path) -
         assert back(browser, 3, scan_number=2)["problem"] == "7_frames.h5 has no frames of this scan yet"
 
 
+@pytest.mark.slow
 def test_looking_back_holds_no_file_and_changes_none(tmp_path: Path) -> None:
     with recorded(tmp_path) as run, viewer(run.page) as browser:
         browser.hello()
@@ -94,6 +98,7 @@ def test_looking_back_holds_no_file_and_changes_none(tmp_path: Path) -> None:
         assert file["entry/data/data"].id.read_direct_chunk((30, 0, 0))[1] == bytes(PACKED[0]["threshold_1"].data)
 
 
+@pytest.mark.slow
 def test_a_damaged_or_removed_archive_is_said_and_the_page_goes_on(tmp_path: Path) -> None:
     with recorded(tmp_path) as run, viewer(run.page) as browser:
         browser.hello()
@@ -102,6 +107,12 @@ def test_a_damaged_or_removed_archive_is_said_and_the_page_goes_on(tmp_path: Pat
         assert "7_frames.h5 cannot be read now" in back(browser, 3)["problem"]
         run.path.write_bytes(b"no file of ours" * 100)
         assert "7_frames.h5 cannot be read now" in back(browser, 2)["problem"]
+        with h5py.File(run.path, "w") as file:  # the names are ours, what they name is not
+            group = file.create_group("entry/ledger")
+            group.attrs["scan_uid"] = run.page.sink._news._scan["identity"]
+            group["finished"], group["status"] = 1, "nothing"
+        assert "7_frames.h5 cannot be read now" in back(browser, 1)["problem"]
+        assert holes.read(run.path, run.page.sink._news._scan["identity"]) is None
         browser.watch()
         browser.image(8)
         assert run.page.sink.child.starts == 1

@@ -37,6 +37,7 @@ def test_frame_numbers_without_data_are_ranges_and_no_more_than_fit() -> None:
     assert holes.ranges([]) == {"ranges": [], "more": 0}
 
 
+@pytest.mark.slow
 def test_the_numbers_that_are_missing_are_told_while_the_scan_runs_and_at_its_end(tmp_path: Path) -> None:
     with recorded(tmp_path) as run, viewer(run.page) as browser:
         browser.hello()
@@ -51,6 +52,7 @@ def test_the_numbers_that_are_missing_are_told_while_the_scan_runs_and_at_its_en
         browser.until("turn", lambda turn: "holes" in turn and turn["holes"] is None)
 
 
+@pytest.mark.slow
 def test_no_ledger_is_read_while_nothing_is_lost(tmp_path: Path) -> None:
     with recorded(tmp_path) as run, viewer(run.page) as browser:
         browser.hello()
@@ -60,6 +62,7 @@ def test_no_ledger_is_read_while_nothing_is_lost(tmp_path: Path) -> None:
         assert "holes" not in browser.told
 
 
+@pytest.mark.slow
 def test_jobs_are_told_as_the_command_tells_them_and_followed(tmp_path: Path) -> None:
     first = submitted(tmp_path, sys.executable, "-c", "raise SystemExit(7)", options=("--name", "seven"))
     over(first)

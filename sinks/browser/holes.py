@@ -38,7 +38,7 @@ def read(path: Path, identity: str) -> dict[str, Any] | None:
             if str(file[GROUP].attrs["scan_uid"]) != identity:
                 return None
             record = ledger_reader.read(file)
-    except (OSError, KeyError, ValueError, RuntimeError):
+    except Exception:  # a file can be damaged, or be another one, in any way: the page goes on without this
         return None
     states = record.all_states
     seen = np.flatnonzero(states)

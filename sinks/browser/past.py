@@ -35,7 +35,9 @@ def archived(path: Path, identity: str, channels: tuple[str, ...], channel: str,
     try:
         with looked_into(path) as file:
             return _read(file, path, identity, channels, channel, number)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except NotThere:
+        raise
+    except Exception as error:  # a file can be damaged, or be another one, in any way
         raise NotThere(f"{path.name} cannot be read now: {error}", final=False) from None
 
 
