@@ -137,7 +137,8 @@ def test_big_numbers_of_chosen_series_fit_into_the_window(browser: Browser, tmp_
         tab.run("document.querySelectorAll('#series input').forEach((each) => each.checked || each.click())")
         tab.click("#big")
         sink.tick(Counters(scan="7", expected=1000, received=3, finished=3))
-        tab.until("document.querySelector('[data-name=temperature] b').textContent", lambda text: text == "302")
+        tab.until("document.querySelector('#numbers').children.length === 8")
+        assert tab.text("[data-name=temperature] b") == "302"
         tab.screenshot(tmp_path / "big.png")
         assert tab.run("document.documentElement.scrollHeight <= innerHeight")
         assert tab.run("parseFloat(getComputedStyle(document.querySelector('#numbers b')).fontSize)") > 100

@@ -1,12 +1,18 @@
 """Regions on the page in a real browser, by mouse, keys and touch: the file has what the page said, from that frame."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from chromium import Browser, Tab, chromium, needs_chromium
 from live_page import LivePage, answered, at, live_page, looking, numbers, said, settled, since
+from page_client import frame, page
 
+from processors import roi
+from stream.context import Context
+from stream.pipeline.control import RunControl
+from stream.pipeline.revisions import OptionSet
 from stream.simulate import eiger
 
 pytestmark = [needs_chromium, pytest.mark.slow]
@@ -214,6 +220,24 @@ def test_a_hidden_region_stays_hidden_after_a_reload_and_is_not_hit(tab: Tab, li
         tab.open(live.address)
         tab.until("document.querySelector('[data-region=spot]')?.textContent ?? ''")
     tab.run("localStorage.clear()")
+
+
+def test_who_may_only_look_sees_regions_but_moves_none(browser: Browser, tmp_path: Path) -> None:
+    regions = {"a": {"kind": "rectangle", "x": [100, 160], "y": [100, 160]}}
+    document = {"processors": [{"type": "roi", "regions": regions}]}
+    control = RunControl(OptionSet((roi.Config.model_validate(document["processors"][0]),)))
+    context = Context(name="sinks.0", document=document, control=control)
+    with page(context, tokens=str(tmp_path / "tokens")) as sink, browser.tab() as tab:
+        sink.write(frame(0))
+        word = next(w for w in (tmp_path / "tokens").read_text().splitlines() if w.startswith("viewer")).split()[-1]
+        tab.open(f"{sink.sink.address}#token={word}")
+        tab.until("document.querySelector('[data-region=a] button')?.textContent")
+        tab.until("document.querySelector('#detector .under').textContent", lambda text: text.startswith("frame"))
+        assert tab.text("#role") == "viewer" and tab.run("document.querySelector('[data-kind=ring]').disabled")
+        tab.drag(at(tab, 130, 130), at(tab, 200, 200))
+        tab.key("Delete")
+        assert control.value("processors.roi.regions.a")["x"] == [100, 160]
+        assert tab.run("document.querySelectorAll('[data-region]').length") == 1 and not tab.problems
 
 
 def test_a_finger_drags_a_region_and_a_second_one_zooms_instead(tab: Tab, live: LivePage) -> None:
