@@ -45,6 +45,7 @@ def test_the_array_has_every_frame_at_the_steps_of_its_motors(recorded: Path, tm
     assert [np.load(tmp_path / f"array/{name}.npy").size for name in ("mu", "gamma", "omega")] == [*TILTS, 15]
 
 
+@pytest.mark.slow
 def test_region_and_background_are_those_of_the_original(recorded: Path, tmp_path: Path) -> None:
     """[x - nx/2, x + nx/2); negative signals are 0, and nothing is subtracted without background."""
     assert getdata(recorded, tmp_path / "a", roi=("10,12", "8,6")) == 0
@@ -76,6 +77,7 @@ def test_a_hole_is_nan_and_told_and_so_is_a_frame_that_came_twice(
     assert holes.tolist() == [[1, 3, 5]]
 
 
+@pytest.mark.slow
 def test_the_cleaning_of_the_later_versions_is_done_at_each_omega(recorded: Path, tmp_path: Path) -> None:
     assert getdata(recorded, tmp_path / "a", "--lowest", "2", "--highest", "30", bg=("-", "-")) == 0
     with h5py.File(tmp_path / "a/array/dataarray.h5") as file:
@@ -122,6 +124,7 @@ def test_simulated_frames_have_motors_of_their_own(tmp_path: Path) -> None:
         assert list(file["entry/dataarray"].attrs["axes"])[:3] == ["alpha", "beta", "omega"]
 
 
+@pytest.mark.slow
 def test_the_configuration_for_topotomo_runs_on_edf_files_whose_gamma_is_made_of_two_motors(
     recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,6 +211,7 @@ def test_a_frame_that_comes_again_replaces_the_earlier_one() -> None:
             np.testing.assert_allclose(found.fields("topotomo_volume")[name], values, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_cleaning_takes_away_a_slope_what_is_no_sample_and_a_beam_that_varies() -> None:
     """A sloping background under every frame, a bright speck, and half the beam at some omegas."""
     row, column = np.mgrid[: FRAME[0], : FRAME[1]]

@@ -36,8 +36,8 @@ class Images:
 
     @staticmethod
     def nbytes(motors: int, omegas: int, shape: tuple[int, int]) -> int:
-        """What they need, once as they come and once in bins."""
-        return (9 + 8 * motors) * omegas * shape[0] * shape[1]
+        """What they need: as they come, as they are cleaned, and in bins."""
+        return (18 + 12 * motors) * omegas * shape[0] * shape[1]
 
     def take(self, omega: int, given: Mapping[str, Array]) -> None:
         """Those of one omega: field -> (rows, columns), as `processors.moments.results` gives them."""
