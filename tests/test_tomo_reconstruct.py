@@ -50,6 +50,17 @@ def test_every_kind_of_input_gives_the_same_volume(tmp_path: Path) -> None:
     np.testing.assert_array_equal(by_folder, found)
 
 
+def test_pictures_are_read_in_grey_and_not_in_colour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = reconstructed(imat(tmp_path / "png", "png"), tmp_path / "one", "--angles", "0+3", "--cor", "22.7")
+    same = reconstructed(imat(tmp_path / "tif"), tmp_path / "two", "--angles", "0+3", "--cor", "22.7")
+    np.testing.assert_array_equal(found, same)
+    with Image.open(tmp_path / "png" / "sample" / "raw_7.png") as picture:
+        picture.convert("RGB").save(tmp_path / "png" / "sample" / "raw_7.png")
+    source = str(tmp_path / "png" / "sample")
+    assert main(["tomo-reconstruct", "-i", source, "-o", str(tmp_path / "no"), *PLAIN, "--angles", "0+3"]) == 2
+    assert "in colour" in capsys.readouterr().err and not (tmp_path / "no" / VOLUME).exists()
+
+
 def test_a_detector_that_is_called_as_the_camera_is_found_and_angles_lie_where_the_user_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +183,18 @@ def test_a_bad_flat_is_excluded_by_its_number(tmp_path: Path) -> None:
     found = reconstructed(source, tmp_path / "mended", "--cor", "22.7", "--exclude", "3")
     np.testing.assert_array_equal(found, wanted)
     assert np.nanmax(np.abs(spoiled - wanted)) > 0.001
+
+
+def test_a_projection_that_is_excluded_goes_with_its_angle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = imat(tmp_path / "imat")
+    (source / "raw_30.tif").write_bytes((source / "raw_30.tif").read_bytes()[:200])
+    more = ("--angles", "0+3", "--cor", "22.7")
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "no"), *PLAIN, *more]) == 2
+    assert "raw_30.tif" in capsys.readouterr().err
+    found = reconstructed(source, tmp_path / "made", *more, "--exclude", "34")  # two darks, two flats come first
+    close(found)
+    told = yaml.safe_load((tmp_path / "made" / CONFIGURATION).read_text())["angles_deg"]
+    assert told == [angle for angle in ANGLES.tolist() if angle != 90]
 
 
 @pytest.mark.slow

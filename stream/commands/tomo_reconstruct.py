@@ -24,6 +24,7 @@ from stream.commands.tomography.preparing import Flats, Prepared, prepared
 from stream.commands.tomography.writing import VOLUME, check_format, configuration, image, readme, volume_file
 from stream.errors import ConfigError
 from stream.events import Array
+from stream.turning import Key
 
 ROWS_FOR_AXIS = 6
 BLOCK_BYTES = 1 << 27
@@ -57,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
     named = Beside(options.input_path_flat, options.input_path_dark, options.in_img_format)
     with opened(options.input_path, named) as scan:
         angles = angles_of(options.angles, options.max_angle, scan)
-        with prepared(scan, steps, flats, target, options.threads, _progress("projections")) as ready:
+        numbers = scan.numbers(Key.PROJECTION)
+        kept = ~np.isin(numbers, sorted(flats.exclude))
+        angles, numbers = angles[kept], numbers[kept]
+        with prepared(scan, numbers, steps, flats, target, options.threads, _progress("projections")) as ready:
             half = bool(options.half_acquisition or scan.half)
             axis = _axis(options, scan, ready, angles, half)
             rows = rows_of(options.slices, ready.lines.shape[1])

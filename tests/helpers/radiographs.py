@@ -39,18 +39,18 @@ def data_exchange(path: Path) -> Path:
     return path
 
 
-def folder(path: Path, images: np.ndarray) -> Path:
+def folder(path: Path, images: np.ndarray, kind: str = "tif") -> Path:
     path.mkdir(parents=True)
     for number, image in enumerate(images):
-        Image.fromarray(image).save(path / f"raw_{number}.tif")
+        Image.fromarray(image).save(path / f"raw_{number}.{kind}")
     return path
 
 
-def imat(path: Path) -> Path:
+def imat(path: Path, kind: str = "tif") -> Path:
     """Sample beside flats and darks; names without leading zeros, which sort wrongly as text."""
-    folder(path / "Flat_Before", FLATS)
-    folder(path / "dark", DARKS)
-    return folder(path / "sample", SAMPLE)
+    folder(path / "Flat_Before", FLATS, kind)
+    folder(path / "dark", DARKS, kind)
+    return folder(path / "sample", SAMPLE, kind)
 
 
 def diamond(path: Path) -> Path:

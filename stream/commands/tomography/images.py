@@ -112,6 +112,8 @@ def beside(folder: Path, beginning: str) -> Sequence[Path]:
 def _read(option: str, path: Path) -> Array:
     """(n, rows, columns)."""
     try:
+        if path.suffix.lower() == ".png":
+            return _grey(path)
         found = []
         for each in ImageFile(str(path)):
             if isinstance(each, Damaged):
@@ -121,3 +123,13 @@ def _read(option: str, path: Path) -> Array:
     except Exception as error:  # readers of other people's formats raise whatever they please
         raise ConfigError([(option, f"cannot read {path}: {error}")]) from error
     return stack
+
+
+def _grey(path: Path) -> Array:
+    """A picture; one in colour is refused."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        if picture.mode not in ("L", "I", "I;16", "F"):
+            raise BadMessage(f"it is a picture in colour or with a palette ({picture.mode}): save it in grey")
+        return np.asarray(picture)[None]

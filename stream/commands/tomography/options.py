@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--input-path-flat", type=Path, nargs="+", help="folders or files; default: flat* beside it")
     data.add_argument("--input-path-dark", type=Path, nargs="+", help="folders or files; default: dark* beside it")
     data.add_argument("--in-img-format", help="fits, tiff, ...; default: what is there")
-    data.add_argument("--exclude", metavar="NUMBERS", help="flats and darks of no use, by frame number: 3,10-12")
+    data.add_argument("--exclude", metavar="NUMBERS", help="frames of no use, by their number: 3,10-12")
     data.add_argument("--which-flats", choices=("mean", "nearest", "before", "after"), default="mean")
     data.add_argument("--raw", action="store_true", help="a preview without any flat: by each projection's brightest")
     data.add_argument("--monitor", action="store_true", help="divide by the file's reading of the beam")

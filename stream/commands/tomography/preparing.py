@@ -22,7 +22,7 @@ from stream.turning import Key
 
 @dataclass(frozen=True, slots=True)
 class Flats:
-    """How projections are normalised. exclude: frame numbers of flats and darks that are of no use.
+    """How projections are normalised. exclude: frame numbers that are of no use.
 
     raw: without flats, each projection by its own brightest pixel: a preview. monitor: by its readings, too.
     """
@@ -48,12 +48,19 @@ class Prepared:
 
 @contextmanager
 def prepared(
-    scan: Radiographs, steps: Steps, flats: Flats, folder: Path, threads: int, progress: Callable[[int, int], None]
+    scan: Radiographs,
+    numbers: Array,
+    steps: Steps,
+    flats: Flats,
+    folder: Path,
+    threads: int,
+    progress: Callable[[int, int], None],
 ) -> Iterator[Prepared]:
-    """Raises ConfigError where there is no flat and nothing to take its place, and for what cannot be normalised."""
-    numbers = scan.numbers(Key.PROJECTION)
+    """numbers: of the frames that are projections.
+
+    Raises ConfigError where there is no flat and nothing to take its place, and for what cannot be normalised."""
     if not len(numbers):
-        raise ConfigError([("--input-path", f"{scan.source} has no projection")])
+        raise ConfigError([("--input-path", f"{scan.source} has no projection that is of use")])
     stage = Stage(steps, scan.shape, "")
     references, monitor = _references(scan, flats), scan.monitor if flats.monitor else None
     raw = False
