@@ -219,6 +219,12 @@ def test_a_hidden_region_stays_hidden_after_a_reload_and_is_not_hit(tab: Tab, li
         assert tab.text("[data-region=spot] [aria-pressed]") == "show"
         tab.open(live.address)
         tab.until("document.querySelector('[data-region=spot]')?.textContent ?? ''")
+        tab.until("document.querySelector('#detector .under').textContent", lambda text: text.startswith("frame"))
+    found = now(tab, live, "spot")
+    (left, right), (top, bottom) = found["x"], found["y"]  # type: ignore[misc]
+    tab.drag(at(tab, (left + right) / 2, (top + bottom) / 2), at(tab, 10, 10))
+    tab.key("ArrowRight")
+    assert now(tab, live, "spot") == found and tab.run("document.querySelector('.chosen')") is None
     tab.run("localStorage.clear()")
 
 

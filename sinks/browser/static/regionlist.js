@@ -38,13 +38,14 @@ export class RegionList {
     const { regions } = this, operator = regions.options.operator;
     this.#hidden = new Set(kept(`hidden ${regions.path}`, []));
     const names = regions.names();
+    this.element.toggleAttribute("data-waits", regions.waits());
     if (!(this.element.contains(document.activeElement) && document.activeElement.tagName === "INPUT")) {
       this.element.replaceChildren(...names.map((name) => {
         const label = make("input", { value: name, size: Math.max(4, name.length), title: "name: type another one to rename", "aria-label": `name of ${name}`, disabled: !operator, onfocus: () => regions.choose(name), onchange: () => this.#rename(name, label) });
         label.style.borderColor = colourOf(regions, name);
         const eye = make("button", { type: "button", text: this.visible(name) ? "hide" : "show", "aria-pressed": String(this.visible(name)), "aria-label": `show ${name}`, onclick: () => this.#toggle(name) });
         const since = regions.since.get(name);
-        return make("span", { "data-region": name, "data-waits": regions.waits(name), class: name === regions.chosen ? "chosen" : "" }, label, eye,
+        return make("span", { "data-region": name, class: name === regions.chosen ? "chosen" : "" }, label, eye,
           make("button", { type: "button", text: "×", title: `remove ${name}`, "aria-label": `remove ${name}`, disabled: !operator, onclick: () => regions.wish(name, null) }),
           ...(since === undefined ? [] : [make("small", { class: "since", text: `from frame ${since} on` })]));
       }));

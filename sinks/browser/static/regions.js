@@ -57,7 +57,7 @@ export class Regions {
 
   shape = (region) => shapeOf(region, this.where());
   shown = (name) => (this.#wished.has(name) ? this.#wished.get(name) : this.known[name]);
-  waits = (name) => this.#wished.has(name);
+  waits = () => this.#wished.size > 0; // also for the answer to a removal
   names = () => [...new Set([...Object.keys(this.known), ...this.#wished.keys()])].filter(this.shown);
 
   choose(name) {

@@ -1,6 +1,6 @@
 // Changes of what is being dragged: one at most is under way, the next goes out when it is answered, the last always does.
 
-const LEAST_MS = 150; // each one is a row in the file
+const LEAST_MS = 200; // each one is a row in the file, and up to 60 ms of every worker for large regions of 4 megapixels
 
 export class Sender {
   #wanted = new Map();
