@@ -168,6 +168,7 @@ def test_a_sparse_file_without_sparsify_is_refused(
         ([{"type": "roi"}, {"type": "correct"}], 1, "stands behind roi"),
         ([{"type": "prepare"}, {"type": "correct"}], 1, "stands behind prepared"),
         ([{"type": "formula", "formula": "a - b"}, {"type": "correct"}], 1, "stands behind formula"),
+        ([{"type": "projection", "from_scan": True}, {"type": "correct"}], 1, "stands behind projection"),
     ],
 )
 def test_a_correct_that_would_not_be_used_is_refused(

@@ -11,8 +11,9 @@ from processors.projections import pixels, shape
 from processors.projections.chain import IMAGE, Projections, travelling
 from processors.projections.normalise import open_beam
 from processors.projections.references import References
-from stream import ConfigError, Detector, Encoding, Frame, Payload, ScanStart
+from stream import ConfigError, Detector, Encoding, Frame, Payload, ScanStart, config
 from stream.events import Array
+from stream.preflight import Known
 from stream.products import Product
 from stream.roles import Processor
 from stream.testing import examples
@@ -230,6 +231,23 @@ def test_what_cannot_be_done_is_refused_at_the_start(sections: list[dict[str, An
 def test_options_that_contradict_each_other_are_told(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         projection.Config.model_validate({"type": "projection", **options})
+
+
+@pytest.mark.parametrize(
+    ("processors", "problems"),
+    [
+        ([{"type": "projection", "from_scan": True}], 1),
+        ([{"type": "projection", "from_scan": True}, {"type": "tomography"}], 0),
+        ([{"type": "projection", "from_scan": True, "name": "a", "logarithm": False}, {"type": "projection"}], 2),
+        ([{"type": "projection", "logarithm": False, "keep": True}], 0),
+    ],
+)
+def test_images_that_nobody_takes_are_told_before_the_start(processors: list[dict[str, Any]], problems: int) -> None:
+    stream = {"type": "watch", "folder": "."}
+    made = config.validate({"stream": stream, "processors": processors, "sinks": [{"type": "hdf5", "path": "a.h5"}]})
+    steps = [each for each in made.processors if isinstance(each, projection.Config)]
+    found = [text for each in steps for _, text in each.preflight(Known(made))]
+    assert len(found) == problems and all("nobody behind it" in text for text in found)
 
 
 class TestConformance(ProcessorConformance):

@@ -11,7 +11,7 @@ from stream.preflight import Known, Problem
 from stream.registry import READS, Options
 
 Files = str | tuple[str, ...] | None
-CORRECTED = ("formula", "integrate", "sparsify", "prepare", "roi")
+CORRECTED = ("formula", "integrate", "sparsify", "prepare", "projection", "roi")
 """Types of processors that take their corrections from a `correct` before them."""
 TWICE = "a channel is corrected once; put the options of both into one `correct`, or give each its own `channel`"
 

@@ -1,6 +1,7 @@
 """What is done to projections, in this order: flat and dark, monitor, rotation, air, crop, cut-off, outliers, median,
 phase, logarithm, scaling. For another order, several `projection` one behind the other."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
@@ -107,5 +108,8 @@ class Config(Steps):
         return (self.name,)
 
     def preflight(self, known: Known) -> Iterable[Problem]:
-        """Look into the flats and darks."""
+        """Look into the flats and darks, and for somebody behind who takes the images."""
         yield from first_look({"flat": listed(self.flat), "dark": listed(self.dark)})
+        from_here = itertools.dropwhile(lambda each: each is not self, known.config.processors)
+        if all(isinstance(each, Config) and not each.keep for each in from_here):
+            yield "", "nobody behind it takes the images: add a `tomography`, or set keep: true to write them"
