@@ -20,6 +20,7 @@ from dectris_messages import pixels, stream2_end, stream2_image, stream2_start
 
 from sinks import archive
 from sinks.check import check
+from sinks.file.columns import Rows
 from sinks.receivers import mapping, master
 from stream.codec.payload import decode
 from stream.commands.demo import free_port
@@ -308,3 +309,31 @@ def test_what_cannot_be_divided_is_refused_before_the_start(change: Any, told: s
     document = {**configuration(tmp_path, "tcp://127.0.0.1:9").document, **change}
     with pytest.raises(ConfigError, match=told):
         Receivers(validate(document), 2).execute()
+
+
+@pytest.mark.parametrize(
+    "numbers", [[0, 4, 8, 12], [3], [5, 6, 9, 12, 15, 7], [0, 100, 200], [8, 4, 0], list(range(1, 400, 3))]
+)
+def test_rows_of_every_nth_frame_come_to_their_own_places(numbers: list[int], tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        dataset = file.create_dataset("d", (0, 2), "f8", maxshape=(None, 2), chunks=(16, 2), fillvalue=-1)
+        rows = Rows(dataset)
+        for number in numbers:
+            rows.put(number, [number, number + 0.5])
+        rows.flush()
+        expected = np.full((max(numbers) + 1, 2), -1.0)
+        expected[numbers] = np.array(numbers)[:, None] + [0, 0.5]
+        np.testing.assert_array_equal(dataset, expected)
+
+
+def test_the_ledger_of_every_nth_frame_is_written_in_few_pieces_and_right(tmp_path: Path) -> None:
+    owners = np.arange(240) % 4
+    owners[100:110] = 1
+    paths = written_parts(tmp_path, owners)
+    for number, path in enumerate(paths):
+        with h5py.File(path) as file:
+            own = np.flatnonzero(owners == number)
+            assert np.flatnonzero(file["entry/ledger/status"][()]).tolist() == own.tolist()
+            assert np.flatnonzero(file["entry/ledger/checksum"][:, 0]).tolist() == own.tolist()
+            assert file["entry/ledger/frame_number"][()].tolist() == list(range(240))
+        assert check(path).sound, check(path).line()

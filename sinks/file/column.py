@@ -19,7 +19,7 @@ class Column:
         self.dtype: np.dtype[Any] = dataset.dtype
         self.length: int = dataset.shape[0]
         self._id = dataset.id
-        self._corner = (0,) * len(self.inner)
+        self._corner, self._ones = (0,) * len(self.inner), (1,) * len(self.inner)
 
     def extend(self, length: int) -> bool:
         """Make it at least that long; new rows read as the fill value. False if it was already."""
@@ -29,13 +29,13 @@ class Column:
         self.length = length
         return True
 
-    def write(self, first: int, rows: Array) -> None:
-        """Write `rows`, (n, *inner), from row `first` on, where the dataset has rows already."""
+    def write(self, first: int, rows: Array, step: int = 1) -> None:
+        """Write `rows`, (n, *inner), from row `first` on, each so far from the one before, where rows are already."""
         packed = np.ascontiguousarray(rows, self.dtype)
         if packed.shape[1:] != self.inner:
             raise ValueError(f"rows of shape {packed.shape[1:]} for {self.dataset.name}, which has {self.inner}")
         place = self._id.get_space()
-        place.select_hyperslab((first, *self._corner), packed.shape)
+        place.select_hyperslab((first, *self._corner), packed.shape, (step, *self._ones))
         self._id.write(h5s.create_simple(packed.shape), place, packed)
 
     def write_chunk(self, index: int, packed: Any, filter_mask: int) -> None:

@@ -3,7 +3,7 @@
 Its layout is in `sinks.file.ledger_layout`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from stream.latency import Histogram
 from stream.ledger import States, Stored
 
 PENDING_ROWS = 1024
+MOST_APART = 64
+"""Rows further from each other are written apart."""
 MOST_NUMBERED = 1_000_000
 """Rows that get their frame_number at a time: a detector may announce 10^9 images, and stop after a few."""
 
@@ -149,8 +151,7 @@ class LedgerTable:
         self._visible.add_all(now - rows["received_time"][HAS_DATA[rows["status"]]])
         if self._held:
             self._extend(int(rows["frame_number"][-1]) + 1)
-        breaks = np.flatnonzero(np.diff(rows["frame_number"].astype(np.int64)) != 1) + 1
-        blocks = [block for block in np.split(rows, breaks) if len(block)]
+        blocks = list(self._blocks(rows))
         for name, column in self._columns.items():
             if name == "status":
                 _flush(self._columns, but="status")
@@ -167,6 +168,31 @@ class LedgerTable:
         self._held = 0
         self._slots.clear()
         self._restated.clear()
+
+    def _blocks(self, rows: Array) -> Iterator[Array]:
+        """Ascending rows as few blocks of rows that follow each other. Between them numbers are left out that another
+        receiver has: their rows are blank, and are written as that once more."""
+        numbers = rows["frame_number"].astype(np.int64)
+        gaps = np.diff(numbers)
+        if not (gaps > 1).any():
+            if len(rows):
+                yield rows
+            return
+        written = np.cumsum(self.states[numbers[0] : numbers[-1] + 1] != FrameStatus.MISSING)
+        places = numbers - numbers[0]
+        between = written[places[1:] - 1] - written[places[:-1]]
+        breaks = np.flatnonzero((gaps > MOST_APART) | ((gaps > 1) & (between > 0))) + 1
+        for block in np.split(rows, breaks):
+            first, last = int(block["frame_number"][0]), int(block["frame_number"][-1])
+            if last - first + 1 == len(block):
+                yield block
+                continue
+            whole = np.empty(last - first + 1, rows.dtype)
+            for name, (_, fill, _) in COLUMNS.items():
+                whole[name] = fill
+            whole["frame_number"] = np.arange(first, last + 1)
+            whole[block["frame_number"].astype(np.int64) - first] = block
+            yield whole
 
     def drop(self, indices: Array) -> None:
         """Rows whose data are not in the file after all: they become MISSING, to be taken again."""

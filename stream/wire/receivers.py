@@ -62,14 +62,16 @@ class Receivers:
 
     def __iter__(self) -> Iterator[tuple[Receiver, Message | Disturbance] | None]:
         """(which, message or disturbance); None about every 100 ms. Raises SourceLost if none can be opened."""
+        context = zmq.Context()  # one for all: another thread for each connection would wake for every message
         with ExitStack() as stack:
+            stack.callback(context.destroy, linger=0)
             looked = -POLL_MS / 1e3
             tried = -AGAIN_S
             while not self._closed:
                 now = time.monotonic()
                 if len(self._open) < len(self._receivers) and now - tried >= AGAIN_S:
                     tried = now
-                    yield from self._open_more(stack)
+                    yield from self._open_more(stack, context)
                 ready = self._poller.poll(0 if self._pace.gathering else POLL_MS)
                 if not ready and self._pace.gathering:
                     time.sleep(self._pace.nap())
@@ -93,13 +95,15 @@ class Receivers:
             self._pace.came(message.received)
             yield receiver, message
 
-    def _open_more(self, stack: ExitStack) -> Iterator[tuple[Receiver, Disturbance]]:
+    def _open_more(
+        self, stack: ExitStack, context: "zmq.Context[zmq.Socket[bytes]]"
+    ) -> Iterator[tuple[Receiver, Disturbance]]:
         lost: SourceLost | None = None
         for receiver in self._receivers:
             if receiver in self._open:
                 continue
             try:
-                opened = stack.enter_context(receiver.opened())
+                opened = stack.enter_context(receiver.opened(context))
             except SourceLost as error:
                 lost = error
                 yield receiver, Disturbance(f"{error}; the other receivers go on")

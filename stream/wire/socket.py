@@ -164,9 +164,9 @@ class Receiver:
             yield from self._receive(opened.socket, opened.monitor)
 
     @contextmanager
-    def opened(self) -> Iterator["Opened"]:
-        """The socket, within the context. Raises SourceLost."""
-        context = zmq.Context()
+    def opened(self, shared: "zmq.Context[zmq.Socket[bytes]] | None" = None) -> Iterator["Opened"]:
+        """The socket, within the context. shared: a context of ZMQ, whose owner ends it. Raises SourceLost."""
+        context = shared or zmq.Context()
         try:
             with self._open(context) as socket:
                 monitor = socket.get_monitor_socket()
@@ -180,7 +180,8 @@ class Receiver:
                     socket.disable_monitor()
                     monitor.close(0)
         finally:
-            context.destroy(linger=0)
+            if shared is None:
+                context.destroy(linger=0)
 
     def _open(self, context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
         options = self._options
