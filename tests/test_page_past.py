@@ -118,6 +118,25 @@ def test_a_damaged_or_removed_archive_is_said_and_the_page_goes_on(tmp_path: Pat
         assert run.page.sink.child.starts == 1
 
 
+@pytest.mark.slow
+def test_a_file_that_cannot_be_read_in_time_holds_up_neither_the_others_nor_the_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with recorded(tmp_path) as run, viewer(run.page) as browser, viewer(run.page) as other:
+        browser.hello()
+        browser.until("turn", lambda turn: turn.get("files"))
+        back(browser, 3)
+        run.path.rename(tmp_path / "elsewhere.h5")
+        os.mkfifo(run.path)  # to open it for reading waits for ever
+        browser.watch(past={"scan": 1, "frame": 2})
+        other.hello()
+        other.watch()
+        run.page.write(frame(30))
+        other.image(30)
+        run.page.close()
+    assert "failed" not in capfd.readouterr().err
+
+
 def test_without_an_archive_there_is_nothing_to_go_back_to() -> None:
     with page() as sink, viewer(sink) as browser:
         sink.write(frame(3))

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sinks.browser import holes
+from sinks.browser.past import prepare
 from sinks.browser.state import State
 
 LOOK_S = 1.0
@@ -23,9 +24,9 @@ LOST = ("missing", "duplicate", "late", "corrupt", "failed", "dropped")
 class Desk:
     """Writes `holes` and `jobs` of the state."""
 
-    def __init__(self, state: State, jobs: str | None) -> None:
-        """jobs: the folder of jobs; None: there is no table."""
-        self._state, self._folder = state, jobs
+    def __init__(self, state: State, jobs: str | None, hurry: Executor) -> None:
+        """jobs: the folder of jobs; None: there is no table. hurry: runs what is needed once."""
+        self._state, self._folder, self._hurry = state, jobs, hurry
         self._reader = ThreadPoolExecutor(1)
         self._counted: Any = None
         self._until = self._holes_due = self._jobs_due = 0.0
@@ -47,10 +48,12 @@ class Desk:
         if now > self._until or now < self._holes_due:
             return False
         self._holes_due = now + HOLES_S
-        found = None
+        found, loop = None, asyncio.get_running_loop()
+        if any(lost):
+            await loop.run_in_executor(self._hurry, prepare)
         for each in state.files if any(lost) else ():
             read = partial(holes.read, Path(each["path"]), state.scan.get("identity", ""))
-            found = await asyncio.get_running_loop().run_in_executor(self._reader, read)
+            found = await loop.run_in_executor(self._reader, read)
             if found is not None:
                 break
         return state.set("holes", found)

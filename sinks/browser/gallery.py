@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sinks.browser.geometry import Where
 from sinks.browser.messages import Past, Plane, Probe, View
-from sinks.browser.past import NotThere, archived
+from sinks.browser.past import NotThere, archived, prepare
 from sinks.browser.picture import IMAGE, Kind, Source, unavailable
 from sinks.browser.state import State
 
@@ -66,9 +66,11 @@ class Gallery:
             return nothing("another scan is shown now" if scan else "no scan is shown yet", passing=not scan)
         if path is None:
             return nothing("this run has no sink `archive`: it keeps no frames to go back to", passing=True)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._hurry, prepare)
         read = partial(archived, Path(path), scan["identity"], tuple(scan["channels"]), channel, past.frame)
         try:
-            found = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(self._reader, read), READING_S)
+            found = await asyncio.wait_for(loop.run_in_executor(self._reader, read), READING_S)
         except NotThere as problem:
             return nothing(str(problem), passing=not problem.final)
         except TimeoutError:

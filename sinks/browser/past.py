@@ -28,9 +28,15 @@ class Archived:
     status: str
 
 
+def prepare() -> None:
+    """Import what reads files: h5py and the filters, half a second that only those need who look back."""
+    import sinks.archive
+    import sinks.file.repair  # noqa: F401
+
+
 def archived(path: Path, identity: str, channels: tuple[str, ...], channel: str, number: int) -> Archived:
     """Read a frame number out of an archive, which must be that of the scan `identity`. Raises NotThere."""
-    from sinks.file.repair import looked_into  # h5py and the filters: only for those who look back
+    from sinks.file.repair import looked_into
 
     try:
         with looked_into(path) as file:

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -38,7 +39,7 @@ class Serving:
         """hurry: runs what is needed once, at the priority of inbeam."""
         self.state = State()
         self.gallery = Gallery(self.state, int(settings["image_size"]), hurry)
-        self.desk = Desk(self.state, settings["jobs"])
+        self.desk = Desk(self.state, settings["jobs"], hurry)
         self._link, self._slot, self._settings = link, slot, settings
         self._door = Door(settings["loopback"], settings["hosts"], settings["tokens"])
         self._gate = Gate(self._door, lambda: len(self._viewers) < settings["viewers"])
@@ -192,7 +193,8 @@ class Serving:
         server.close(close_connections=False)
         await asyncio.sleep(0)
         going = [viewer.leave() for viewer in self._viewers]
-        await asyncio.wait_for(asyncio.gather(*going, return_exceptions=True), FAREWELL_S)
+        with suppress(TimeoutError):  # who does not take it in time has seen the last turn but one
+            await asyncio.wait_for(asyncio.gather(*going, return_exceptions=True), FAREWELL_S)
 
 
 async def _exactly(link: socket.socket, count: int) -> bytes:
