@@ -145,10 +145,11 @@ class Viewer:
             parts.append(rows)
         if "frame" in new:
             parts.append(state.curves_message())
+        last = state.turn_message([name for name in names if name in new and versions[name]])  # before time goes on
         for panel, view in list(self.watch.views.items()):
             source = await self._hub.gallery.source(view.source, view.past)
             if source is not None and self._drawn.get(panel) != (source, view):
                 self._drawn[panel] = (source, view)
                 parts.append(await self._hub.gallery.draw(source, view))
         told.update(versions)
-        return [*parts, state.turn_message([name for name in names if name in new and versions[name]])]
+        return [*parts, last]
