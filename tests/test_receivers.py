@@ -245,6 +245,18 @@ def test_a_master_reads_like_one_file_also_from_elsewhere(
         assert file["entry/data/frame_number"] == file["entry/ledger/frame_number"]
 
 
+def test_frames_that_nobody_has_are_missing_and_the_master_is_sound_all_the_same(tmp_path: Path) -> None:
+    owners = np.arange(60) % 3
+    owners[20:31] = -1
+    path = master.make(written_parts(tmp_path, owners), tmp_path / "scan.h5")
+    assert check(path).sound, check(path).line()
+    with h5py.File(path) as file:
+        assert int(file["entry/ledger/counts"][FrameStatus.MISSING]) == 11
+        assert (file["entry/ledger/status"][20:31] == FrameStatus.MISSING).all()
+        assert (file["entry/data/data"][25] == file["entry/data/data"].fillvalue).all()
+        assert file["entry/data/frame_number"][25] == 25
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["bytes", "gone", "ledger", "status", "swapped"])
 def test_a_master_that_is_not_what_its_parts_say_is_not_sound(merged: Path, damage: str) -> None:
