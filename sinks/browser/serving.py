@@ -53,7 +53,7 @@ class Serving:
         self._later: asyncio.TimerHandle | None = None
 
     async def run(self, listening: socket.socket) -> None:
-        """Serve until inbeam ends."""
+        """Serve until inbeam ends, and end the process."""
         Limited.most = self._settings["viewers"] + SPARE_CONNECTIONS
         quiet = logging.getLogger("inbeam.page")
         quiet.setLevel(logging.CRITICAL)
@@ -77,6 +77,7 @@ class Serving:
             await self._follow()
             reading.cancel()
             await self._farewell(server)
+            os._exit(0)  # connections that hang are not waited for
 
     async def _follow(self) -> None:
         """What inbeam says, until it says bye or is gone."""
