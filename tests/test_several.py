@@ -42,12 +42,12 @@ class OfOneDetector(RestorableConformance):
     @contextmanager
     def opened(self, folder: Path) -> Iterator[Source]:
         with sent(self.messages) as endpoint:
-            yield several(self.kind, [endpoint] * 2, SHORT_S)
+            yield several(self.kind, [endpoint] * 2)
 
     @contextmanager
     def going_on(self, folder: Path, after: int) -> Iterator[Source]:
         with sent(self.messages[1 + after :]) as endpoint:
-            yield several(self.kind, [endpoint] * 2, SHORT_S)
+            yield several(self.kind, [endpoint] * 2, 2.0)  # for the frames of before the restart, in vain
 
 
 @pytest.mark.slow

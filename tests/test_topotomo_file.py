@@ -1,6 +1,7 @@
 """`topotomo` in its file: what viewers open, and the same after kills."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from commands import inbeam
+from commands import committed, inbeam, wait_for
 from grain_scans import FRAME, OMEGAS, TILTS, VOXELS, error, grains, options
 from turned_grains import AL_THETA_DEG, scan_frames
 
@@ -81,14 +82,14 @@ def test_killed_and_resumed_the_volume_is_that_of_a_run_that_was_never_killed(tm
         archive = {"type": "archive", "path": str(tmp_path / name / "frames.h5")}
         config = document(tmp_path / name, archive, iterations=200)
         (tmp_path / name / "pipeline.yaml").write_text(yaml.safe_dump(config))
-    assert process(tmp_path, "whole", 60) == 0
-    dice, kills = np.random.default_rng(1), 0
-    for _ in range(12):
-        code = process(tmp_path, "killed", float(dice.uniform(1.2, 2.0)) if kills < 3 else 60)
-        kills += code == -9
-        if code == 0:
-            break
-    assert kills > 0
+    assert process(tmp_path, "whole") == 0
+    frames = tmp_path / "killed/frames.h5"
+    kills = [
+        process(tmp_path, "killed", frames.exists),
+        process(tmp_path, "killed", lambda: committed(frames) > 0),
+        process(tmp_path, "killed", lambda: committed(frames) == len(OMEGAS) * TILTS[0] * TILTS[1]),
+    ]
+    assert -9 in kills and process(tmp_path, "killed") == 0
     assert check(tmp_path / "killed/result.h5").sound
     with h5py.File(tmp_path / "whole/result.h5") as wanted, h5py.File(tmp_path / "killed/result.h5") as found:
         for group in ("topotomo_volume", "topotomo_slice_x", "topotomo_slice_y", "topotomo_slice_z", "topotomo"):
@@ -98,13 +99,12 @@ def test_killed_and_resumed_the_volume_is_that_of_a_run_that_was_never_killed(tm
                     np.testing.assert_allclose(given, values[()], rtol=1e-5, err_msg=f"{group}/{name}")
 
 
-def process(folder: Path, name: str, seconds: float) -> int:
+def process(folder: Path, name: str, until: Callable[[], bool] = lambda: False) -> int:
+    """Its exit code; -9 where it was killed, as soon as `until` holds."""
     command = inbeam("process", "--quiet", str(folder / name / "pipeline.yaml"), str(folder / "scan.h5"))
     child = subprocess.Popen(command, stderr=subprocess.PIPE)
-    try:
-        _, words = child.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        _, words = child.communicate()
+    wait_for(lambda: until() or child.poll() is not None, "the end or the kill")
+    child.kill()
+    _, words = child.communicate()
     assert child.returncode in (0, -9), words
     return child.returncode
