@@ -246,11 +246,6 @@ def main() -> None:
             f"**{1e3 * statistics.median(lags):.0f} ms**, {1e3 * lags[int(0.99 * (len(lags) - 1))]:.0f} ms",
             "<= 200 ms to the screen",
         ),
-        (
-            "images that the viewers got, of those sent",
-            f"{len(lags)} of some {int(0.75 * VIEWERS * found.updates)}",
-            "",
-        ),
     ]
     table(f"live page: EIGER2 4M, {VIEWERS} viewers, {RATE_HZ:g} images/s", rows)
 
