@@ -80,6 +80,7 @@ def archived(path: Path, frames: list[Frame], start: ScanStart | None = None) ->
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["u1", "u2", "<u4", ">u2", ">u4", "i4"])
 @pytest.mark.parametrize("encoding", list(Encoding))
 def test_every_encoding_reads_back_and_passes_the_check(encoding: Encoding, dtype: str, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ def gone(pid: int) -> bool:
     return identify(pid) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "state", "code"),
     [
@@ -204,6 +205,7 @@ def test_the_end_fits_into_its_room_however_long_the_words(tmp_path: Path) -> No
     assert found is not None and found.exit_code == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -109,6 +109,7 @@ def test_without_psij_python_local_jobs_run_and_a_cluster_is_refused_with_what_t
     assert over(submitted(place, "true")).state == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -129,6 +130,7 @@ def test_a_resource_that_cannot_be_used_is_told_by_its_key(
     assert ended.returncode == 2 and told in ended.stderr and "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_that_the_scripts_of_a_queue_could_not_name_is_refused(place: Path) -> None:
     told = jobs(place, "submit", *CLUSTER, "--folder", "my jobs", "true")
     assert told.returncode == 2 and "without blanks" in told.stderr

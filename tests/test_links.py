@@ -80,6 +80,7 @@ def captured(folder: Path) -> None:
     assert len(list(Reader(folder / "x.cbors"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "name"),
     [

@@ -134,6 +134,7 @@ def test_the_next_turn_comes_only_after_the_last_one_was_shown_and_is_the_newest
         assert browser.until("image")["frame"] == 29
 
 
+@pytest.mark.slow
 def test_ten_viewers_of_whom_one_is_stuck_and_one_vanishes_all_get_the_newest() -> None:
     with page() as sink, ExitStack() as stack:
         browsers = [stack.enter_context(viewer(sink)) for _ in range(10)]

@@ -26,6 +26,7 @@ def back(browser: Any, number: int, scan_number: int = 1, **view: Any) -> Any:
     return browser.until("image", lambda told: told.get("past") and told["frame"] == number)
 
 
+@pytest.mark.slow
 def test_an_archived_frame_of_the_running_scan_is_shown_while_the_archive_grows(tmp_path: Path) -> None:
     with recorded(tmp_path) as run, viewer(run.page) as browser:
         browser.hello()

@@ -14,6 +14,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 import yaml
+from commands import committed, wait_for
 from following import shell
 from roi_files import IMAGES, SHAPE, START
 
@@ -175,6 +176,7 @@ def test_beside_a_live_run_the_past_is_computed_again_after_every_move(tmp_path:
         while not (tmp_path / "live_recomputed.h5").exists() and time.monotonic() < until:
             threading.Event().wait(0.05)
         detector.send_signal(signal.SIGCONT)
+        wait_for(lambda: committed(tmp_path / "raw.h5") > first, "a frame behind the first move")
         second = moved([20, 30])
         assert live.wait(60) == 0 and follower.wait(60) == 0
     finally:

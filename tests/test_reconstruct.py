@@ -92,6 +92,7 @@ def of_tomogram(path: Path) -> np.ndarray:
         return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turned", [False, True], ids=["rotation slow", "rotation fast"])
 def test_any_map_of_inbeam_can_be_reconstructed_if_its_angles_are_given(turned: bool, tmp_path: Path) -> None:
     directions: dict[str, Any] = {"fast": 60, "slow": SIZE} if turned else {"fast": SIZE, "slow": 60}
@@ -127,6 +128,7 @@ class Cakes(Rows):
         work.results["rows"] = {"I": np.stack([row, 2 * row])}
 
 
+@pytest.mark.slow
 def test_a_cake_is_averaged_over_its_azimuths(tmp_path: Path) -> None:
     config = tomography.Config(**options(volume=True, centre=CENTRE))
     path = filed(tmp_path / "cake.h5", tomography.create(config), frames(sample()), Cakes())
@@ -138,6 +140,7 @@ def test_a_cake_is_averaged_over_its_azimuths(tmp_path: Path) -> None:
         np.testing.assert_array_equal(file["entry/tomogram_volume/I"], found)
 
 
+@pytest.mark.slow
 def test_half_of_a_sample_at_a_time(tmp_path: Path) -> None:
     angles, centre = np.arange(0, 360, 3.0), 5.4
     config = tomography.Config(

@@ -160,6 +160,7 @@ DAMAGED = [(command, what) for command in ("table", "stitch") for what in ("para
 DAMAGED += [(command, "changes") for command in ("table", "stitch", "recompute")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command, what", [*DAMAGED, ("recompute", "parameters"), ("recompute", "regions")])
 def test_a_damaged_file_is_told_of_and_gives_no_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, what: str

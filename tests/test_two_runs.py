@@ -135,6 +135,7 @@ def test_with_if_exists_fail_the_second_run_is_refused(tmp_path: Path) -> None:
         np.testing.assert_array_equal(file["/entry/data/data"][0], image(0))
 
 
+@pytest.mark.slow
 def test_with_if_exists_fail_a_scan_that_another_process_writes_is_refused(
     tmp_path: Path, writers: list["subprocess.Popen[str]"]
 ) -> None:

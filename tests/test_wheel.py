@@ -22,6 +22,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.mark.slow
 def test_the_wheel_has_every_file_of_the_three_rooms_and_nothing_else(installed: Path) -> None:
     wanted = {f"{room}/{name}" for room in ROOMS for name in files_below(ROOT / room)}
     wanted |= {f"stream/configs/{name}" for name in files_below(ROOT / "configs")}
