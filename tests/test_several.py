@@ -36,6 +36,7 @@ class OfOneDetector(RestorableConformance):
     """A PUSH socket gives each of two receivers every other message."""
 
     frames = FRAMES
+    in_order = False
     kind: str
     messages: Sequence[Sequence[bytes]]
 

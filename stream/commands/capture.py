@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from stream import wording
 from stream.errors import SourceLost
 from stream.wire.capture import Writer
-from stream.wire.socket import Message, Receiver, SocketOptions
+from stream.wire.socket import Message, Receiver
+from stream.wire.socket_options import SocketOptions
 
 RECORDED, NOTHING_OR_FAILED, WRONG_USE = 0, 1, 2
 

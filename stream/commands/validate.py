@@ -11,7 +11,7 @@ from stream.errors import ConfigError
 from stream.pipeline.rehearsal import rehearse
 from stream.preflight import preflight
 from stream.wire.endpoint import reached, taken
-from stream.wire.socket import ConnectionOptions
+from stream.wire.socket_options import ConnectionOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

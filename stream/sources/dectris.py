@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from stream.events import EndStatus, Event, Note
 from stream.wire.decoder import SeriesDecoder
-from stream.wire.socket import Message, Receiver, SocketOptions
+from stream.wire.socket import Message, Receiver
+from stream.wire.socket_options import SocketOptions
 
 log = logging.getLogger("inbeam.stream")
 

@@ -12,7 +12,8 @@ from stream.context import ALONE, Context
 from stream.events import EndStatus, Event
 from stream.wire.karabo import Axis, Decoder, Wanted
 from stream.wire.limits import Limits
-from stream.wire.socket import ConnectionOptions, Kind, Message, Receiver
+from stream.wire.socket import Message, Receiver
+from stream.wire.socket_options import ConnectionOptions, Kind
 
 log = logging.getLogger("inbeam.stream")
 MOST_PARTS = 16_384

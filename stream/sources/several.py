@@ -21,7 +21,8 @@ from stream.preflight import Known, Problem
 from stream.registry import Options
 from stream.wire.decoder import SeriesDecoder
 from stream.wire.receivers import Receivers
-from stream.wire.socket import ConnectionOptions, Message, Receiver
+from stream.wire.socket import Message, Receiver
+from stream.wire.socket_options import ConnectionOptions
 
 log = logging.getLogger("inbeam.stream")
 MERGED = ("stream2", "simplon")

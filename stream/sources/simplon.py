@@ -7,7 +7,7 @@ from pydantic import Field
 from stream.context import ALONE, Context
 from stream.sources.dectris import SocketSource
 from stream.wire.simplon import Decoder
-from stream.wire.socket import SocketOptions
+from stream.wire.socket_options import SocketOptions
 
 
 class Config(SocketOptions):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from stream.context import ALONE, Context
 from stream.sources.dectris import SocketSource
-from stream.wire.socket import SocketOptions
+from stream.wire.socket_options import SocketOptions
 from stream.wire.stream2 import Decoder
 
 
