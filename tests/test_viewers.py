@@ -193,7 +193,7 @@ def test_a_run_that_is_killed_under_a_viewers_eyes_ends_with_every_frame(tmp_pat
     config = small_pipeline(tmp_path, recorded, workers=1)
     results, frames = tmp_path / "out/recorded.h5", tmp_path / "out/recorded_frames.h5"
     process = subprocess.Popen(inbeam("process", "--quiet", str(config), str(recorded)))
-    wait_for(lambda: committed(results) > 50, "frames on disk")
+    wait_for(lambda: committed(results) > 50 and committed(frames) > 50, "frames on disk, in both files")
     process.send_signal(signal.SIGSTOP)
     with viewer(results) as one, viewer(frames):
         process.kill()

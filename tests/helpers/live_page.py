@@ -20,7 +20,7 @@ from processors.regions.field import Rays
 from processors.regions.options import Config
 from processors.regions.pixels import pixels_of
 from stream.commands.demo import free_port
-from stream.events import ScanStart
+from stream.events import FrameStatus, ScanStart
 from stream.simulate import eiger
 from stream.simulate.encode import scan_of
 
@@ -49,11 +49,12 @@ class LivePage:
             return [(int(frame), path.decode(), json.loads(value)) for frame, path, value in rows]
 
     def rows(self, last: int, field: str = "sum") -> np.ndarray:
-        """(frames, places) of `roi`, when frame `last` has its row."""
+        """(frames, places) of `roi`, when the ledger, which is written behind all other data, has frame `last`."""
 
         def there() -> bool:
             with h5py.File(self.path, "r", swmr=True) as file:
-                return len(file["entry/roi/pixels"]) > last and bool((file["entry/roi/pixels"][last] > 0).any())
+                status = file["entry/ledger/status"]
+                return len(status) > last and FrameStatus(int(status[last])).has_data
 
         wait_for(there, f"the row of frame {last}")
         with h5py.File(self.path, "r", swmr=True) as file:
