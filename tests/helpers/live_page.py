@@ -74,7 +74,7 @@ class LivePage:
         """Every sum in the file is that of the regions that the table of changes names for its frame."""
         sums, changes = self.rows(last), self.changes()
         rays = Rays("roi", None, None, self.scan)
-        firsts = [0, *(frame for frame, _, _ in changes), last + 1]
+        firsts = [0, *(frame for frame, _, _ in changes if frame <= last), last + 1]
         for first, behind in pairwise(firsts):
             if first >= behind:
                 continue
@@ -127,6 +127,9 @@ def looking(browser: Browser, live: LivePage, *size: int, **how: Any) -> Iterato
         tab.open(live.address, *size, **how)
         tab.until("document.querySelector('#detector .under').textContent", lambda text: text.startswith("frame"))
         tab.until("document.querySelectorAll('[data-region]').length")
+        # what comes behind the first image moves the layout: the units of rings, the counters
+        tab.until("[...document.querySelectorAll('.regions option')].some((each) => each.value === '2th_deg')")
+        tab.until("document.querySelector('#numbers').children.length")
         tab.run(
             "window.said = []; new MutationObserver(() => said.push(document.querySelector('#options .answer')"
             ".textContent)).observe(document.querySelector('#options .answer'), {childList: true})"
@@ -172,6 +175,8 @@ def said(tab: Tab) -> list[int]:
 
 
 def numbers(tab: Tab, **wanted: float) -> bool:
-    """Whether the fields of the chosen region have these values (x_0 is the field x.0)."""
+    """The fields of the chosen region get these values (x_0 is the field x.0): they are drawn behind the answer."""
     fields = "[...document.querySelectorAll('[data-number]')].map((each) => [each.dataset.number, each.valueAsNumber])"
-    return {name.replace("_", "."): value for name, value in wanted.items()}.items() <= dict(tab.run(fields)).items()
+    expected = {name.replace("_", "."): value for name, value in wanted.items()}
+    wait_for(lambda: expected.items() <= dict(tab.run(fields)).items(), f"{expected}, now {tab.run(fields)}", 10)
+    return True
