@@ -2,59 +2,28 @@
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-import xxhash
 import yaml
-import zmq
 from commands import committed, wait_for
-from dectris_messages import pixels, stream2_end, stream2_image, stream2_start
+from dectris_messages import pixels
+from receivers import INTEGRATE, Detector, configuration, end, image, running, shares, start, written_parts
 
-from sinks import archive
 from sinks.check import check
 from sinks.file.columns import Rows
 from sinks.receivers import mapping, master
 from stream.codec.payload import decode
-from stream.commands.demo import free_port
 from stream.commands.main import main
 from stream.commands.receivers import Receivers
-from stream.config import Config, validate
-from stream.context import ALONE
+from stream.config import validate
 from stream.errors import ConfigError
-from stream.events import FrameStatus, ScanEnd
+from stream.events import FrameStatus
 from stream.testing import examples
-
-
-class Detector:
-    """A PUSH socket that shares its images among all who are connected."""
-
-    def __init__(self) -> None:
-        self._context = zmq.Context()
-        self.socket = self._context.socket(zmq.PUSH)
-        self.socket.setsockopt(zmq.SNDHWM, 4)
-        self.port = free_port()
-
-    @property
-    def endpoint(self) -> str:
-        return f"tcp://127.0.0.1:{self.port}"
-
-    def open(self) -> None:
-        self.socket.bind(self.endpoint)
-
-    def send(self, *messages: bytes) -> None:
-        for message in messages:
-            self.socket.send(message)
-
-    def close(self) -> None:
-        self._context.destroy(linger=0)
 
 
 @pytest.fixture
@@ -62,72 +31,6 @@ def detector() -> Iterator[Detector]:
     made = Detector()
     yield made
     made.close()
-
-
-def configuration(folder: Path, endpoint: str, *processors: dict[str, Any], **run: Any) -> Config:
-    frames = str(folder / "{scan}_frames.h5")
-    return validate(
-        {
-            "stream": {"type": "stream2", "endpoint": endpoint},
-            "processors": list(processors),
-            "sinks": [
-                {"type": "archive", "path": frames},
-                {"type": "hdf5", "path": str(folder / "{scan}.h5"), "link": frames},
-            ],
-            "run": {"journal": str(folder), **run},
-        }
-    )
-
-
-INTEGRATE = {
-    "type": "integrate",
-    "npt": 20,
-    "unit": "r_mm",
-    "device": "cpu",
-    "error_model": "poisson",
-    "distance_m": 0.1,
-    "beam_center_px": (6.0, 5.0),
-    "pixel_size_m": (75e-6, 75e-6),
-}
-
-
-def start(count: int, series: int = 1) -> bytes:
-    return stream2_start(number_of_images=count, series_id=series, series_unique_id=f"01SERIES{series}")
-
-
-def image(index: int, series: int = 1) -> bytes:
-    return stream2_image(index, series_id=series, series_unique_id=f"01SERIES{series}")
-
-
-def end(series: int = 1) -> bytes:
-    return stream2_end(series_id=series, series_unique_id=f"01SERIES{series}")
-
-
-@contextmanager
-def running(config: Config, count: int, detector: Detector) -> Iterator[tuple[Receivers, list[int]]]:
-    """The receivers, all connected to the detector, and the exit code once there is one."""
-    monitor = detector.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-    detector.open()
-    made, codes = Receivers(config, count), []
-    thread = threading.Thread(target=lambda: codes.append(made.execute()))
-    thread.start()
-    try:
-        for _ in range(count):
-            assert monitor.poll(60_000), "a receiver has not connected"
-            monitor.recv_multipart()
-        yield made, codes
-        thread.join(90)
-    finally:
-        made.stop()
-        thread.join(30)
-        detector.socket.disable_monitor()
-        monitor.close(0)
-    assert not thread.is_alive()
-
-
-def shares(path: Path) -> list[int]:
-    with h5py.File(path) as file:
-        return [int(group["frames"][()]) for group in file[master.GROUP].values()]
 
 
 @pytest.mark.slow
@@ -205,24 +108,6 @@ def test_a_receiver_that_is_killed_is_started_again_and_its_frames_are_there(
     assert has_data[100:].sum() >= 100 - 2 * 4, "what was in hand, no more"
     assert shares(whole)[1] >= before
     assert check(whole).sound, check(whole).line()
-
-
-def written_parts(folder: Path, owners: np.ndarray) -> list[Path]:
-    """The archives of receivers that got these frames: `owners[i]` is who has frame i."""
-
-    paths = []
-    for number in range(int(owners.max()) + 1):
-        path = folder / f"scan.r{number}.h5"
-        sink = archive.create(archive.Config(path=str(path)), ALONE)
-        sink.start(examples.scan(expected=len(owners)), [])
-        for index in np.flatnonzero(owners == number).tolist():
-            frame = examples.frame(index)
-            sums = {name: xxhash.xxh3_64_intdigest(payload.data) for name, payload in frame.payloads.items()}
-            sink.write(replace(frame, checksums=sums))
-        sink.finish(ScanEnd(examples.UID, announced=len(owners), expected=len(owners)))
-        sink.close()
-        paths.append(path)
-    return paths
 
 
 @pytest.fixture

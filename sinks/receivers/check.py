@@ -12,7 +12,7 @@ from sinks.file.ledger_layout import GROUP as LEDGER
 from sinks.file.ledger_layout import HAS_DATA
 from sinks.receivers import mapping
 from sinks.receivers.ledgers import NOBODY, Part, column, merge
-from sinks.receivers.master import RECEIVER, is_per_frame, merged_rows, parts_of
+from sinks.receivers.master import COPIES, RECEIVER, is_per_frame, merged_rows, parts_of
 from stream.errors import SinkFailed
 from stream.events import Array
 
@@ -42,6 +42,9 @@ def problems(file: Any, path: Path) -> Iterator[str]:
         if not np.array_equal(states, merged.states) or not np.array_equal(owner, merged.owner):
             yield "its ledger is not what those of its parts come to: they were changed since"
             return
+        if COPIES in file and not np.array_equal(file[COPIES][()], merged.copies):
+            yield "ledger/copies is not what its parts have"
+        yield from merged.differing.values()
         for name in COMPARED:
             if not np.array_equal(file[f"{LEDGER}/{name}"][()], column(merged, parts, name), equal_nan=True):
                 yield f"ledger/{name} is not that of its parts"

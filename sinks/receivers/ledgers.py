@@ -1,6 +1,6 @@
 """The ledgers of several receivers as one: who has which frame, and what became of every number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from stream.events import Array, EndStatus, FrameStatus
 
 NOBODY = 65535
 """Of a frame that no receiver has anything of."""
+MOST_TOLD = 10
 BETTER = {
     FrameStatus.MISSING: 0,
     FrameStatus.DROPPED: 1,
@@ -47,11 +48,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """owner: uint16 (n,), the part that has the frame, or NOBODY. states: uint8 (n,). repeats: copies."""
+    """owner: uint16 (n,), the part that has the frame, or NOBODY. states: uint8 (n,). copies: uint16 (n,), how many
+    parts have its data. repeats: surplus copies, those within a part too. differing: frames that parts have with
+    different pixels, and what is said of each."""
 
     owner: Array
     states: Array
+    copies: Array
     repeats: int
+    differing: Mapping[int, str]
     announced: int | None
     status: EndStatus
     notes: str
@@ -87,8 +92,54 @@ def merge(parts: Sequence[Part]) -> Merged:
     twice = (copies > 1) & (states == FrameStatus.RECEIVED)
     states[twice] = FrameStatus.DUPLICATE
     repeats = sum(part.record.repeats for part in parts) + int(np.maximum(copies.astype(int) - 1, 0).sum())
-    notes = "\n".join(dict.fromkeys(line for part in parts for line in part.record.notes.splitlines()))
-    return Merged(owner, states, repeats, announced, status, notes)
+    differing = dict(_differing(parts, owner, np.flatnonzero(copies > 1)))
+    told = [*_first_of(tuple(differing.values())), *(line for part in parts for line in part.record.notes.splitlines())]
+    return Merged(owner, states, copies, repeats, differing, announced, status, "\n".join(dict.fromkeys(told)))
+
+
+def _differing(parts: Sequence[Part], owner: Array, numbers: Array) -> Iterator[tuple[int, str]]:
+    """Of frames that several parts have: those whose bytes that came have other checksums (0: there is none)."""
+    if not len(numbers):
+        return
+    sums = np.array(_checksums(parts, numbers))
+    mine = sums[owner[numbers], np.arange(len(numbers))]
+    others = ((sums != mine) & (sums != 0) & (mine != 0)).any(axis=2)
+    others &= np.array([_has(part, numbers) for part in parts])
+    for place in np.flatnonzero(others.any(axis=0)).tolist():
+        own = parts[owner[numbers[place]]].path.name
+        names = ", ".join(part.path.name for part, other in zip(parts, others[:, place], strict=True) if other)
+        yield (
+            int(numbers[place]),
+            f"frame {numbers[place]}: {own}, which counts, and {names} have different pixels of it",
+        )
+
+
+def _checksums(parts: Sequence[Part], numbers: Array) -> list[Array]:
+    """Of each part: uint64 (numbers, channels)."""
+    found = []
+    for part in parts:
+        column = part.file[f"{ledger_layout.GROUP}/checksum"]
+        made = np.zeros((len(numbers), *column.shape[1:]), column.dtype)
+        known = numbers[numbers < column.shape[0]]
+        if len(known):
+            first = int(known[0])
+            made[: len(known)] = column[first : int(known[-1]) + 1][known - first]
+        found.append(made)
+    return found
+
+
+def _has(part: Part, numbers: Array) -> Array:
+    states = part.record.states
+    found = np.zeros(len(numbers), bool)
+    inside = numbers < len(states)
+    found[inside] = ledger_layout.HAS_DATA[states[numbers[inside]]]
+    return found
+
+
+def _first_of(told: Sequence[str]) -> Iterator[str]:
+    yield from told[:MOST_TOLD]
+    if len(told) > MOST_TOLD:
+        yield f"so it is with {len(told) - MOST_TOLD} more frames"
 
 
 def column(merged: Merged, parts: Sequence[Part], name: str) -> Array:

@@ -1,8 +1,9 @@
 """One file out of those of several receivers, which reads like the file of a single one.
 
 Images, and results of more than `REAL_BYTES` per frame, are virtual datasets: the parts must stay beside it. The ledger
-and small columns are merged. /entry/ledger/receiver says who has which frame, /entry/receivers/N/provenance how the
-part came to be. Made under a temporary name, complete when it has its own.
+and small columns are merged. /entry/ledger/receiver says who has which frame, `copies` how many have it, `differing` of
+which frames they have different pixels; /entry/receivers/N/provenance how the part came to be. Made under a temporary
+name, complete when it has its own.
 """
 
 import os
@@ -29,7 +30,7 @@ from stream.errors import SinkFailed
 from stream.events import Array, FrameStatus
 
 GROUP = "/entry/receivers"
-RECEIVER = f"{LEDGER}/receiver"
+RECEIVER, COPIES, DIFFERING = f"{LEDGER}/receiver", f"{LEDGER}/copies", f"{LEDGER}/differing"
 REAL_BYTES = 64
 NOT_FRAMES = (LEDGER, "/entry/changes", "/entry/provenance", GROUP)
 
@@ -99,6 +100,8 @@ def _ledger(file: h5py.File, parts: Sequence[Part], merged: Merged) -> None:
         if unit:
             made.attrs["units"] = unit
     group.create_dataset("receiver", data=merged.owner)
+    group.create_dataset("copies", data=merged.copies)
+    group.create_dataset("differing", data=np.array(list(merged.differing), np.uint64))
     counts = np.bincount(merged.states, minlength=len(FrameStatus)).astype(np.uint64)
     for name, value, kind in (
         ("committed", int(np.count_nonzero(merged.states)), np.int64),

@@ -127,6 +127,7 @@ def told(path: Path, name: str) -> Told:
     with h5py.File(path, "r", locking=False) as file:
         record = ledger_reader.read(file)
         shares = {int(each): int(group["frames"][()]) for each, group in file[master.GROUP].items()}
+        differing = file[master.DIFFERING][()].tolist() if master.DIFFERING in file else []
     counts = {status: count for status, count in record.counts.items() if count}
     end = record.end_status or EndStatus.STOPPED
     words = " + ".join(f"{count} {status.name.lower()}" for status, count in counts.items()) or "0"
@@ -136,6 +137,11 @@ def told(path: Path, name: str) -> Told:
         kinds = ", ".join(f"{count} {status.name.lower()}" for status, count in lost.items())
         troubles.append(
             f"scan {name}: {sum(lost.values())} frames without data ({kinds}): see ledger/status in the file"
+        )
+    if differing:
+        troubles.append(
+            f"scan {name}: {len(differing)} frames came more than once, with different pixels (the first: frame "
+            f"{differing[0]}); of each the first receiver's counts: see `inbeam check {path}`"
         )
     if end is EndStatus.ABORTED:
         troubles.append(f"scan {name} was aborted")
