@@ -4,26 +4,19 @@ The master of a scan (see `sinks.receivers.master`) is made when all receivers h
 dies is started again and goes on in its file; what it had in hand is missing.
 """
 
-import json
 import logging
 import queue
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from stream.commands import dividing
+from stream.commands import children, dividing
+from stream.commands.children import Child, Crew, Crews, Said
 from stream.config import Config
 from stream.errors import ConfigError
-from stream.pipeline.runner import worker_count
 from stream.preflight import preflight
 from stream.receivers.coordinator import Coordinator
 
@@ -35,23 +28,18 @@ QUICK_S, MOST_QUICK = 2.0, 5
 """So many deaths in a row, each within this time: something is wrong that starting again does not mend."""
 
 
-def documents(config: Config, count: int, coordinator: str) -> list[dict[str, Any]]:
-    """The configuration of each receiver. Raises ConfigError for what cannot be divided."""
-    problems = list(_problems(config, count))
-    if problems:
-        raise ConfigError(problems)
+def document_of(config: Config, number: int, crew: Crew, endpoint: str, place: int) -> dict[str, Any]:
+    """The configuration of receiver `number`. place: the first number that took from the same connection."""
     stream = config.document["stream"]
-    found = []
-    for number in range(count):
-        made = deepcopy(dict(config.document))
-        of = stream["sources"][number] if stream["type"] == "several" else stream
-        made["stream"] = {"type": "receiver", "of": of, "coordinator": coordinator, "number": number}
-        made["sinks"] = dividing.part_sinks(config, number)
-        run = dict(made.get("run") or {})
-        run |= {"scans": None, "reorder_frames": 0, "reorder_ms": 0.0, "workers": max(1, worker_count(config) // count)}
-        made["run"] = run
-        found.append(made)
-    return found
+    made = deepcopy(dict(config.document))
+    of = stream["sources"][place] if stream["type"] == "several" else stream
+    made["stream"] = {"type": "receiver", "of": of, "coordinator": endpoint, "number": number}
+    if crew.keys is not None:
+        made["stream"]["coordinator_key"] = crew.keys[0].decode()
+    made["sinks"] = dividing.part_sinks(config, number)
+    run = dict(made.get("run") or {})
+    made["run"] = run | {"scans": None, "reorder_frames": 0, "reorder_ms": 0.0, "workers": crew.workers(config, place)}
+    return made
 
 
 def _problems(config: Config, count: int) -> Iterator[tuple[str, str]]:
@@ -64,59 +52,18 @@ def _problems(config: Config, count: int) -> Iterator[tuple[str, str]]:
 
 
 @dataclass(slots=True)
-class Child:
-    """One receiver. trouble: what it said at its end."""
+class Course:
+    """How it goes with one receiver. place: see `document_of`; begun: when it was started last, s of a monotonic clock;
+    quick: deaths in a row soon after a start; given_up: it is not started again."""
 
-    number: int
-    document: Mapping[str, Any]
-    said: "queue.Queue[tuple[int, dict[str, Any]]]"
-    process: "subprocess.Popen[bytes] | None" = None
+    child: Child
+    place: int
     begun: float = 0.0
     quick: int = 0
     restarts: int = 0
     frames: int = 0
-    trouble: str | None = None
-    listener: threading.Thread | None = None
-
-    def kill(self) -> None:
-        """End the process, if it has not ended, and let go of what connects us."""
-        if self.process is not None and self.process.stdin is not None:
-            if not self.ended:
-                self.process.kill()
-            self.process.wait()
-            with suppress(OSError):
-                self.process.stdin.close()
-        if self.listener is not None:
-            self.listener.join()
-
-    def start(self) -> None:
-        """In a session of its own: Ctrl-C is for us, who pass it on once."""
-        command = [sys.executable, "-m", "stream.commands.part_process"]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, env=dividing.environment()
-        )
-        assert self.process.stdin is not None
-        self.begun, self.trouble = time.monotonic(), None
-        self.process.stdin.write(json.dumps(self.document, default=str).encode() + b"\n")
-        self.process.stdin.flush()
-        self.listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
-        self.listener.start()
-
-    def _listen(self, process: "subprocess.Popen[bytes]") -> None:
-        assert process.stdout is not None
-        with process.stdout as lines:
-            for line in lines:
-                try:
-                    told = json.loads(line)
-                except ValueError:
-                    log.warning("receiver %d: %s", self.number, line.decode("utf-8", "replace").rstrip())
-                    continue
-                self.said.put((self.number, told))
-
-    @property
-    def ended(self) -> bool:
-        """True once the process is gone."""
-        return self.process is None or self.process.poll() is not None
+    silent: bool = False
+    given_up: bool = False
 
 
 @dataclass(slots=True)
@@ -132,49 +79,58 @@ class Scan:
 class Receivers:
     """The processes, and what is made of what they write. `stop` may be called from a signal handler."""
 
-    def __init__(self, config: Config, count: int) -> None:
-        self._config, self._count = config, count
+    def __init__(self, config: Config, count: int, crews: Crews = children.local) -> None:
+        """crews: opens what starts them."""
+        self._config, self._count, self._crews = config, count, crews
         self._stopping = False
-        self._said: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
-        self._children: list[Child] = []
+        self._said: Said = queue.Queue()
+        self._courses: list[Course] = []
+        self._crew: Crew
         self._coordinator: Coordinator
         self._scans: dict[str, Scan] = {}
         self._merged: set[str] = set()
         self._masters = dividing.Masters(config, count)
+        self._patience_s = float(config.document["stream"].get("patience_s", PATIENCE_S))
         self.troubles = self._masters.troubles
         self.masters: list[Path] = []
 
     @property
     def processes(self) -> list[int]:
-        """Ids of the receivers' processes, in their order."""
-        return [child.process.pid if child.process is not None else 0 for child in self._children]
+        """Ids of the receivers' processes, in their order; 0 where it is not known."""
+        return [course.child.pid for course in self._courses]
 
     def stop(self) -> None:
         """Every receiver finishes what it has."""
         self._stopping = True
 
     def execute(self) -> int:
-        """Run to the end; the exit code."""
-        with TemporaryDirectory(prefix="inbeam-") as folder:
-            endpoint = f"ipc://{folder}/coordinator"
-            made = documents(self._config, self._count, endpoint)
-            preflight(self._config)
-            patience_s = float(self._config.document["stream"].get("patience_s", PATIENCE_S))
-            coordinator = self._coordinator = Coordinator(endpoint, patience_s)
+        """Run to the end; the exit code. Raises ConfigError for what cannot be divided, InbeamError."""
+        if problems := list(_problems(self._config, self._count)):
+            raise ConfigError(problems)
+        preflight(self._config)
+        with self._crews(self._count) as crew:
+            self._crew = crew
+            self._coordinator = Coordinator(crew.endpoint, self._patience_s, crew.keys)
             try:
-                self._children = [Child(number, document, self._said) for number, document in enumerate(made)]
-                for child in self._children:
-                    child.start()
+                for place in range(self._count):
+                    self._add(place)
                 log.info("%d receivers", self._count)
                 self._follow()
             finally:
-                for child in self._children:
-                    child.kill()
-                coordinator.close()
+                for course in self._courses:
+                    course.child.kill()
+                self._coordinator.close()
         self._tell_shares()
         if self.troubles:
             print(f"inbeam: {'; '.join(self.troubles)}", flush=True)
         return 1 if self.troubles else 0
+
+    def _add(self, place: int) -> None:
+        number = len(self._courses)
+        document = document_of(self._config, number, self._crew, self._coordinator.endpoint, place)
+        course = Course(self._crew.child(number, document, self._said), place, begun=time.monotonic())
+        self._courses.append(course)
+        course.child.start()
 
     def _follow(self) -> None:
         asked = False
@@ -186,42 +142,76 @@ class Receivers:
                 pass
             wanted = self._config.run.scans
             self._stopping |= wanted is not None and len(self._merged) >= wanted
+            self._stopping |= self._nobody_starts_them()
             if self._stopping and not asked:
                 asked = True
-                for child in self._children:
-                    if not child.ended and child.process is not None:
-                        child.process.send_signal(signal.SIGINT)
+                for course in self._courses:
+                    course.child.stop()
             self._merge_due(everything=False)
-            gone = [child for child in self._children if child.ended]
-            if asked and len(gone) == len(self._children) and self._said.empty():
+            self._note_silence()
+            gone = [course for course in self._courses if course.child.ended]
+            heard = [course for course in self._courses if not course.child.ended and not course.child.silent]
+            if asked and not heard and self._said.empty():
                 break
             if not asked:
-                for child in gone:
-                    self._again(child)
+                for course in gone:
+                    self._again(course)
         self._merge_due(everything=True)
 
+    def _nobody_starts_them(self) -> bool:
+        """True if none could be started again, and there is no scan that would be cut off by an end."""
+        if not self._crew.lost:
+            return False
+        if self._crew.lost not in self.troubles:
+            self.troubles[self._crew.lost] = None
+            log.error(
+                "%s. The receivers go on until this scan is over, or silent for %g s", self._crew.lost, self._patience_s
+            )
+        running = self._coordinator.running
+        return running is None or time.monotonic() - running.heard > self._patience_s
+
+    def _note_silence(self) -> None:
+        for course in list(self._courses):
+            child = course.child
+            if child.silent != course.silent:
+                course.silent = child.silent
+                name = f"receiver {child.number}{f' on {child.where}' if child.where else ''}"
+                if child.silent:
+                    log.error("%s is silent: stalled, or its machine cannot be reached. The others go on", name)
+                    self.troubles[f"{name} was silent for a while"] = None
+                else:
+                    log.warning("%s is heard again", name)
+            if child.abandoned and not course.given_up and not self._stopping:
+                course.given_up = True
+                log.warning("receiver %d takes the place of receiver %d", len(self._courses), child.number)
+                self._add(course.place)
+
     def _hear(self, number: int, told: dict[str, Any]) -> None:
-        child = self._children[number]
+        child = self._courses[number].child
         if "trouble" in told:
-            child.trouble = told["trouble"]
             if told["trouble"]:
                 self.troubles[f"receiver {number}: {told['trouble']}"] = None
             return
         scan = self._scans.setdefault(told["scan"], Scan(told["scan"], told["name"], time.monotonic()))
         scan.files[number] = dividing.files_of(child.document, told["files"])
 
-    def _again(self, child: Child) -> None:
-        assert child.process is not None
-        child.quick = child.quick + 1 if time.monotonic() - child.begun < QUICK_S else 0
-        how = child.process.returncode
-        if child.quick >= MOST_QUICK:
-            self.troubles[f"receiver {child.number} cannot be started (exit code {how}): see above"] = None
+    def _again(self, course: Course) -> None:
+        child = course.child
+        if course.given_up:
+            return
+        course.quick = course.quick + 1 if time.monotonic() - course.begun < QUICK_S else 0
+        if course.quick >= MOST_QUICK:
+            self.troubles[f"receiver {child.number} cannot be started ({child.how}): see above"] = None
             self._stopping = True
             return
-        child.kill()
-        child.restarts += 1
-        log.warning("receiver %d ended (%s): started again", child.number, how)
+        if self._crew.lost:
+            course.given_up = True
+            self.troubles[f"receiver {child.number} ended by itself and could not be started again"] = None
+            return
+        course.restarts += 1
+        log.warning("receiver %d ended (%s): started again", child.number, child.how)
         self.troubles[f"receiver {child.number} ended by itself and was started again"] = None
+        course.begun = time.monotonic()
         child.start()
 
     def _merge_due(self, *, everything: bool) -> None:
@@ -230,7 +220,8 @@ class Receivers:
             awaited = self._coordinator.took_part(uid) - scan.files.keys()
             for number in list(awaited):
                 # one that was started again may not know of the scan any more
-                if self._children[number].restarts and now - scan.since > STRAGGLERS_S:
+                course = self._courses[number]
+                if (course.restarts or course.silent or course.given_up) and now - scan.since > STRAGGLERS_S:
                     awaited -= {number}
             if everything or not awaited:
                 del self._scans[uid]
@@ -246,11 +237,11 @@ class Receivers:
     def _tell(self, scan: Scan, made: Sequence[Path], numbers: Sequence[int]) -> None:
         found = dividing.told(made[0], scan.name)
         for place, frames in found.shares.items():
-            self._children[numbers[place]].frames += frames
+            self._courses[numbers[place]].frames += frames
         log.info("%s -> %s", found.line, ", ".join(map(str, made)))
         self.troubles |= dict.fromkeys(found.troubles)
 
     def _tell_shares(self) -> None:
         log.info("receiver | frames | started again")
-        for child in self._children:
-            log.info("%8d | %6d | %d", child.number, child.frames, child.restarts)
+        for course in self._courses:
+            log.info("%8d | %6d | %d", course.child.number, course.frames, course.restarts)

@@ -17,7 +17,7 @@ import zmq
 from stream.errors import BadMessage
 from stream.events import Array, EndStatus
 from stream.receivers import messages
-from stream.wire.endpoint import any_port
+from stream.wire.endpoint import any_port, needs_ipv6
 from stream.wire.limits import NUMBER_MAX
 
 log = logging.getLogger("inbeam.stream")
@@ -62,7 +62,8 @@ class Running:
 class Coordinator:
     """A thread with one socket, until `close`."""
 
-    def __init__(self, endpoint: str, patience_s: float) -> None:
+    def __init__(self, endpoint: str, patience_s: float, keys: tuple[bytes, bytes] | None = None) -> None:
+        """keys: a pair of CURVE's; only who has been told the public half is heard. Raises zmq.ZMQError."""
         self._patience_s = patience_s
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -70,6 +71,10 @@ class Coordinator:
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.RCVHWM, 0)
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a receiver that was started again takes its own place
+        self._socket.setsockopt(zmq.IPV6, int(needs_ipv6(endpoint)))
+        if keys is not None:
+            self._socket.curve_publickey, self._socket.curve_secretkey = keys
+            self._socket.curve_server = True
         self._socket.bind(any_port(endpoint))
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._receivers: set[bytes] = set()

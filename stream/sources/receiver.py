@@ -23,7 +23,7 @@ from stream.receivers import messages
 from stream.receivers.coordinator import identity
 from stream.registry import Options
 from stream.sources.several import Receives, options_of
-from stream.wire.endpoint import check
+from stream.wire.endpoint import check, needs_ipv6
 from stream.wire.receivers import Receivers
 from stream.wire.socket import Message
 
@@ -42,6 +42,9 @@ class Config(Options):
     coordinator: str = Field(
         exclude=True,  # where it listens is not what a scan is gone on with by
         description="ZMQ address of the coordinator (`inbeam run --receivers`)",
+    )
+    coordinator_key: str | None = Field(
+        None, exclude=True, description="CURVE: public half of the coordinator's key, if it is on another machine"
     )
     number: int = Field(ge=0, le=4095, description="Which receiver this is, from 0")
 
@@ -85,6 +88,10 @@ class ReceiverSource:
             self._link = zmq_context.socket(zmq.DEALER)
             self._link.setsockopt(zmq.LINGER, 0)
             self._link.setsockopt(zmq.IDENTITY, identity(self._config.number))
+            if self._config.coordinator_key is not None:
+                self._link.curve_serverkey = self._config.coordinator_key.encode()
+                self._link.curve_publickey, self._link.curve_secretkey = zmq.curve_keypair()
+            self._link.setsockopt(zmq.IPV6, int(needs_ipv6(self._config.coordinator)))
             self._link.connect(self._config.coordinator)
             yield from (self._part(event) for event in self._all_events())
         finally:
