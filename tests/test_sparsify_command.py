@@ -112,6 +112,17 @@ def test_every_option_of_the_original_is_taken_and_written_down(folder):
         assert "ID11" in entry
 
 
+def test_every_scan_of_one_input_has_a_file_and_a_line(folder, capsys):
+    os.mkdir("both")
+    for name in ("one.h5", "two.h5"):
+        os.rename(name, f"both/{name}")
+    assert main(["sparsify-bragg", "-p", "120x130.poni", "both"]) == 0
+    told = capsys.readouterr().out
+    for name, frames in (("both_sparse.h5", 4), ("both_sparse_2.h5", 3)):
+        assert len(sparse_frames(name)["frame_ptr"]) == frames + 1
+        assert f"both -> {name}: {frames} frames" in told
+
+
 def test_save_source_links_lima_files(folder):
     """pyFAI crashes on Lima files ('numpy.ndarray' object has no attribute 'file') and still exits with 0."""
     os.mkdir("out")

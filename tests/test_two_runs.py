@@ -17,6 +17,7 @@ import yaml
 from sink_examples import PRODUCT, frame, image, make, pattern, scan
 
 from sinks.check import check
+from sinks.file import repair
 from sinks.file.swmr import NameTaken, SwmrFile
 from stream.claim import Claim, Taken
 from stream.commands.main import main
@@ -119,6 +120,23 @@ def test_a_file_that_somebody_writes_is_not_replaced(tmp_path: Path, caplog: pyt
     with h5py.File(path, "r") as one, h5py.File(tmp_path / "scan_2.h5", "r") as other:
         np.testing.assert_array_equal(one["/entry/data/I"][:2], [pattern(0), pattern(1)])
         np.testing.assert_array_equal(other["/entry/data/I"][5], pattern(5))
+
+
+@pytest.mark.parametrize("kind", ["archive", "hdf5"])
+def test_a_scan_of_the_same_run_is_not_replaced_by_the_next(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What `overwrite` replaces is the result of an earlier time."""
+    for number, last in enumerate(("out_2.h5", "out_3.h5")):
+        sink = make(kind, tmp_path / "out.h5", if_exists="overwrite")
+        for uid in ("first", "second"):
+            sink.start(scan(f"{uid} {number}"), (PRODUCT,))
+            sink.write(frame(0))
+            sink.finish(ScanEnd("", expected=1))
+        for name, uid in (("out.h5", "first"), (last, "second")):
+            held = repair.find(tmp_path / name)
+            assert held is not None and held.complete and held.uid == f"{uid} {number}"
+    assert "out.h5 has another scan of this run and is not replaced" in caplog.text
 
 
 def test_with_if_exists_fail_the_second_run_is_refused(tmp_path: Path) -> None:

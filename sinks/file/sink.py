@@ -55,6 +55,8 @@ class FileSink:
         self._make = content
         self._file: ScanFile | None = None
         self._complete: Stored | None = None
+        self._written: set[str] = set()
+        """The files of all scans of this run."""
         self._policy = FlushPolicy(options.flush_frames, options.flush_ms)
         self.visible = Histogram()
         """See `stream.roles.Timed`."""
@@ -76,6 +78,7 @@ class FileSink:
         stored = self._open(scan, products)
         if self.path is not None:
             placed[self.options.path] = self.path
+            self._written.add(str(self.path))
         return stored
 
     def _open(self, scan: ScanStart, products: Sequence[Product]) -> Stored:
@@ -104,7 +107,7 @@ class FileSink:
 
     def _create(self, scan: ScanStart, room: int, *, beside: bool) -> tuple[SwmrFile, Path]:
         """A new file, under the first name that no other process is quicker to take."""
-        for path in new_names(self.options, scan, beside=beside):
+        for path in new_names(self.options, scan, beside=beside, written=self._written):
             overwrite = self.options.if_exists == "overwrite"
             with contextlib.suppress(NameTaken):
                 return SwmrFile.create(

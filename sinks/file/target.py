@@ -35,7 +35,7 @@ class FileOptions(Options):
     if_exists: Literal["number", "fail", "overwrite"] = Field(
         "number",
         description="If another scan's file has this name: append _2, _3 ...; refuse; or replace it, if inbeam "
-        "made it and nobody writes it, nor this run reads it",
+        "made it and nobody writes it, nor this run reads it or has written it",
     )
     flush_frames: int = Field(0, ge=0, description="Flush after this many frames; 0: by time alone")
     flush_ms: float = Field(
@@ -69,11 +69,14 @@ def digest(identity: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def new_names(options: FileOptions, scan: ScanStart, *, beside: bool = False) -> Iterator[Path]:
+def new_names(
+    options: FileOptions, scan: ScanStart, *, beside: bool = False, written: Iterable[str] = ()
+) -> Iterator[Path]:
     """Names for a new file, the best first: others may be quicker to take one. Raises SinkFailed if none may be used.
 
     `if_exists: overwrite` holds for the first name only, for a file of ours that nobody writes just now. beside: the
-    first part of the scan lies under one of these names, and none may be replaced.
+    first part of the scan lies under one of these names, and none may be replaced. written: the files of this run's
+    other scans, which are results of now, not of an earlier time.
     """
     first = naming.file_name(options.path, scan)
     if lacking := naming.missing(options.path, scan):
@@ -90,7 +93,9 @@ def new_names(options: FileOptions, scan: ScanStart, *, beside: bool = False) ->
     if options.if_exists == "overwrite" and not beside:
         if places.same(first, scan.files):
             raise SinkFailed(f"{first} is what scan {scan.name} is read from: choose another `path`")
-        if is_written(first):
+        if places.same(first, written):
+            log.warning("%s has another scan of this run and is not replaced: this scan gets a number", first)
+        elif is_written(first):
             log.warning("%s is being written by another process and is not replaced: this scan gets a number", first)
         elif os.path.lexists(first) and repair.find(first) is None:
             log.warning("%s was not written by inbeam and is not replaced: this scan gets a number", first)

@@ -192,15 +192,18 @@ def configure(options: argparse.Namespace, name: str, path: Path) -> Config:
 
 def _one(config: Config, name: str, path: Path, options: argparse.Namespace) -> int:
     began = time.perf_counter()
+    made: dict[Path, None] = {}
     with ExitStack() as stack:
         stack.enter_context(replacing(path))
         progress: Any = stack.enter_context(_lines(name) if options.verbose else show_progress())
-        running = Run(config, reopen=False)
+        running = Run(
+            config, reopen=False, ended=lambda scan, done: made.update(dict.fromkeys(filter(None, done.files)))
+        )
         stack.enter_context(stop_on_signals(running.stop))
         report = running.execute(progress)
         took = time.perf_counter() - began
-    if path.exists():
-        _summarise(name, path, took, options)
+    for file in made:
+        _summarise(name, file, took, options)
     # A sink that fails stops the run too: whether the scan had ended by then is chance, the failure is not.
     stopped = any(scan.status is EndStatus.STOPPED for scan in report.scans)
     if stopped and not report.failed:
