@@ -299,6 +299,7 @@ def test_the_original_ends_with_the_largest_angle(tmp_path: Path) -> None:
     [
         (("-t", "tomopy"), "tomopy is not installed"),
         (("-a", "gridreck"), "inbeam has no 'gridreck'"),
+        (("-a", "sirt", "--window", "hann"), "sirt does not filter"),
         (("--mcp-corrections", "yes"), "shutter"),
         (("--region-of-interest", "[0,0,10.5,4]"), "whole numbers"),
         (("--region-of-interest", "[0,0,99,4]"), "reaches beyond"),

@@ -5,12 +5,11 @@ our own slices.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from processors.tomography import backprojection, gridding, iterative
-from processors.tomography.angles import weights_of
+from processors.tomography import backprojection, gridding, iterative, peers
 from processors.tomography.filters import Window
 from stream.errors import ConfigError
 from stream.events import Array
@@ -25,8 +24,6 @@ ALGORITHMS: Mapping[Engine, tuple[str, ...]] = {
     "astra": ("FBP", "SIRT", "CGLS", "FBP_CUDA", "SIRT_CUDA", "CGLS_CUDA"),
 }  # fmt: skip
 """The first one is the default."""
-DIRECT = ("gridrec", "fbp", "FBP", "FBP_CUDA")
-"""Algorithms without rounds."""
 
 
 def check(engine: Engine, algorithm: str) -> None:
@@ -35,7 +32,7 @@ def check(engine: Engine, algorithm: str) -> None:
         known = ", ".join(ALGORITHMS[engine])
         raise ConfigError([("algorithm", f"{engine} has no {algorithm!r}: take one of {known}")])
     if engine != "inbeam":
-        _imported(engine)
+        peers.imported(engine)
 
 
 def slice_of(
@@ -54,10 +51,12 @@ def slice_of(
     check(engine, algorithm)
     values, angles = np.asarray(sinogram, np.float32), np.asarray(angles_deg, np.float64)
     wide = values.shape[1] if size is None else size
-    if engine == "tomopy":
-        found = _tomopy(values, angles, centre, algorithm, iterations)
-    elif engine == "astra":
-        found = _astra(values, angles, centre, algorithm, iterations, wide)
+    if engine != "inbeam":
+        work = peers.by_tomopy if engine == "tomopy" else peers.by_astra
+        found = work(
+            values, angles, centre, algorithm=algorithm, iterations=iterations, size=wide, window=window,
+            weights=weights,
+        )  # fmt: skip
     elif algorithm == "gridrec":
         found = gridding.fbp(values, angles, centre=centre, size=wide, window=window, weights=weights)
     elif algorithm == "fbp":
@@ -67,75 +66,3 @@ def slice_of(
     else:
         found = iterative.cgls(values, angles, centre=centre, size=wide, iterations=iterations)
     return np.asarray(found, np.float32)
-
-
-def _imported(engine: Engine) -> Any:
-    try:
-        if engine == "tomopy":
-            import tomopy
-
-            return tomopy
-        import astra
-    except ImportError as error:
-        how = "conda install -c conda-forge tomopy" if engine == "tomopy" else "pip install astra-toolbox"
-        raise ConfigError([("tool", f"{engine} is not installed ({how}): {error}")]) from error
-    return astra
-
-
-def _tomopy(sinogram: Array, angles: Array, centre: float, algorithm: str, iterations: int) -> Array:
-    tomopy = _imported("tomopy")
-    _even(angles, "tomopy")
-    rounds = {} if algorithm in DIRECT else {"num_iter": iterations}
-    found = tomopy.recon(
-        sinogram[:, None, :], np.deg2rad(angles), center=centre, sinogram_order=False, algorithm=algorithm, **rounds
-    )[0]
-    return np.asarray(found)[::-1]  # its rows run upwards
-
-
-def _astra(sinogram: Array, angles: Array, centre: float, algorithm: str, iterations: int, size: int) -> Array:
-    """ASTRA's y runs upwards, ours downwards with the rows."""
-    astra = _imported("astra")
-    columns, radian = sinogram.shape[1], np.deg2rad(angles)
-    volume = astra.create_vol_geom(size, size)
-    if algorithm in DIRECT:  # which take no axis beside the middle
-        _even(angles, "astra")
-        sinogram = np.ascontiguousarray(_in_the_middle(sinogram, centre))
-        geometry = astra.create_proj_geom("parallel", 1.0, sinogram.shape[1], -radian)
-    else:
-        along = np.stack([np.cos(radian), -np.sin(radian)], axis=1)
-        ray = np.stack([np.sin(radian), np.cos(radian)], axis=1)
-        middle = ((columns - 1) / 2 - centre) * along
-        geometry = astra.create_proj_geom("parallel_vec", columns, np.concatenate([ray, middle, along], axis=1))
-    cuda = algorithm.endswith("_CUDA")
-    projector = astra.create_projector("cuda" if cuda else "linear", geometry, volume)
-    data = astra.data2d.create("-sino", geometry, sinogram)
-    into = astra.data2d.create("-vol", volume)
-    try:
-        options = astra.astra_dict(algorithm)
-        options |= {"ProjectorId": projector, "ProjectionDataId": data, "ReconstructionDataId": into}
-        made = astra.algorithm.create(options)
-        astra.algorithm.run(made, 1 if algorithm in DIRECT else iterations)
-        found = np.array(astra.data2d.get(into))
-        astra.algorithm.delete(made)
-    finally:
-        astra.data2d.delete([data, into])
-        astra.projector.delete(projector)
-    return found
-
-
-def _in_the_middle(sinogram: Array, centre: float) -> Array:
-    """Wider by what the axis is off the middle, which is there then; by the Fourier series of each projection."""
-    columns = sinogram.shape[1]
-    more = int(np.ceil(2 * abs((columns - 1) / 2 - centre))) + 1
-    wide = np.pad(sinogram, ((0, 0), (more, more)), mode="edge")
-    shift = (columns - 1) / 2 - centre
-    turned = np.fft.rfft(wide, axis=1) * np.exp(-2j * np.pi * np.fft.rfftfreq(wide.shape[1]) * shift)
-    return np.fft.irfft(turned, wide.shape[1], axis=1).astype(np.float32)
-
-
-def _even(angles: Array, engine: str) -> None:
-    """Theirs weigh every angle alike."""
-    weights = weights_of(angles)
-    if weights.min() < 0.9 * weights.max():
-        text = f"{engine} weighs all angles alike, but these are not evenly spread: take inbeam, or an iterative one"
-        raise ConfigError([("tool", text)])

@@ -15,6 +15,7 @@ from processors.projections import pixels, shape
 from processors.reconstruction.axis import Found, find, searched
 from processors.tomography import engines, rings
 from processors.tomography.angles import Coverage, coverage
+from processors.tomography.peers import DIRECT
 from stream.commands.tomography.angles import angles_of
 from stream.commands.tomography.geometry import Geometry
 from stream.commands.tomography.inputs import Beside, Radiographs, opened
@@ -116,6 +117,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _first_look(options: argparse.Namespace, algorithm: str) -> None:
     engines.check(options.tool, algorithm)
+    if options.window != "ramp" and algorithm not in DIRECT:
+        raise ConfigError([("--window", f"{algorithm} does not filter: leave it out")])
     check_format(options.out_img_format)
     if options.mcp_corrections == "yes":
         text = "corrections of overlapping counts need the shutter's times, which the images do not have: leave it out"

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-a", "--algorithm", help="; ".join(f"{k}: {', '.join(v)}" for k, v in engines.ALGORITHMS.items())
     )
     slices.add_argument("-n", "--num-iter", type=int, default=50, help="rounds of iterative ones")
-    slices.add_argument("--window", choices=WINDOWS, default="ramp", help="of the filter, inbeam only")
+    slices.add_argument("--window", choices=WINDOWS, default="ramp", help="of the filter of filtered back-projection")
     slices.add_argument("--slices", metavar="FIRST:END", help="rows of the prepared projections; default: all")
     slices.add_argument(
         "--half-acquisition", action="store_true", help="the axis lies near an edge, a full turn shows both sides"
