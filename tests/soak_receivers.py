@@ -2,7 +2,9 @@
 
     python tests/soak_receivers.py --kills 200
 
-A receiver that gets SIGSTOP stands still for a while: the detector gives its images to the others. Ends with a table.
+One in five gets SIGSTOP instead and stands still for a while: the detector gives its images to the others. After every
+second kill the detector sends its last images again, as to a receiver that is back. Three of four kills wait until all
+receivers are connected, the others hit them while they start. Ends with a table.
 """
 
 import argparse
@@ -13,88 +15,147 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 from commands import committed
-from dectris_messages import stream2_end, stream2_image, stream2_start
+from dectris_messages import pixels, stream2_end, stream2_image, stream2_start
 
 from sinks.check import check
 from stream.commands.demo import free_port
 from stream.commands.receivers import Receivers
 from stream.config import validate
 
-RECEIVERS, FRAMES, KILLS_PER_SCAN = 3, 600, 5
+RECEIVERS, FRAMES, BLOWS_PER_SCAN = 3, 2500, 25
+PERIOD_S, WHILE_ALONE_S = 0.002, 0.02
+"""From image to image; while a receiver is away, so that a scan lasts for many kills."""
+LONGEST_STALL_S = 1.5
 
 
-def scan(number: int, folder: Path, rng: random.Random, stalls: bool) -> dict[str, int]:
-    """One scan with kills (or stalls); the counts of its master, what was on disk before the last kill, faults."""
-    port = free_port()
-    uid = f"01SOAK{number}"
+class Detector:
+    """Knows how many receivers are connected to it."""
+
+    def __init__(self, number: int) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PUSH)
+        self._socket.setsockopt(zmq.SNDHWM, 4)
+        self._socket.setsockopt(zmq.SNDTIMEO, 60_000)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._names = {"series_id": number, "series_unique_id": f"01SOAK{number}"}
+        self.endpoint = f"tcp://127.0.0.1:{free_port()}"
+        self._socket.bind(self.endpoint)
+        self._connected = 0
+
+    def start(self) -> None:
+        self._socket.send(stream2_start(number_of_images=FRAMES, **self._names))
+
+    def image(self, index: int) -> None:
+        self._socket.send(stream2_image(index, **self._names))
+
+    def end(self) -> None:
+        self._socket.send(stream2_end(**self._names))
+
+    @property
+    def connected(self) -> int:
+        while self._monitor.poll(0):
+            joined = recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self._connected += 1 if joined else -1
+        return self._connected
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._context.destroy(linger=0)
+
+
+def scan(number: int, folder: Path, rng: random.Random, most: int) -> dict[str, int]:
+    """One scan with `most` kills at most; the counts of its master, what was on disk before the last kill, faults."""
+    detector = Detector(number)
     config = validate(
         {
-            "stream": {"type": "stream2", "endpoint": f"tcp://127.0.0.1:{port}"},
+            "stream": {"type": "stream2", "endpoint": detector.endpoint},
             "sinks": [{"type": "archive", "path": str(folder / f"{number}.h5")}],
             "run": {"scans": 1, "journal": str(folder)},
         }
     )
-    context = zmq.Context()
-    detector = context.socket(zmq.PUSH)
-    detector.setsockopt(zmq.SNDHWM, 4)
-    detector.setsockopt(zmq.SNDTIMEO, 60_000)
-    detector.bind(f"tcp://127.0.0.1:{port}")
     receivers = Receivers(config, RECEIVERS)
     thread = threading.Thread(target=receivers.execute)
     thread.start()
-    kills, on_disk = 0, np.zeros(FRAMES, bool)
-    instants = sorted(rng.sample(range(20, FRAMES), KILLS_PER_SCAN))
-    detector.send(stream2_start(number_of_images=FRAMES, series_id=number, series_unique_id=uid))
+    blows = {"kills": 0, "stalls": 0}
+    on_disk, again = np.zeros(FRAMES, bool), 0
+    due, patient = rng.randrange(20, 100), True
+    detector.start()
     for index in range(FRAMES):
-        detector.send(stream2_image(index, series_id=number, series_unique_id=uid))
-        time.sleep(0.002)
-        if instants and index == instants[0]:
-            instants.pop(0)
-            which = rng.randrange(RECEIVERS)
-            on_disk |= there(folder, number)
-            process = receivers.processes[which]
-            if not process:
-                continue
-            try:
-                if stalls:
-                    os.kill(process, signal.SIGSTOP)
-                    threading.Timer(0.5, os.kill, (process, signal.SIGCONT)).start()
-                else:
-                    os.kill(process, signal.SIGKILL)
-                kills += 1
-            except ProcessLookupError:  # it has just been killed
-                pass
-    detector.send(stream2_end(series_id=number, series_unique_id=uid))
-    thread.join(120)
+        detector.image(index)
+        whole = detector.connected >= RECEIVERS
+        time.sleep(PERIOD_S if whole else WHILE_ALONE_S)
+        if index < due or (patient and not whole) or blows["kills"] >= most or sum(blows.values()) >= BLOWS_PER_SCAN:
+            continue
+        due, patient = index + rng.randrange(10, 100), rng.random() < 0.75
+        on_disk |= there(folder, number)
+        what = "stalls" if rng.random() < 0.2 else "kills"
+        blows[what] += struck(receivers.processes[rng.randrange(RECEIVERS)], what, rng)
+        if what == "kills" and rng.random() < 0.5:
+            for repeated in range(max(0, index - 2), index + 1):
+                detector.image(repeated)
+                again += 1
+    detector.end()
+    thread.join(180)
     receivers.stop()
     thread.join(30)
-    context.destroy(linger=0)
-    master = folder / f"{number}.h5"
+    detector.close()
+    return {**blows, "sent again": again, **counted(folder / f"{number}.h5", on_disk)}
+
+
+def struck(process: int, what: str, rng: random.Random) -> int:
+    """Kill or stall it; 0 if there is none just now."""
+    if not process:
+        return 0
+    try:
+        os.kill(process, signal.SIGSTOP if what == "stalls" else signal.SIGKILL)
+    except ProcessLookupError:  # it has just been killed
+        return 0
+    if what == "stalls":
+        timer = threading.Timer(rng.uniform(0.1, LONGEST_STALL_S), go_on, (process,))
+        timer.start()
+    return 1
+
+
+def go_on(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGCONT)
+
+
+def counted(master: Path, on_disk: np.ndarray) -> dict[str, int]:
+    """What the master says, and what is wrong with it."""
     verdict = check(master)
     if not verdict.sound:
-        print(verdict.line())
+        print(verdict.line(), flush=True)
     with h5py.File(master) as file:
-        has = np.isin(file["entry/ledger/status"][()], (1, 2, 3))
-        has = np.pad(has, (0, max(0, FRAMES - len(has))))
-        copies = int(file["entry/ledger/repeats"][0])
-    lost = int((on_disk & ~has[:FRAMES]).sum())
+        ledger = file["entry/ledger"]
+        states, counts = ledger["status"][()], ledger["counts"][()]
+        has = np.zeros(FRAMES, bool)
+        has[: len(states)] = np.isin(states, (1, 2, 3))[:FRAMES]
+        images = file["entry/data/data"][()]
+        wrong = sum(not np.array_equal(images[index], pixels(index)) for index in np.flatnonzero(has).tolist())
+        repeats = int(ledger["repeats"][0])
     return {
-        "kills": kills,
+        "frames": FRAMES,
+        "accounted": int(counts.sum()),
+        "with data": int(has.sum()),
+        "missing": int(counts.sum()) - int(has.sum()),
         "on disk before": int(on_disk.sum()),
-        "of these gone": lost,
-        "frames there": int(has.sum()),
-        "in hand, missing": FRAMES - int(has.sum()),
-        "copies": copies,
-        "not sound": 0 if verdict.sound else 1,
+        "of these gone": int((on_disk & ~has).sum()),
+        "duplicated": repeats,
+        "wrong pixels": wrong,
+        "not sound": int(not verdict.sound),
     }
 
 
@@ -113,25 +174,26 @@ def there(folder: Path, number: int) -> np.ndarray:
 
 
 def main() -> int:
-    """Print the table; 1 if a frame that was on disk is gone, or a master is not sound."""
+    """Print the table; 1 if a frame that was on disk is gone, or is wrong, or a master is not sound or not whole."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit-s", type=float, default=1800.0)
     options = parser.parse_args()
-    rng, until, number = random.Random(options.seed), time.monotonic() + options.limit_s, 0
-    totals: dict[str, dict[str, int]] = {"killed": {}, "stalled": {}}
+    rng, begun, number = random.Random(options.seed), time.monotonic(), 0
+    totals: dict[str, int] = {"scans": 0, "kills": 0}
     with tempfile.TemporaryDirectory() as folder:
-        while sum(each.get("kills", 0) for each in totals.values()) < options.kills and time.monotonic() < until:
+        while totals["kills"] < options.kills and time.monotonic() - begun < options.limit_s:
             number += 1
-            stalls = number % 4 == 0
-            found = scan(number, Path(folder), rng, stalls)
-            row = totals["stalled" if stalls else "killed"]
+            found = scan(number, Path(folder), rng, options.kills - totals["kills"]) | {"scans": 1}
             for name, count in found.items():
-                row[name] = row.get(name, 0) + count
-    for what, row in totals.items():
-        print(f"{what}: " + ", ".join(f"{name} {count}" for name, count in row.items()))
-    return int(any(row.get("of these gone") or row.get("not sound") for row in totals.values()))
+                totals[name] = totals.get(name, 0) + count
+            print(f"scan {number}, {time.monotonic() - begun:.0f} s: {found}", flush=True)
+    for name, count in totals.items():
+        print(f"{name:>15} {count:6d}")
+    faults = ("of these gone", "wrong pixels", "not sound")
+    lost = totals["accounted"] != totals["frames"]
+    return int(lost or any(totals[name] for name in faults) or totals["kills"] < options.kills)
 
 
 if __name__ == "__main__":
