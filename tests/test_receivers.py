@@ -18,6 +18,7 @@ from sinks.check import check
 from sinks.file.columns import Rows
 from sinks.receivers import mapping, master
 from stream.codec.payload import decode
+from stream.commands import receivers as receivers_command
 from stream.commands.main import main
 from stream.commands.receivers import Receivers
 from stream.config import validate
@@ -108,6 +109,29 @@ def test_a_receiver_that_is_killed_is_started_again_and_its_frames_are_there(
     assert has_data[100:].sum() >= 100 - 2 * 4, "what was in hand, no more"
     assert shares(whole)[1] >= before
     assert check(whole).sound, check(whole).line()
+
+
+@pytest.mark.slow
+def test_a_receiver_that_took_frames_is_started_again_however_soon_it_is_killed(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = 2
+    monkeypatch.setattr(receivers_command, "QUICK_S", 600.0)
+    monkeypatch.setattr(receivers_command, "MOST_QUICK", times)
+    config = configuration(tmp_path, detector.endpoint, scans=1)
+    part = tmp_path / "1_frames.r0.h5"
+    with running(config, 1, detector) as (receivers, codes):
+        detector.send(start(2 * times))
+        for turn in range(times):
+            killed = receivers.processes[0]
+            detector.send(image(turn))
+            wait_for(lambda turn=turn: committed(part) == turn + 1, "the frame on disk")
+            os.kill(killed, signal.SIGKILL)
+            wait_for(lambda killed=killed: receivers.processes[0] not in (0, killed), "another process")
+        detector.send(*(image(index) for index in range(times, 2 * times)), end())
+    assert codes == [1]
+    with h5py.File(tmp_path / "1_frames.h5") as file:
+        assert (file["entry/ledger/status"][()] == FrameStatus.RECEIVED).all()
 
 
 @pytest.fixture

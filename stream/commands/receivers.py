@@ -25,7 +25,7 @@ STRAGGLERS_S = 60.0
 """How long a receiver that was started again may take to complete a scan of the time before."""
 PATIENCE_S = 5.0
 QUICK_S, MOST_QUICK = 2.0, 5
-"""So many deaths in a row, each within this time: something is wrong that starting again does not mend."""
+"""So many deaths in a row, each within this time and before a frame was taken: starting again does not mend it."""
 
 
 def document_of(config: Config, number: int, crew: Crew, endpoint: str, place: int) -> dict[str, Any]:
@@ -199,7 +199,8 @@ class Receivers:
         child = course.child
         if course.given_up:
             return
-        course.quick = course.quick + 1 if time.monotonic() - course.begun < QUICK_S else 0
+        useless = self._coordinator.gave_at(child.number) <= course.begun and time.monotonic() - course.begun < QUICK_S
+        course.quick = course.quick + 1 if useless else 0
         if course.quick >= MOST_QUICK:
             self.troubles[f"receiver {child.number} cannot be started ({child.how}): see above"] = None
             self._stopping = True

@@ -81,6 +81,7 @@ class Coordinator:
         self.running: Running | None = None
         self._finished: dict[str, EndStatus] = {}
         self._took_part: dict[str, set[int]] = {}
+        self._gave: dict[int, float] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inbeam-coordinator", daemon=True)
         self._thread.start()
@@ -88,6 +89,10 @@ class Coordinator:
     def took_part(self, uid: str) -> frozenset[int]:
         """The numbers of the receivers that know of a scan: each has a file of it."""
         return frozenset(self._took_part.get(uid, ()))
+
+    def gave_at(self, number: int) -> float:
+        """When a receiver last told of frames, s of a monotonic clock; 0 if it never has."""
+        return self._gave.get(number, 0.0)
 
     def close(self) -> None:
         """End the thread."""
@@ -118,7 +123,7 @@ class Coordinator:
         elif running is not None and uid == running.uid:
             if say == "got":
                 running.take(np.frombuffer(parts[0], np.uint32))
-                running.heard = time.monotonic()
+                running.heard = self._gave[number_of(who)] = time.monotonic()
             elif say == "end":
                 running.status = EndStatus.DISARMED if told.get("disarmed") else EndStatus.COMPLETE
 
