@@ -20,8 +20,10 @@ from processors.reconstruction import layout, planes
 from processors.reconstruction.beam import Beam
 from processors.reconstruction.live import Tomogram
 from processors.reconstruction.options import Config as Config
+from processors.reconstruction.ringless import WANTED, enough
 from processors.reconstruction.state import References, State
 from processors.tomography import gridding
+from processors.tomography.rings import without_rings
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, Piece, ScanEnd, ScanStart, Update
@@ -60,7 +62,7 @@ class Tomography:
         self._covers: list[int] = []
         self._all: list[int] = []
         self._new, self._due, self._highest = False, 0.0, -1
-        self._set = (self.config.slices, self.config.centre)
+        self._set = (self.config.slices, self.config.centre, self.config.rings)
         self._refused = ""
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
@@ -167,16 +169,17 @@ class Tomography:
             self._tomogram.dark(work.image(self._channel))
 
     def _change(self, options: Config) -> None:
-        wanted = (options.slices, options.centre)
+        wanted = (options.slices, options.centre, options.rings)
         if wanted == self._set:
             return
         self._set = wanted
-        if problem := self._problem(*wanted):
+        if problem := self._problem(options.slices, options.centre):
             self._context.trouble(f"{self.config.name}: {problem}; what was set before stays")
             return
         assert self._tomogram is not None
         self._tomogram.move(options.slices or (self._shape[0] // 2,))
         self._tomogram.set_centre(options.centre)
+        self._tomogram.rings = options.rings
         self._new = True
 
     def _problem(self, slices: Sequence[int], centre: float | None) -> str:
@@ -210,8 +213,10 @@ class Tomography:
         there = np.flatnonzero(np.isfinite(state.angles))
         angles, weights = state.angles[there], state.coverage.weights[there]
         outside = width.outside(centre)
+        method = state.rings if enough(state.coverage) else None
 
         def reconstructed(lines: Array) -> Array:
+            lines = lines if method is None else without_rings(lines, method, angles)
             wide, axis = width.lines(lines, centre)
             found = gridding.fbp(wide, angles, centre=axis, weights=weights, window=config.window, size=width.size)
             found[outside] = np.nan
@@ -233,6 +238,8 @@ class Tomography:
         told = [surplus] if surplus and state.projections else []
         if state.projections and state.raw:
             told.append("no flat field has come: the slices are a raw preview, whose values mean nothing")
+        if state.projections and state.rings is not None and not enough(state.coverage):
+            told.append(f"rings are left in: to tell them from the sample takes {WANTED}")
         if state.projections and not state.axis.uncertainty <= UNSURE:
             what = "not known" if state.axis.how == "middle" else "unsure"
             told.append(f"the centre of rotation is {what} ({state.axis.words}): give `centre`")

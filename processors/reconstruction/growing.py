@@ -20,9 +20,9 @@ class Grown:
     def _forget(self) -> None:
         self._grid.clear()
         self._weights, self._angles = np.zeros(0), np.zeros(0)
-        self._made: tuple[float, int] = (float("nan"), -1)
+        self._made: tuple[float, object] = (float("nan"), -1)
 
-    def show(self, values: Array, angles: Array, weights: Array, centre: float, made: int) -> int:
+    def show(self, values: Array, angles: Array, weights: Array, centre: float, made: object) -> int:
         """values float32 (n, columns), as many as before or more; angles, weights (n,); those of weight 0 (radian) are
         left out, whatever they are. made: changes when values that were there before do. Returns how many it took."""
         if (centre, made) != self._made or (angles[: len(self._angles)] != self._angles)[self._weights > 0].any():

@@ -34,6 +34,7 @@ def slices(config: Config, width: Width, frames: int | None, plane: tuple[int, i
     per_frame = (frames,)
     fields += [
         Field("row", (config.most,), np.dtype("i4"), "", "detector row of each slice, -1: none", "scan"),
+        Field("ring_projections", (config.most,), np.dtype("i4"), "", "that rings were told by; 0: left in", "scan"),
         Field("angle", per_frame, np.dtype("f8"), "deg", "angle of each projection, by frame number", "scan"),
         Field("weight", per_frame, np.dtype("f8"), "deg", "what it stands for; 0: left out", "scan"),
         Field("projections", (), np.dtype("i8"), "", "that the slices are made of", "scan"),

@@ -1,7 +1,7 @@
 """The slices of a tomogram while its projections come, and what there is to say of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from processors.reconstruction.beam import Beam
 from processors.reconstruction.growing import Grown
 from processors.reconstruction.options import Config
 from processors.reconstruction.planes import Planes
+from processors.reconstruction.ringless import Ringless, enough
 from processors.reconstruction.rows import Sinogram
 from processors.reconstruction.state import References, State
 from processors.reconstruction.store import Store
@@ -32,6 +33,7 @@ class _Place:
 
     row: int = -1
     grown: Grown | None = None
+    ringless: Ringless = field(default_factory=Ringless)
     sent: Array | None = None
     made: int = -1
     angles: int = -1
@@ -64,6 +66,8 @@ class Tomogram:
         spread = (np.arange(AXIS_ROWS) + 0.5) / AXIS_ROWS * shape[0]
         self._axis_rows = sorted(set(spread.astype(int).tolist())) if config.centre is None else []
         self._given, self._centre = config.centre, float("nan")
+        self.rings = config.rings
+        """How they are removed; None: not at all."""
         self.angles = np.zeros(0)
         self._angles_changed = 0
         self.count = 0
@@ -84,7 +88,7 @@ class Tomogram:
         wanted = [*rows, *([-1] * (len(self._places) - len(rows)))]
         for place, row in zip(self._places, wanted, strict=True):
             if place.row != row:
-                place.row, place.grown, place.sent = row, None, None
+                place.row, place.grown, place.sent, place.ringless = row, None, None, Ringless()
         for row in sorted({*rows, *self._axis_rows} - self._sinograms.keys()):
             made = self._sinograms[row] = Sinogram(row, self._shape[1], self._dtype, self._bad)
             there = np.flatnonzero(np.isfinite(self.angles)) if self.store is not None else np.zeros(0, int)
@@ -140,7 +144,7 @@ class Tomogram:
         if last:
             self._centre = float("nan")
             for place in self._places:
-                place.grown, place.sent = None, None
+                place.grown, place.sent, place.ringless = None, None, Ringless()
             if self._planes is not None:
                 self._planes.forget()
         angles = self.angles[: self.count]
@@ -150,15 +154,20 @@ class Tomogram:
         for number, place in enumerate(self._places, 1):
             pieces |= self._slice(number, place, angles, covered, found.column)
         if self._planes is not None:
-            endless = float("inf") if last else seconds
-            self.pending = not self._planes.show(angles, covered.weights, found.column, self._small, endless)
+            if last and self.rings is not None and enough(covered):
+                self._planes.show_without_rings(angles, covered.weights, found.column, self._small, self.rings)
+                self.pending = False
+            else:
+                endless = float("inf") if last else seconds
+                self.pending = not self._planes.show(angles, covered.weights, found.column, self._small, endless)
             if not self.pending:
                 pieces["vertical_x"] = Piece((0, 0), self._planes.along_x)
                 pieces["vertical_y"] = Piece((0, 0), self._planes.along_y)
         references = self._references()
         there = int(np.isfinite(angles).sum())
         raw = self.beam is not None and not references.flats
-        state = State(angles, covered, found, there, references, raw)
+        without = tuple(place.ringless.projections for place in self._places)
+        state = State(angles, covered, found, there, references, raw, self.rings, without, self._planes is None or last)
         return state, {**pieces, **state.pieces([place.row for place in self._places])}
 
     def _references(self) -> References:
@@ -208,12 +217,12 @@ class Tomogram:
         values, has = sinogram.lines(self.count, self.beam), sinogram.has[: self.count]
         if not has.any():
             return {}
-        weights = covered.weights
         if (has != np.isfinite(angles)).any():
-            weights = coverage(np.where(has, angles, np.nan), turn_deg=self.width.turn_deg).weights
+            covered = coverage(np.where(has, angles, np.nan), turn_deg=self.width.turn_deg)
         if place.grown is None:
             place.grown = Grown(self.width, self._config.window)
-        place.grown.show(values, angles, weights, centre, sinogram.made)
+        smooth, made = place.ringless.lines(values, angles, covered, self.rings, sinogram.made)
+        place.grown.show(smooth, angles, covered.weights, centre, made)
         shown = place.grown.picture()
         shown[self.width.outside(centre)] = np.nan
         found = {picture: Piece((0, 0), shown)}

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from processors.tomography.filters import Window
+from processors.tomography.rings import Method
 from stream.preflight import Known, Problem
 from stream.registry import CHANGES, SAME_RESULT, Options
 from stream.turning import Turn
@@ -39,6 +40,12 @@ class Config(Options):
         False, description="The axis lies near an edge, and a full turn shows both sides of the sample; needs `centre`"
     )
     window: Window = Field("ramp", description="Window of the filter: the later ones are smoother")
+    rings: Method | None = Field(
+        None,
+        description="Remove rings from the slices, by all projections that there are, at the end also from the "
+        "vertical planes and the volume; null: leave them",
+        json_schema_extra=CHANGES,
+    )
     picture_s: float = Field(
         1.0, ge=0, description="Shortest time from picture to picture in the file, s", json_schema_extra=SAME_RESULT
     )

@@ -15,8 +15,12 @@ from processors.reconstruction.width import Width, binned_centre
 from processors.tomography import filters
 from processors.tomography.filters import Window
 from processors.tomography.growing import SAME
+from processors.tomography.rings import Method, without_rings
 from stream.codec.compiler import kernel
 from stream.events import Array
+
+BLOCK_BYTES = 1 << 26
+"""Of lines that are in memory at once where rings are removed."""
 
 
 class Planes:
@@ -89,12 +93,36 @@ class Planes:
         for index in changed.tolist():
             if time.monotonic() > until:
                 return False
-            radian = np.deg2rad(self._angles[index])
-            lines, axis = self._width.lines(self._lines(index, beam), binned_centre(centre, self.bin[1]))
-            ready = filters.filtered(lines, self._response) * (weights[index] - self._weights[index])
-            _add(self._planes, ready, np.cos(radian), np.sin(radian), axis)
+            share = weights[index] - self._weights[index]
+            self._add(self._planes, self._lines(index, beam), self._angles[index], share, centre)
             self._weights[index] = weights[index]
         return True
+
+    def show_without_rings(
+        self, angles: Array, weights: Array, centre: float, beam: Beam | None, method: Method
+    ) -> None:
+        """All projections anew, as `show` has them, their rings removed row by row."""
+        there = np.flatnonzero(weights > 0)
+        rows, columns = self.shape
+        together = max(1, BLOCK_BYTES // max(1, 8 * len(there) * columns))
+        for first in range(0, rows, together):
+            end = min(first + together, rows)
+            counts = self._store.rows(there.tolist(), first, end)
+            none = np.zeros((end - first, columns), bool)
+            lines = counts if beam is None else beam.lines(there, counts, first, none)
+            smooth = [without_rings(lines[:, row], method, angles[there]) for row in range(end - first)]
+            part = np.zeros((2, end - first, self._planes.shape[2]))
+            for place, index in enumerate(there.tolist()):
+                projection = np.stack([each[place] for each in smooth])
+                self._add(part, projection, angles[index], weights[index], centre)
+            self._planes[:, first:end] = part
+        self._made = (float("nan"), -1)
+
+    def _add(self, planes: Array, lines: Array, angle: float, weight: float, centre: float) -> None:
+        radian = np.deg2rad(angle)
+        wide, axis = self._width.lines(lines, binned_centre(centre, self.bin[1]))
+        ready = filters.filtered(wide, self._response) * weight
+        _add(planes, ready, np.cos(radian), np.sin(radian), axis)
 
     def _lines(self, index: int, beam: Beam | None) -> Array:
         image = self._store.image(index)

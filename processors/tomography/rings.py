@@ -1,6 +1,7 @@
 """Stripes of a sinogram, which become rings of a slice: pixels that answer otherwise than the flat field says.
 
-All of them: sinogram (angles, columns) of line integrals -> float64, the same shape. ValueError for a NaN.
+All of them: sinogram (angles, columns) of line integrals -> float64, the same shape. ValueError for a NaN. Only the
+wavelets ask for the order of the angles: projections that follow each other have to be alike.
 """
 
 from typing import Literal, TypeAlias, get_args
@@ -11,14 +12,29 @@ from processors.tomography.wavelets import joined, split
 from stream.events import Array
 
 Method: TypeAlias = Literal["sorting", "wavelet-fourier", "titarenko"]
+ALIKE_DEG = 1e-6
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
-def without_rings(sinogram: Array, method: Method) -> Array:
-    """With the method's usual parameters."""
+def without_rings(sinogram: Array, method: Method, angles_deg: Array) -> Array:
+    """With the method's usual parameters; angles (n,), finite, in any order."""
     if method == "sorting":
         return by_sorting(sinogram)
-    return by_wavelets(sinogram) if method == "wavelet-fourier" else by_titarenko(sinogram)
+    if method == "titarenko":
+        return by_titarenko(sinogram)
+    order = round_the_circle(angles_deg)
+    found = np.empty(sinogram.shape)
+    found[order] = by_wavelets(np.asarray(sinogram)[order])
+    return found
+
+
+def round_the_circle(angles_deg: Array) -> Array:
+    """Which comes when, from the largest gap on: as they are, if the sample turned steadily from there."""
+    folded = np.mod(np.asarray(angles_deg, np.float64), 360.0)
+    order = np.argsort(folded, kind="stable")
+    gaps = np.diff(folded[order], prepend=folded[order[-1]] - 360.0)
+    first = int(np.argmax(gaps > gaps.max() - ALIKE_DEG))
+    return np.roll(order, -first)
 
 
 def by_sorting(sinogram: Array, size: int = 21) -> Array:

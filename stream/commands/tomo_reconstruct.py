@@ -164,7 +164,7 @@ def _reconstruct(
 
     def one(sinogram: Array) -> Array:
         if stripes is not None:
-            sinogram = rings.without_rings(sinogram, stripes)  # type: ignore[arg-type]
+            sinogram = rings.without_rings(sinogram, stripes, angles)  # type: ignore[arg-type]
         wide, centre = geometry.completed(sinogram)
         picture = engines.slice_of(
             wide, angles, centre, engine=options.tool, algorithm=algorithm, iterations=options.num_iter,
