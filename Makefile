@@ -33,7 +33,7 @@ bench: $(VENV)/ready
 	cd bench && ../$(BIN)/python throughput.py && ../$(BIN)/python picture.py && ../$(BIN)/python live.py && ../$(BIN)/python undecoded.py && ../$(BIN)/python small_frames.py && ../$(BIN)/python sparsify.py && ../$(BIN)/python map.py && ../$(BIN)/python diff_map.py && ../$(BIN)/python roi.py && ../$(BIN)/python page.py && ../$(BIN)/python tomography.py && ../$(BIN)/python tomography_live.py && ../$(BIN)/python gridding.py && ../$(BIN)/python mosaicity.py && ../$(BIN)/python topotomo.py && ../$(BIN)/python several.py
 
 bench-gpu: $(VENV)/ready
-	cd bench && ../$(BIN)/python gpu.py
+	cd bench && ../$(BIN)/python gpu.py && ../$(BIN)/python projection.py
 
 fuzz: $(VENV)/ready
 	$(BIN)/python tests/fuzz/run.py --messages 1000000

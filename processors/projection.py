@@ -13,9 +13,11 @@ from processors.correction.bad_pixels import HEADER
 from processors.correction.images import averaged, same_shape
 from processors.correction.options import listed
 from processors.projections.chain import IMAGE, Link, Projections, travelling
+from processors.projections.engines import Given, engine_for
 from processors.projections.normalise import OpenBeam, open_beam
+from processors.projections.opencl import OpenClEngine
 from processors.projections.options import Config as Config
-from processors.projections.stage import Stage, compile_kernels
+from processors.projections.stage import Stage
 from processors.shared.correction import Correction
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
@@ -43,8 +45,9 @@ class Projection:
 
     @property
     def pixels_of(self) -> tuple[str, ...]:
-        """The channel, where it is worked on here, by the first of several."""
-        return () if self._before is not None or self._by_the_gatherer else (self._link.channel,)
+        """The channel, where it is worked on here, by the first of several, and not decoded on a device."""
+        elsewhere = self._by_the_gatherer or isinstance(self._link.engine, OpenClEngine)
+        return () if self._before is not None or elsewhere else (self._link.channel,)
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Read flats and darks. Raises ConfigError where they do not fit, and for areas off the image."""
@@ -59,16 +62,20 @@ class Projection:
             raise ConfigError([(f"{name}.logarithm", text)])
         channel = the_channel(scan, config.channel) if self._before is None else self._before.channel
         shape = scan.shape if self._before is None else self._before.stage.shape
-        stage, beam = Stage(config, shape, name), self._beam(scan)
+        stage = Stage(config, shape, name)
+        beam = work.once(("projection", name, "open beam"), lambda: self._beam(scan))
         if config.logarithm and beam is None and not config.from_scan and config.air is None and self._before is None:
             text = "of counts, without flat and air region, tells nothing: give one of them, or logarithm: false"
             raise ConfigError([(f"{name}.logarithm", text)])
-        correction = self._correction(scan, work) if self._before is None else None
-        compile_kernels(scan.dtype.newbyteorder("="))
-        self._link = Link(name, stage, channel, beam, config.from_scan, config.monitor, correction)
-        made = Projections(scan.uid, (*chain.links, self._link))
-        self._by_the_gatherer = made.waits
-        work.put(made)
+        self._by_the_gatherer = chain.waits or config.from_scan
+        sent = self._before is None
+        dtype = scan.dtype.newbyteorder("=") if sent else np.dtype("f4")
+        given = Given(stage, dtype, self._correction(scan, work) if sent else None, beam, config.from_scan)
+        images = channel if sent else travelling(name)
+        engine, where = engine_for(config, given, images, work, self._by_the_gatherer)
+        told = (beam, config.from_scan, config.monitor, sent)
+        self._link = Link(name, stage, channel, dtype, engine, *told)
+        work.put(Projections(scan.uid, (*chain.links, self._link)))
         fields = []
         if not self._by_the_gatherer:
             fields = [
@@ -84,15 +91,14 @@ class Projection:
             "channel": channel,
             "unusable_pixels": 0 if beam is None else beam.unusable,
         }
-        return (Product(name, tuple(fields), IMAGE if config.keep else "", parameters=parameters),)
+        return (Product(name, tuple(fields), IMAGE if config.keep else "", parameters=parameters, device=where),)
 
     def process(self, work: Work) -> None:
         """Raises ValueError where a step cannot be done."""
         if self._by_the_gatherer or work.frame.readings.get(IMAGE_KEY, 0) != Key.PROJECTION:
             return
         link = self._link
-        image = work.image(link.channel) if self._before is None else work.results[travelling(self._before.name)][IMAGE]
-        found, counted = link.made(image, work.frame, link.beam)
+        found, counted = link.made(work.frame, lambda: self._image(work), link.beam)
         work.results[travelling(link.name)] = {IMAGE: found}
         work.results[link.name] = {
             **({IMAGE: found} if self.config.keep else {}),
@@ -104,6 +110,11 @@ class Projection:
 
     def finish(self, end: ScanEnd) -> None:
         """Nothing to free."""
+
+    def _image(self, work: Work) -> Array:
+        if self._before is None:
+            return work.image(self._link.channel)
+        return work.results[travelling(self._before.name)][IMAGE]
 
     def _correction(self, scan: ScanStart, work: Work) -> Correction:
         """Bad pixels. A response that the header tells is in the flat field too, and goes with it."""

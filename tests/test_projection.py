@@ -184,6 +184,14 @@ def test_a_dark_in_correct_is_not_left_out_in_silence(files: dict[str, str]) -> 
         projection.create(projection.Config.model_validate({"type": "projection", **files})).start(scan_of(), work)
 
 
+@pytest.mark.parametrize("odd", [SAMPLE[:-1], np.zeros((13, 21), "u2"), SAMPLE.astype("u4")])
+def test_a_frame_unlike_its_scan_is_no_projection_and_says_so(files: dict[str, str], odd: Array) -> None:
+    made, _, work = begun(files)
+    frame = Frame("one", 7, {"data": Payload(odd.tobytes(), Encoding.RAW, odd.shape, odd.dtype)}, 0.0)
+    with pytest.raises(ValueError, match=r"frame 7 is uint.*, but its scan began as uint16 \(12, 20\)"):
+        taken(made, work, frame)
+
+
 def test_frames_that_are_no_projections_are_left_alone(files: dict[str, str]) -> None:
     made, _, work = begun({**files, "air": {"x": [0, 5], "y": [0, 5]}})
     work.take(frame_of(0, np.zeros(SHAPE, "u2"), image_key=2.0))

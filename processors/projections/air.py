@@ -14,10 +14,15 @@ def by_region(image: Array, region: tuple[slice, slice]) -> tuple[Array, float]:
     """
     part = image[region]
     there = np.isfinite(part)
-    level = float(part[there].mean(dtype=np.float64)) if there.any() else float("nan")
+    level = checked(float(part[there].mean(dtype=np.float64)) if there.any() else float("nan"))
+    return (np.asarray(image, np.float64) / level).astype(np.float32), level
+
+
+def checked(level: float) -> float:
+    """The mean of an air region. Raises ValueError where it is not above 0."""
     if not level > 0:
         raise ValueError(f"the air region has a mean of {level:g}: choose one that nothing ever covers")
-    return (np.asarray(image, np.float64) / level).astype(np.float32), level
+    return level
 
 
 def by_edges(image: Array, points: int = 1) -> Array:

@@ -4,20 +4,23 @@ Where the flats are files, the workers do all steps, and the image travels with 
 scan, the gatherer's thread does, which sees the frames in their order; it hands flats and darks to `reference`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from processors.projections.normalise import OpenBeam
+from processors.projections.opencl import OpenClEngine
 from processors.projections.references import References
 from processors.projections.stage import Counted, Stage
-from processors.shared.correction import Correction
+from processors.shared.engine import Engine as Computing
 from stream.events import Array, Frame, ScanStart
 from stream.work import Work
 
 IMAGE = "image"
+Engine: TypeAlias = Computing[[OpenBeam | None, float | None], tuple[Array, Counted]]
 
 
 def travelling(name: str) -> str:
@@ -28,21 +31,36 @@ def travelling(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One `projection`. beam: of its files; None: of the scan, where `from_scan`, or no division."""
+    """One `projection`. beam: of its files; None: of the scan, where `from_scan`, or no division. dtype: of the pixels
+    that it is given; sent: by the detector, not by a link before it."""
 
     name: str
     stage: Stage
     channel: str
+    dtype: np.dtype[Any]
+    engine: Engine
     beam: OpenBeam | None = None
     from_scan: bool = False
     monitor: str | None = None
-    correction: Correction | None = None
-    """What is known of dead and saturated pixels; None behind another link."""
+    sent: bool = True
 
-    def made(self, image: Array, frame: Frame, beam: OpenBeam | None) -> tuple[Array, Counted]:
-        """All steps of this link. Raises ValueError where one cannot be done."""
-        bad = None if self.correction is None else self.correction.bad(image)
-        return self.stage(image, beam, self.reading(frame), bad)
+    def made(self, frame: Frame, image: Callable[[], Array], beam: OpenBeam | None) -> tuple[Array, Counted]:
+        """All steps of this link. image: what comes, asked for only if it is needed. Raises ValueError where a step
+        cannot be done."""
+
+        def fitting() -> Array:
+            found, wanted = image(), (self.dtype, self.stage.of)
+            if (found.dtype, found.shape) != wanted:
+                raise ValueError(
+                    f"frame {frame.index} is {found.dtype} {found.shape}, but its scan began as {wanted[0]} "
+                    f"{wanted[1]}: check the detector's settings"
+                )
+            return found
+
+        if isinstance(self.engine, OpenClEngine):
+            payload = frame.payloads.get(self.channel) if self.sent else None
+            return self.engine.compute(payload, fitting, beam, self.reading(frame))
+        return self.engine.run(fitting(), beam, self.reading(frame))
 
     def reading(self, frame: Frame) -> float | None:
         """Of the monitor, None where it is not asked for."""
@@ -94,15 +112,21 @@ class Projections:
         last = self.links[-1]
         if (done := work.results.get(travelling(last.name))) is not None:
             return done[IMAGE], counted(work.results[last.name])
-        found, total = work.image(self.links[0].channel), Counted()
+        total = Counted()
+        earlier: Array | None = None
         for link in self.links:
             beam = link.beam
             if link.from_scan:
                 beam = self.references.beam(work.frame.index)
                 if beam is None:
                     return None
-            found, total = link.made(found, work.frame, beam)
-        return found, total
+            earlier, total = link.made(work.frame, partial(_before, work, link.channel, earlier), beam)
+        assert earlier is not None
+        return earlier, total
+
+
+def _before(work: Work, channel: str, earlier: Array | None) -> Array:
+    return work.image(channel) if earlier is None else earlier
 
 
 def counted(results: Mapping[str, Any]) -> Counted:

@@ -32,10 +32,11 @@ class OpenBeam:
         of the flats, is not above 0.
         """
         found = np.empty(image.shape, np.float32)
-        _divided(image, self.dark, self.gain, self._factor(monitor), found)
+        _divided(image, self.dark, self.gain, self.factor(monitor), found)
         return found
 
-    def _factor(self, monitor: float | None) -> float:
+    def factor(self, monitor: float | None) -> float:
+        """Of a projection with this reading. Raises ValueError as `transmission`."""
         if monitor is None:
             return 1.0
         if not (monitor > 0 and self.monitor > 0):

@@ -10,8 +10,9 @@ from pydantic import Field, model_validator
 from processors.correction.bad_pixels import first_look
 from processors.correction.options import Files, listed
 from processors.preparing.options import Area
+from processors.shared.device import SPELLING, WORDS
 from stream.preflight import Known, Problem
-from stream.registry import READS, Options
+from stream.registry import READS, SAME_RESULT, Options
 
 
 class Outliers(Options):
@@ -88,6 +89,7 @@ class Config(Steps):
         None, gt=0, description="What it read while the files of the flat were taken; of flats in the scan it is known"
     )
     keep: bool = Field(False, description="Write the images into the results file")
+    device: str = Field("auto", pattern=SPELLING, description=WORDS, json_schema_extra=SAME_RESULT)
 
     @model_validator(mode="after")
     def _together(self) -> "Config":

@@ -10,13 +10,18 @@ from stream.events import Array
 Outlier: TypeAlias = Literal["bright", "dark", "both"]
 FLOOR = 1e-6
 """Transmission below this counts as this: Mantid's and tomopy's number."""
+NO_PIXEL = "no pixel of the projection is a number"
 
 
 def cut_off(image: Array, part: float, low: float, high: float) -> Array:
     """Pixels below low + part (high - low) become `low`; float32. Mantid's cut-off, whose low and high are the smallest
     and the largest value of the whole stack."""
-    limit = low + part * (high - low)
-    return np.where(image < limit, np.float32(low), image).astype(np.float32)
+    return np.where(image < cut_limit(part, low, high), np.float32(low), image).astype(np.float32)
+
+
+def cut_limit(part: float, low: float, high: float) -> float:
+    """Of `cut_off`."""
+    return low + part * (high - low)
 
 
 def clipped(image: Array, low: float | None, high: float | None) -> Array:
@@ -67,21 +72,28 @@ def mended(image: Array) -> tuple[Array, int]:
     if not count:
         return found, 0
     if bad.all():
-        raise ValueError("no pixel of the projection is a number")
+        raise ValueError(NO_PIXEL)
     columns = np.arange(found.shape[1])
-    empty = bad.all(axis=1)
+    empty: Array = np.all(bad, axis=1)
     for row in np.flatnonzero(bad.any(axis=1) & ~empty):
         good = ~bad[row]
         found[row, bad[row]] = np.interp(columns[bad[row]], columns[good], found[row, good])
-    if empty.any():
-        rows = np.arange(len(found))
-        for row in np.flatnonzero(empty):
-            before, behind = rows[(rows < row) & ~empty], rows[(rows > row) & ~empty]
-            first = before[-1] if len(before) else behind[0]
-            last = behind[0] if len(behind) else first
-            part = 0.0 if last == first else (row - first) / (last - first)
-            found[row] = (1 - part) * found[first] + part * found[last]
+    for empty_row, first, last, part in rows_between(empty):
+        found[empty_row] = (1 - part) * found[first] + part * found[last]
     return found, count
+
+
+def rows_between(empty: Array) -> list[tuple[int, int, int, np.float64]]:
+    """empty: bool (rows), not all. Of each such row: which it is, the good ones before and behind it, and how much of
+    the way from one to the other it lies; at an edge both are the nearest one."""
+    rows, found = np.arange(len(empty)), []
+    for row in np.flatnonzero(empty):
+        before, behind = rows[(rows < row) & ~empty], rows[(rows > row) & ~empty]
+        first = before[-1] if len(before) else behind[0]
+        last = behind[0] if len(behind) else first
+        part = np.float64(0.0 if last == first else (row - first) / (last - first))
+        found.append((int(row), int(first), int(last), part))
+    return found
 
 
 def line_integrals(transmission: Array, floor: float = FLOOR) -> tuple[Array, int]:

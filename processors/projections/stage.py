@@ -1,6 +1,6 @@
 """All steps of one `projection`, for images of one shape."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,17 @@ class Counted:
 
 
 class Stage:
-    """shape: (rows, columns) of what comes out; crop_left, scale: columns that are left away, and merged."""
+    """of, cropped, shape: (rows, columns) of what comes, of what is kept of it, and of what comes out."""
 
     def __init__(self, steps: Steps, of: tuple[int, int], where: str) -> None:
         """Raises ConfigError, with paths below `where`, for areas beyond the image."""
-        self.steps = steps
+        self.steps, self.of = steps, of
         turned = shape.rotated_shape(of, steps.rotate)
         for key, area in (("air", steps.air), ("crop", steps.crop)):
             if area is not None and (area.y[1] > turned[0] or area.x[1] > turned[1]):
                 text = f"reaches beyond the images of {turned[0]} rows and {turned[1]} columns: correct it"
                 raise ConfigError([(f"{where}.{key}", text)])
-        cropped = turned if steps.crop is None else _shape_of(steps.crop)
+        self.cropped = cropped = turned if steps.crop is None else _shape_of(steps.crop)
         self.shape = shape.scaled_shape(cropped, steps.scale_down)
         if min(self.shape) < 1:
             raise ConfigError([(f"{where}.scale_down", f"leaves nothing of {cropped}: choose a smaller number")])
@@ -78,18 +78,23 @@ class Stage:
         found, mended = pixels.mended(found)
         if (cut := steps.cut_off) is not None:
             found = pixels.cut_off(found, cut.part, cut.low, cut.high)
-        outliers = low = 0
+        outliers = 0
         if (out := steps.outliers) is not None:
             found, outliers = pixels.without_outliers(found, out.difference, out.size, out.kind)
         if steps.median is not None:
             found = pixels.median(found, steps.median)
+        return self.finished(found, Counted(mended, outliers, 0, level))
+
+    def finished(self, found: Array, counted: Counted) -> tuple[Array, Counted]:
+        """The steps from phase retrieval on."""
+        steps, low = self.steps, 0
         if self._phase is not None:
             found = self._phase(found)
         if steps.logarithm:
             found, low = pixels.line_integrals(found)
         if steps.scale_down > 1:
             found = shape.scaled_down(found, steps.scale_down, steps.scale_by)
-        return np.ascontiguousarray(found), Counted(mended, outliers, low, level)
+        return np.ascontiguousarray(found), replace(counted, low=low)
 
 
 def compile_kernels(dtype: np.dtype[Any]) -> None:
