@@ -192,6 +192,16 @@ def test_pairs_are_spread_over_the_scan_and_none_is_farther_than_two_degrees() -
     assert one == [(0, 1)] and off == pytest.approx(1.5)
 
 
+def test_where_pairs_are_noisy_more_of_them_tell_the_axis() -> None:
+    angles = np.arange(0, 360, 1.0)
+    exact = lines(angles)
+    noisy = exact + np.random.default_rng(2).normal(0, 0.25 * exact.max(), exact.shape)
+    found = axis.find(noisy, angles)
+    assert found.how == "pairs" and found.pairs > 50 and found.uncertainty < 0.3
+    assert found.column == pytest.approx(CENTRE, abs=0.2)
+    assert axis.find(exact, angles).pairs == 8
+
+
 def test_without_a_flat_there_is_a_raw_preview_and_it_is_said() -> None:
     told: list[str] = []
     found = gathered(scan(flats=0), told, centre=CENTRE)

@@ -11,7 +11,10 @@ from processors.tomography.centre import estimate
 from processors.tomography.search import search
 from stream.events import Array
 
-MOST_PAIRS = 8
+MOST_PAIRS = (8, 16, 32, 64)
+"""The later ones where the earlier leave more than this to chance:"""
+CHANCE = 0.05
+"""Columns."""
 ALIKE_DEG = 0.02
 """Pairs that are off by so much more than the best one are as good."""
 FARTHEST_DEG = 2.0
@@ -85,8 +88,8 @@ def searched(lines: Array, angles: Array, near: float) -> tuple[float, float]:
     return (column, contrast) if contrast >= LEAST_CONTRAST else (float("nan"), 0.0)
 
 
-def pairs_of(angles: Array) -> tuple[list[tuple[int, int]], float]:
-    """The best pairs half a turn apart, at most eight, spread over the scan, and how far off the best is, degrees."""
+def pairs_of(angles: Array, most: int = MOST_PAIRS[0]) -> tuple[list[tuple[int, int]], float]:
+    """The best pairs half a turn apart, so many at most, spread over the scan, and how far off the best is, degrees."""
     count = len(angles)
     folded = np.mod(angles, 360.0)
     order = np.argsort(folded, kind="stable")
@@ -104,20 +107,25 @@ def pairs_of(angles: Array) -> tuple[list[tuple[int, int]], float]:
         return [], float("nan")
     least = min(found.values())
     good = sorted(pair for pair, off in found.items() if off <= least + ALIKE_DEG)
-    chosen = np.unique(np.linspace(0, len(good) - 1, min(MOST_PAIRS, len(good))).astype(int))
+    chosen = np.unique(np.linspace(0, len(good) - 1, min(most, len(good))).astype(int))
     return [good[each] for each in chosen.tolist()], least
 
 
 def _by_pairs(lines: Array, angles: Array) -> Found | None:
-    pairs, off = pairs_of(angles)
-    if not pairs:
-        return None
-    found = np.array([meets(lines[one], lines[other]) for one, other in pairs])
-    column = float(np.median(found[:, 0]))
-    scatter = 1.4826 * float(np.median(np.abs(found[:, 0] - column)))
-    noise = max(float(np.median(found[:, 1])), scatter) / np.sqrt(len(pairs))
+    known: dict[tuple[int, int], tuple[float, float]] = {}
+    for most in MOST_PAIRS:
+        pairs, off = pairs_of(angles, most)
+        if not pairs:
+            return None
+        known |= {(one, other): meets(lines[one], lines[other]) for one, other in pairs if (one, other) not in known}
+        found = np.array(list(known.values()))
+        column = float(np.median(found[:, 0]))
+        scatter = 1.4826 * float(np.median(np.abs(found[:, 0] - column)))
+        noise = max(float(np.median(found[:, 1])), scatter) / np.sqrt(len(known))
+        if noise <= CHANCE or len(pairs) < most:
+            break
     turned = np.deg2rad(off if off > ALIKE_DEG else 0.0) * lines.shape[2] / 4
-    return Found(column, float(np.hypot(noise, turned)), "pairs", len(pairs), off)
+    return Found(column, float(np.hypot(noise, turned)), "pairs", len(known), off)
 
 
 def _by_mass(lines: Array, angles: Array) -> Found | None:

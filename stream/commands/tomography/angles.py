@@ -30,7 +30,8 @@ def angles_of(given: str | None, max_angle: float | None, scan: Radiographs) -> 
         return np.linspace(0.0, max_angle, count)
     if given is None:
         if scan.angles is None:
-            text = f"{scan.source} does not say the angles: give --angles FIRST:LAST or a file, or --max-angle"
+            logs = "".join(f" ({note})" for note in scan.notes if "not used" in note)
+            text = f"{scan.source} does not say the angles{logs}: give --angles FIRST:LAST or a file, or --max-angle"
             raise ConfigError([("--angles", text)])
         found = scan.angles
     else:

@@ -11,6 +11,7 @@ import numpy as np
 
 from sinks.file.advice import foreign
 from stream.commands.tomography.images import ByChunks, Images, beside, images_of
+from stream.commands.tomography.imat_log import log_of
 from stream.errors import ConfigError, InbeamError
 from stream.events import EMPTY, Array
 from stream.formats.hdf5.opening import open_hdf5
@@ -146,8 +147,10 @@ def _of_dataset(data: Any, path: Path) -> Images:
 
 def _in_folder(path: Path, given: Beside) -> Radiographs:
     sample = images_of("--input-path", path, given.suffix)
-    notes = []
+    log, told = log_of(path, sample.count)
+    notes = [told] if told else []
     stacks: list[tuple[Key, Images]] = [(Key.PROJECTION, sample)]
+    readings: list[Array | None] = [None if log is None else log.monitor]
     for key, option, named, word in (
         (Key.FLAT, "--input-path-flat", given.flats, "flat"),
         (Key.DARK, "--input-path-dark", given.darks, "dark"),
@@ -158,8 +161,19 @@ def _in_folder(path: Path, given: Beside) -> Radiographs:
                 notes.append(f"{word}s from {', '.join(each.name for each in found)}, beside the projections")
             for each in found:
                 images = images_of(option, each, given.suffix if each.is_dir() else None)
-                stacks.insert(len(stacks) if "after" in each.name.lower() else 0, (key, images))
-    return _joined(path, "folder", stacks, None, tuple(notes))
+                place = len(stacks) if "after" in each.name.lower() else 0
+                stacks.insert(place, (key, images))
+                its, told = log_of(each, images.count)
+                notes += [told] if told else []
+                none = np.full(images.count, np.nan) if key is Key.DARK else None  # which no beam has met
+                readings.insert(place, none if its is None else its.monitor)
+    monitor = (
+        np.concatenate([each for each in readings if each is not None])
+        if all(each is not None for each in readings)
+        else None
+    )
+    angles = None if log is None else log.angles
+    return _joined(path, "folder", stacks, angles, tuple(notes), monitor)
 
 
 def _with(found: Radiographs, given: Beside) -> Radiographs:
@@ -189,7 +203,12 @@ def _with(found: Radiographs, given: Beside) -> Radiographs:
 
 
 def _joined(
-    path: Path, kind: str, stacks: Sequence[tuple[Key, Images]], angles: Array | None, notes: tuple[str, ...]
+    path: Path,
+    kind: str,
+    stacks: Sequence[tuple[Key, Images]],
+    angles: Array | None,
+    notes: tuple[str, ...],
+    monitor: Array | None = None,
 ) -> Radiographs:
     """One numbering for all of them, in this order."""
     shape = next(images.shape for key, images in stacks if key is Key.PROJECTION)
@@ -204,7 +223,7 @@ def _joined(
         stack = int(np.searchsorted(ends, number, side="right"))
         return stacks[stack][1].read(number - (int(ends[stack - 1]) if stack else 0))
 
-    return Radiographs(path.stem or path.name, str(path), kind, shape, keys, read, angles, notes=notes)
+    return Radiographs(path.stem or path.name, str(path), kind, shape, keys, read, angles, monitor, notes=notes)
 
 
 def degrees(dataset: Any, path: Path) -> Array:
