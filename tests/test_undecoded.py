@@ -17,6 +17,7 @@ from integration_frames import PONI, rings, scan_of
 from processors import correct, integrate
 from processors.integration.cpu import CpuEngine
 from processors.integration.plan import MODELS, Plan
+from processors.integration.squares import whole_weights
 from stream.codec.native import bslz4_compress
 from stream.codec.payload import decode
 from stream.errors import CorruptPayload
@@ -24,6 +25,10 @@ from stream.events import Array, Detector, Encoding, Frame, FrameStatus, Payload
 from stream.pipeline.chain import Chain, Step
 
 DTYPES = ("uint8", "uint16", "uint32", "int32")
+SUMS = ("poisson", "azimuthal_exact")
+"""An error model of each kind of sums."""
+SQUARED = ("uint8", "uint32")
+"""Types for which squares are summed here: each is compiled anew."""
 BLOCKS = 9000
 """Pixels: one block of uint8 and a part, two of uint16, four of uint32; five left over from a multiple of eight."""
 
@@ -85,15 +90,23 @@ def frames(draw: st.DrawFn) -> tuple[Array, Array, int]:
 
 
 @settings(deadline=None, max_examples=150)
-@given(frames(), st.sampled_from((0, 254, 255, 300, 2**32 - 2)), st.sampled_from(("none", "poisson")), st.booleans())
+@given(
+    frames(),
+    st.sampled_from((0, 254, 255, 300, 2**32 - 2)),
+    st.sampled_from(("none", "poisson", "azimuthal_exact")),
+    st.booleans(),
+)
 def test_every_kind_of_block_adds_what_its_pixels_add(
     made: tuple[Array, Array, int], high: int, model: str, dark: bool
 ) -> None:
     image, bins, n_bins = made
+    if model == "azimuthal_exact" and image.dtype.name not in SQUARED:
+        model = "none"
     high = high or np.iinfo(image.dtype).max
     engine = CpuEngine(plan_of(bins, n_bins, model, high, dark=dark), image.dtype)
     frame = packed(image)
-    assert engine.takes(frame) == (high >= (254 if image.itemsize == 1 else 255))
+    usable = not (dark and model == "azimuthal_exact")
+    assert engine.takes(frame) == (usable and high >= (254 if image.itemsize == 1 else 255))
     if engine.takes(frame):
         intensity, errors = engine.run(image, 1.0)
         for _ in range(2):
@@ -106,10 +119,10 @@ def test_every_kind_of_block_adds_what_its_pixels_add(
 
 
 @pytest.mark.parametrize("block_bytes", [1024, 4096, 8192, 32768, 12288, 1000 * 8])
-@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
-def test_blocks_of_any_size_are_taken(dtype: str, block_bytes: int) -> None:
+@pytest.mark.parametrize(("dtype", "model"), [("uint16", "poisson"), *(("uint32", model) for model in SUMS)])
+def test_blocks_of_any_size_are_taken(dtype: str, block_bytes: int, model: str) -> None:
     """Also by an engine that has had frames with blocks of another size."""
-    engine = engine_of(dtype)
+    engine = engine_of(dtype, model)
     for seed in range(2):
         image = counts(dtype, seed)
         for frame in (packed(image, block_bytes), packed(image)):
@@ -117,9 +130,11 @@ def test_blocks_of_any_size_are_taken(dtype: str, block_bytes: int) -> None:
             assert_same(engine.result(1.0), engine.run(image, 1.0))
 
 
-def test_bins_that_need_four_bytes_are_taken() -> None:
+@pytest.mark.parametrize("model", ["poisson", pytest.param("azimuthal_exact", marks=pytest.mark.slow)])
+def test_bins_that_need_four_bytes_are_taken(model: str) -> None:
     image, dice = counts("uint32", 1), np.random.default_rng(2)
-    engine = CpuEngine(plan_of(dice.integers(0, 70_001, BLOCKS + 5).astype(np.uint32), 70_000), image.dtype)
+    engine = CpuEngine(plan_of(dice.integers(0, 70_001, BLOCKS + 5).astype(np.uint32), 70_000, model), image.dtype)
+    assert engine.by_blocks
     engine.add_packed(packed(image))
     assert_same(engine.result(1.0), engine.run(image, 1.0))
 
@@ -139,10 +154,70 @@ def test_sums_are_those_of_a_plain_loop() -> None:
     np.testing.assert_allclose(errors, np.sqrt(variance) / norm, rtol=1e-6)
 
 
+def test_squares_are_those_of_a_plain_loop() -> None:
+    """Counts of every size, against numpy in longer numbers; what the counts lose in one bin is lost in no other."""
+    image, engine = counts("uint32", 3).copy(), engine_of("uint32", "azimuthal_exact")
+    image[0, 20:5000:50] = np.resize([255, 256, 257, 65535, 65536, 10**7, 2**32 - 2], 100)
+    bins, flat = engine.plan.bins, image.ravel().astype(np.longdouble)
+    weights = engine.plan.weights.astype(np.longdouble)
+    intensity, errors = np.empty(50), np.empty(50)
+    for b in range(50):
+        chosen = (bins == b) & (flat <= 2**32 - 2)
+        norm = weights[chosen].sum()
+        intensity[b] = flat[chosen].sum() / norm
+        errors[b] = np.sqrt(((flat[chosen] - weights[chosen] * intensity[b]) ** 2).sum()) / norm
+    engine.add_packed(packed(image))
+    found = engine.result(1.0)
+    np.testing.assert_allclose(found[0], intensity, rtol=1e-6)
+    np.testing.assert_allclose(found[1], errors, rtol=1e-6)
+    assert_same(engine.run(image, 1.0), found)
+
+
+@pytest.mark.parametrize("pieces", [1, 255, 256, 257, 3000])
+def test_squares_of_a_frame_in_pieces_are_those_of_the_frame(pieces: int) -> None:
+    image, engine = counts("uint32", 5), engine_of("uint32", "azimuthal_exact")
+    wanted = engine.run(image, 1.0)
+    engine.begin()
+    for first in range(0, image.size, pieces):
+        engine.add(image.ravel()[first : first + pieces], first)
+    assert_same(engine.result(1.0), wanted)
+
+
+def test_norms_that_are_too_different_are_added_as_they_are() -> None:
+    """They have no common unit in which 32 bits hold all of them exactly: frames are decoded, the numbers are right."""
+    plan, image = engine_of("uint32", "azimuthal_exact").plan, counts("uint32", 8)
+    wanted = CpuEngine(plan, image.dtype).run(image, 1.0)
+    weights = plan.weights.copy()
+    assert whole_weights(weights, plan.bins < 50) is not None
+    spare = np.flatnonzero(plan.bins == 7)[0]
+    for weight in (weights.max() / 2**9, weights.max() * 2**9, -1.0):
+        weights[spare] = weight
+        engine = CpuEngine(replace(plan, weights=weights), image.dtype)
+        assert whole_weights(weights, plan.bins < 50) is None and not engine.by_blocks
+        for found, want in zip(engine.run(image, 1.0), wanted, strict=True):
+            assert found is not None and want is not None
+            others = np.arange(50) != 7
+            np.testing.assert_allclose(found[others], want[others], rtol=2e-7)
+
+
+@given(st.lists(st.floats(2.0**-120, 2.0**120, width=32), min_size=1, max_size=20))
+def test_whole_norms_are_the_norms(norms: list[float]) -> None:
+    weights = np.array(norms, np.float32)
+    used = np.arange(weights.size) % 3 != 1
+    found = whole_weights(weights, used)
+    if found is None:
+        assert weights[used].max() >= 2**7 * weights[used].min()
+    else:
+        factors, unit = found
+        np.testing.assert_array_equal(factors.astype(float) * unit, np.where(used, weights, 0))
+
+
 @cache
-def engine_of(dtype: str) -> CpuEngine:
+def engine_of(dtype: str, model: str = "poisson") -> CpuEngine:
     bins = np.random.default_rng(5).integers(0, 51, BLOCKS + 5).astype(np.uint16)
-    return CpuEngine(plan_of(bins, 50), np.dtype(dtype))
+    engine = CpuEngine(plan_of(bins, 50, model), np.dtype(dtype))
+    assert engine.by_blocks
+    return engine
 
 
 def counts(dtype: str, seed: int) -> Array:
@@ -183,9 +258,9 @@ def damaged(draw: st.DrawFn) -> Payload:
 
 
 @settings(deadline=None, max_examples=400)
-@given(damaged())
-def test_damaged_bytes_are_refused_or_integrated_as_they_are_decoded(frame: Payload) -> None:
-    engine = engine_of(frame.dtype.name)
+@given(damaged(), st.sampled_from(SUMS))
+def test_damaged_bytes_are_refused_or_integrated_as_they_are_decoded(frame: Payload, model: str) -> None:
+    engine = engine_of(frame.dtype.name, model if frame.dtype.name in SQUARED else "poisson")
     try:
         wanted = engine.run(decode(frame), 1.0)
     except CorruptPayload as error:
@@ -225,7 +300,8 @@ class Looks:
 
 
 def chain_of(poni: Path, image: Array, *more: Any, detector: Detector | None = None, **options: Any) -> Chain:
-    made = integrate.create(integrate.Config(poni=poni, npt=40, error_model="poisson", device="cpu", **options))
+    options = {"npt": 40, "error_model": "poisson", **options}
+    made = integrate.create(integrate.Config(poni=poni, device="cpu", **options))
     chain = Chain([Step("correct", correct.create(correct.Config())), Step("integrate", made), *more])
     chain.start(scan_of(image, detector))
     assert not chain.refusal
@@ -248,7 +324,10 @@ def test_pixels_that_nobody_takes_are_never_made(poni: Path) -> None:
     np.testing.assert_array_equal(looks.seen[0], image)
 
 
-@pytest.mark.parametrize("options", [{"splitting": "bbox"}, {"empty": 0.0}, {"npt_azimuthal": 5}])
+EXACT = {"error_model": "azimuthal_exact"}
+
+
+@pytest.mark.parametrize("options", [{"splitting": "bbox"}, {"empty": 0.0}, {"npt_azimuthal": 5}, EXACT])
 def test_other_ways_to_integrate_give_the_same_too(poni: Path, options: dict[str, Any]) -> None:
     image = rings("uint32")
     one, other = chain_of(poni, image, **options), chain_of(poni, image, Step("looks", Looks()), **options)
@@ -325,8 +404,10 @@ RECORDED = {
 }
 
 
-@pytest.mark.parametrize("name", RECORDED)
-def test_recorded_frames_give_what_their_pixels_give(shared: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "model"), [*((name, "poisson") for name in RECORDED), (next(iter(RECORDED)), "azimuthal_exact")]
+)
+def test_recorded_frames_give_what_their_pixels_give(shared: Path, name: str, model: str) -> None:
     with h5py.File(shared / name) as file:
         data = file[RECORDED[name]]
         frames = [data.id.read_direct_chunk((index, 0, 0))[1] for index in range(min(2, len(data)))]
@@ -335,7 +416,7 @@ def test_recorded_frames_give_what_their_pixels_give(shared: Path, name: str) ->
     bins = np.hypot(rows - shape[0] / 2, columns - 0.45 * shape[1]).astype(np.uint16).ravel()
     first = decode(Payload(frames[0], Encoding.BSLZ4, shape, dtype)).ravel()
     bins[first == np.iinfo(dtype).max] = n_bins = int(bins.max()) + 1
-    engine = CpuEngine(plan_of(bins, n_bins, high=float(np.iinfo(dtype).max - 1)), dtype)
+    engine = CpuEngine(plan_of(bins, n_bins, model, high=float(np.iinfo(dtype).max - 1)), dtype)
     for data in frames:
         frame = Payload(data, Encoding.BSLZ4, shape, dtype)
         assert engine.takes(frame)

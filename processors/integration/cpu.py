@@ -13,6 +13,7 @@ from processors.integration.plan import Pattern, Plan, packing
 from processors.integration.recurrence import finish_recurrence, follow
 from processors.integration.scatter import BLOCK, COLUMNS, COPIES, add, tally, totals_scatter, unpack
 from processors.integration.split import add_split, totals_split
+from processors.integration.squares import collect_squares, squares_of, tally_squares
 from processors.integration.undecoded import BlockSums, fits
 from processors.shared.announce import announce
 from stream.codec.payload import SHUFFLED
@@ -46,10 +47,11 @@ class CpuEngine:
         self._pair_scratch = (*np.zeros((2, PAIRS_BLOCK)), *np.zeros((2, PAIRS_BLOCK), np.int64))
         self._low, self._span, self._shift = packing(plan, dtype, int(self._totals[:, 0].max(initial=0)))
         self.packed = bool(self._shift)
+        self._squared = squares_of(plan, dtype, int(self._totals[:, 0].max(initial=0)), self._lost)
         copies = COPIES if plan.n_bins * 8 * COPIES <= FIRST_LEVEL_BYTES else 1
         self._packed_sums = np.zeros((copies if self.packed else 0, plan.n_bins + 1), np.uint64)
         self._scratch = np.zeros(BLOCK, np.uint64)
-        self._view = np.dtype(f"u{dtype.itemsize}") if self.packed else dtype
+        self._view = np.dtype(f"u{dtype.itemsize}") if self.packed or self._squared is not None else dtype
         self._blocks = self._for_blocks(copies)
         self.begin()
         self.add(np.zeros(0, dtype), 0)
@@ -98,6 +100,9 @@ class CpuEngine:
             self._state[:] = 0
         elif self.packed:
             self._packed_sums[:] = 0
+        elif self._squared is not None:
+            self._squared[0].sums[:] = 0
+            self._squared[0].large[:] = 0
         else:
             self._sums[:] = 0
 
@@ -107,6 +112,8 @@ class CpuEngine:
         limits = (plan.low, plan.high, plan.dummy_low, plan.dummy_high)
         if self.packed:
             tally(raw.view(self._view), first, *self.tally_arguments())
+        elif self._squared is not None:
+            tally_squares(raw.view(self._view), first, *self._squared[0])
         elif plan.model == 3:
             follow(raw, first, plan.starts, plan.bins, plan.coefs, *limits, plan.weights, plan.dark, self._state)
         elif self._pairs is not None:
@@ -149,6 +156,8 @@ class CpuEngine:
                 plain = self._packed_sums[:0] if self._blocks is None else self._blocks.sums
                 shifts = np.uint64(self._shift), np.uint64(SHIFT)
                 unpack(self._packed_sums, shifts[0], plain, shifts[1], self._totals, self._lost, self._sums[:-1])
+            if self._squared is not None:
+                collect_squares(*self._squared, self._sums)
             if self._pairs is not None:
                 collect(self._parts, self._fixed, self._scale, self._sums)
             counted = (self._sums, self._totals, self._lost)
@@ -157,7 +166,13 @@ class CpuEngine:
         return intensity, errors if plan.model else None
 
     def _for_blocks(self, copies: int) -> BlockSums | None:
+        plan, itemsize = self.plan, self.dtype.itemsize
         pixels = int(self._totals[:, 0].max(initial=0))
-        if not (self.packed and fits(self._low, self._low + self._span, self.dtype.itemsize, pixels)):
-            return None
-        return BlockSums(self.plan.bins, self.plan.n_bins, self.dtype.itemsize, copies, self.tally_arguments()[1:])
+        if self._squared is not None:
+            squares, _ = self._squared
+            low, span = int(squares.low), int(squares.span)
+            if fits(low, low + span, itemsize, 1):
+                return BlockSums(plan.bins, plan.n_bins, itemsize, 0, None, squares)
+        if self.packed and fits(self._low, self._low + self._span, itemsize, pixels):
+            return BlockSums(plan.bins, plan.n_bins, itemsize, copies, self.tally_arguments(), None)
+        return None

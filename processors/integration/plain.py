@@ -140,6 +140,44 @@ def set_apart(scratch, outside, number, repeated):  # type: ignore[no-untyped-de
     return True
 
 
+@kernel(inline="always")
+def take_plain(source, begin, number, scratch, outside):  # type: ignore[no-untyped-def]
+    """Decompress block `number`, beginning at `begin`, into `shuffled`, and set apart what keeps it from being plain.
+
+    Returns the place behind it, or minus the code of what is wrong with it; and True if it is plain. If not, all of it
+    is in `shuffled`. outside: as in `tally_plain`.
+    """
+    higher, row = scratch.higher, outside.shape[1]
+    above = higher[row:]
+    memory, room = np.uint64(source.ctypes.data), scratch.shuffled.ctypes.data
+    sizes = np.uint64(room), np.uint64(scratch.shuffled.size), np.uint64(8 * row), np.uint64(64 * row)
+    limit = memory + np.uint64(source.size)
+    at, plain, said = block_end(source, begin), True, UNKNOWN
+    if at >= 0 and higher.size:
+        said = decompress(memory + np.uint64(begin + 4), memory + np.uint64(at), limit, *sizes)
+    if at >= 0 and said == UNKNOWN:
+        at = next_block(source, begin, scratch.shuffled.size, room)
+    if at >= 0:
+        # a flagged pixel, or a count above 255 (of uint8: above 254), of a pixel that belongs to a bin?
+        wrong = np.uint64(0)
+        if higher.size == 0:
+            w = scratch.words
+            for j in range(row):
+                all_set = w[0, j] & w[1, j] & w[2, j] & w[3, j] & w[4, j] & w[5, j] & w[6, j] & w[7, j]
+                wrong |= all_set & ~outside[number, j]
+        else:
+            if said != REPEATED:
+                for j in range(above.size):
+                    wrong |= higher[j] ^ above[j]
+            for j in range(row):
+                wrong |= higher[j] & ~outside[number, j]
+        if wrong and not set_apart(scratch, outside, number, said == REPEATED):
+            plain = False
+            if said == REPEATED and next_block(source, begin, scratch.shuffled.size, room) < 0:
+                at = -BAD_BLOCK
+    return at, plain
+
+
 @kernel
 def tally_plain(source, at, number, scratch, outside, into, four, sums):  # type: ignore[no-untyped-def]
     """Add plain blocks from `number` on until one comes that is not: it is left in `shuffled`, decompressed.
@@ -149,44 +187,19 @@ def tally_plain(source, at, number, scratch, outside, into, four, sums):  # type
     outside: uint64 (blocks, pixels / 64), one bit for each pixel that belongs to no bin. into: (blocks, pixels / CHUNK,
     CHUNK), the bins. four: the same as uint64, of two-byte bins four at once.
     """
-    shuffled, places, addends, counts = scratch.shuffled, scratch.places, scratch.addends, scratch.counts
-    words, higher = scratch.words, scratch.higher
-    rows, chunks, row = scratch.rows, into.shape[1], outside.shape[1]
+    places, addends, counts, words, rows = scratch.places, scratch.addends, scratch.counts, scratch.words, scratch.rows
+    chunks, row = into.shape[1], outside.shape[1]
     pixels = chunks * CHUNK
-    above = higher[row:]
     filled, several = scratch.found[0], scratch.found[1]
     copies = len(sums)
     sums0, sums1, sums2, sums3 = sums[0], sums[1 % copies], sums[2 % copies], sums[3 % copies]
     r0, r1, r2, r3, r4, r5, r6, r7 = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
     w0, w1, w2, w3, w4, w5, w6, w7 = words[0], words[1], words[2], words[3], words[4], words[5], words[6], words[7]
     one_32, one_64 = np.uint32(1 << SHIFT), np.uint64(1 << SHIFT)
-    memory, target = np.uint64(source.ctypes.data), np.uint64(shuffled.ctypes.data)
-    limit = memory + np.uint64(source.size)
-    sizes = np.uint64(shuffled.size), np.uint64(pixels // 8), np.uint64(pixels)
     for i in range(number, len(into)):
         begin = at
-        at = block_end(source, begin)
-        if at < 0:
-            return at, i
-        said = UNKNOWN
-        if higher.size:
-            said = decompress(memory + np.uint64(begin + 4), memory + np.uint64(at), limit, target, *sizes)
-        if said == UNKNOWN and next_block(source, begin, shuffled.size, shuffled.ctypes.data) < 0:
-            return -BAD_BLOCK, i
-        # a flagged pixel, or a count above 255 (of uint8: above 254), of a pixel that belongs to a bin?
-        wrong = np.uint64(0)
-        if higher.size == 0:
-            for j in range(row):
-                wrong |= w0[j] & w1[j] & w2[j] & w3[j] & w4[j] & w5[j] & w6[j] & w7[j] & ~outside[i, j]
-        else:
-            if said != REPEATED:
-                for j in range(above.size):
-                    wrong |= higher[j] ^ above[j]
-            for j in range(row):
-                wrong |= higher[j] & ~outside[i, j]
-        if wrong and not set_apart(scratch, outside, i, said == REPEATED):
-            if said == REPEATED and next_block(source, begin, shuffled.size, shuffled.ctypes.data) < 0:
-                return -BAD_BLOCK, i
+        at, plain = take_plain(source, begin, i, scratch, outside)
+        if at < 0 or not plain:
             return at, i
         if (at - begin) * WORTH_A_LOOK < pixels:
             many = np.uint64(0)

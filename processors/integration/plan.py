@@ -90,18 +90,26 @@ def make_plan(
     )
 
 
+def whole_limits(plan: Plan, dtype: np.dtype[Any]) -> tuple[int, int] | None:
+    """The smallest and largest valid count, where counts are whole, of at most 32 bits and never negative, and all
+    between the two are valid; else None."""
+    if dtype.kind not in "iu" or dtype.itemsize > 4 or plan.low < 0:
+        return None
+    if plan.dummy_low <= plan.dummy_high and plan.dummy_high >= plan.low and plan.dummy_low <= plan.high:
+        return None
+    low, high = int(np.ceil(plan.low)), int(min(plan.high, np.iinfo(dtype).max))
+    return (low, high) if low <= high else None
+
+
 def packing(plan: Plan, dtype: np.dtype[Any], pixels: int) -> tuple[int, int, int]:
     """low, span and shift of `scatter.tally`; shift 0 if the sums cannot be made as whole numbers.
 
-    They can where counts are whole, never negative, and the largest sum of a bin leaves room for its zeros. pixels: of
+    They can where counts are (see `whole_limits`), and the largest sum of a bin leaves room for its zeros. pixels: of
     the largest bin.
     """
-    if dtype.kind not in "iu" or dtype.itemsize > 4 or plan.split or plan.model > 1 or plan.low < 0:
+    limits = whole_limits(plan, dtype)
+    if limits is None or plan.split or plan.model > 1:
         return 0, 0, 0
-    if plan.dummy_low <= plan.dummy_high and plan.dummy_high >= plan.low and plan.dummy_low <= plan.high:
-        return 0, 0, 0
-    low, high = int(np.ceil(plan.low)), int(min(plan.high, np.iinfo(dtype).max))
+    low, high = limits
     shift = max(1, (max(high, 0) * max(pixels, 1)).bit_length())
-    if high < low or shift + pixels.bit_length() > 64:
-        return 0, 0, 0
-    return low, high - low, shift
+    return (low, high - low, shift) if shift + pixels.bit_length() <= 64 else (0, 0, 0)

@@ -55,6 +55,20 @@ def _fill(typing: Any, target: Any, word: Any) -> Any:
     return types.void(types.uint64, types.uint64), emit
 
 
+def _add_2(typing: Any, target: Any, first: Any, second: Any) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, pair = ir.IntType(64), ir.VectorType(ir.IntType(64), 2)
+        to = builder.inttoptr(arguments[0], pair.as_pointer())
+        added = ir.Constant(pair, ir.Undefined)
+        for place, address in enumerate(arguments[1:]):
+            loaded = builder.load(builder.inttoptr(address, word.as_pointer()), align=8)
+            added = builder.insert_element(added, loaded, ir.Constant(ir.IntType(32), place))
+        builder.store(builder.add(builder.load(to, align=8), added), to, align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint64, types.uint64), emit
+
+
 load_1, load_2, load_8 = _loading(8), _loading(16), _loading(64)
 """load_N(address): N bytes, little-endian, as uint64."""
 store_8: Any = intrinsic(_store)
@@ -63,3 +77,5 @@ fill_run: Any = intrinsic(_fill)
 """fill_run(address, word): the 8 bytes of a word over and over, RUN bytes."""
 copy_16, copy_run = _copying(16), _copying(RUN)
 """copy_N(target, source): all bytes are read before one is written."""
+add_2: Any = intrinsic(_add_2)
+"""add_2(target, first, second): add the uint64 at `first` and that at `second` to the two at `target`."""
