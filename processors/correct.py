@@ -6,6 +6,7 @@ processors that come later, which apply it while they go over the pixels anyway.
 
 from collections.abc import Sequence
 
+from processors.correction.bad_pixels import HEADER
 from processors.correction.making import make_correction as make_correction
 from processors.correction.making import the_channel as the_channel
 from processors.correction.options import TWICE
@@ -65,6 +66,19 @@ def correction_for(work: Work, scan: ScanStart, channel: str | None = None) -> C
     if left is not None and left.uid == scan.uid and name in left.by_channel:
         return left.by_channel[name]
     return _made(Config(type="correct"), scan, name, work)
+
+
+def bad_pixels_for(work: Work, scan: ScanStart, key: str, instead: str, channel: str | None = None) -> Correction:
+    """The Correction of a channel for a processor that takes nothing of it but what is bad: see `correction_for`.
+
+    Raises ConfigError, with the option `key` and what to do instead, where `correct` has a dark or a flat, which would
+    be left out in silence. A response that the header tells is left out.
+    """
+    found = correction_for(work, scan, channel)
+    for option, image in (("dark", found.dark), ("flat", found.flat)):
+        if image is not None and found.origin.get(option) != HEADER:
+            raise ConfigError([(key, f"`correct` has a {option} ({found.origin.get(option)}): {instead}")])
+    return found
 
 
 def _made(config: Config, scan: ScanStart, name: str, work: Work) -> Correction:

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field as Option
 from pydantic import model_validator
 
-from processors.correct import correction_for, the_channel
+from processors.correct import bad_pixels_for, the_channel
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, Frame, Piece, ScanEnd, ScanStart, Update
@@ -94,7 +94,8 @@ class EnergyBands:
         """Raises ConfigError where the bands, or the times of flight, are not known."""
         config, name = self.config, self.config.name
         self._scan, self._channel = scan.uid, the_channel(scan, config.channel)
-        self._correction = correction_for(work, scan, config.channel)
+        instead = "counts are summed as they come; leave it out there"
+        self._correction = bad_pixels_for(work, scan, name, instead, config.channel)
         kind = {"u": "u8", "i": "i8", "f": "f8"}[scan.dtype.kind]
         self._times = None if config.spectra is None else _times(config.spectra, name)
         if config.tof and self._times is None and scan.readings is not None and config.tof_reading not in scan.readings:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from processors.correct import correction_for, the_channel
-from processors.correction.bad_pixels import HEADER
+from processors.correct import bad_pixels_for, the_channel
 from processors.correction.images import averaged, same_shape
 from processors.correction.options import listed
 from processors.projections.chain import IMAGE, Link, Projections, travelling
@@ -118,12 +117,7 @@ class Projection:
 
     def _correction(self, scan: ScanStart, work: Work) -> Correction:
         """Bad pixels. A response that the header tells is in the flat field too, and goes with it."""
-        found = correction_for(work, scan, self.config.channel)
-        for option, image in (("dark", found.dark), ("flat", found.flat)):
-            if image is not None and found.origin.get(option) != HEADER:
-                text = f"`correct` has a {option} already ({found.origin.get(option)}): put both of them here"
-                raise ConfigError([(f"{self.config.name}.{option}", text)])
-        return found
+        return bad_pixels_for(work, scan, self.config.name, "put dark and flat here instead", self.config.channel)
 
     def _beam(self, scan: ScanStart) -> OpenBeam | None:
         if self.config.flat is None:

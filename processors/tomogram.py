@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from processors.correct import correction_for, the_channel
+from processors.correct import bad_pixels_for, the_channel
 from processors.projections.chain import Projections
 from processors.projections.pixels import line_integrals
 from processors.reconstruction import layout, planes
@@ -86,7 +86,8 @@ class Tomography:
         bad, beam, dtype = np.zeros(shape, bool), None, np.dtype("f4")
         if not chain.links:
             self._channel = the_channel(scan, config.channel)
-            correction = correction_for(work, scan, config.channel)
+            instead = "put dark and flat into a `projection` in front of it"
+            correction = bad_pixels_for(work, scan, name, instead, config.channel)
             bad, dtype = correction.mask, scan.dtype.newbyteorder("=")
             beam = Beam(shape, config.flat == "nearest", low=correction.low, high=correction.high)
         made = self._tomogram = Tomogram(config, shape, dtype, beam, bad, self._context.scratch)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from processors import correct
+from processors import correct, energy_bands, integrate, tomogram
 from processors.correct import correction_for
 from processors.shared.correction import Correction, Corrections
 from stream.errors import ConfigError
@@ -317,6 +317,23 @@ def test_arrays_of_the_header_with_another_shape_are_refused(field: str) -> None
     detector = Detector(**{field: {"a": np.ones((2, 3), np.float32)}}, flatfield_applied=False)
     with pytest.raises(ConfigError, match=r"has the shape \(2, 3\), its frames \(6, 8\)"):
         corrected({}, scan_of(detector=detector))
+
+
+@pytest.mark.parametrize("make", [tomogram, energy_bands])
+def test_a_dark_or_flat_is_never_left_out_in_silence(make: Any, tmp_path: Path) -> None:
+    """Of processors that take nothing of `correct` but the bad pixels."""
+    options = {tomogram: {"turn": {"angles": {"step": 1}}}, energy_bands: {"uniform": 1, "images": 2}}
+    np.save(tmp_path / "image.npy", np.full(SHAPE, 2.0))
+    for option in ("dark", "flat"):
+        work = Work()
+        correct.create(correct.Config(**{option: str(tmp_path / "image.npy")})).start(scan_of(), work)
+        with pytest.raises(ConfigError, match=f"`correct` has a {option} "):
+            make.create(make.Config(**options[make])).start(scan_of(), work)
+
+
+def test_half_precision_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="float16, which nothing computes with: make float32"):
+        integrate.create(integrate.Config(distance_m=0.1)).start(scan_of("float16"), Work())
 
 
 def test_a_delta_without_dummy_is_refused() -> None:

@@ -70,6 +70,30 @@ def not_there(folder: Path) -> int:
     return main(["process", str(configuration(folder)), str(folder / "nothere.h5")])
 
 
+@pytest.mark.parametrize("words", ["reconstruct {}", "savu {}", "recompute {}", "replay {}", "stitch {}"])
+def test_what_a_command_is_given_is_looked_for_before_anything_is_begun(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.format(tmp_path / "nothere.h5").split()) == 2
+    assert "nothere.h5 is not there (looked from" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", ["reconstruct {}", "savu {}", "recompute {}"])
+def test_a_folder_in_place_of_a_file_is_told(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.format(".").split()) == 2
+    assert ". is a folder, not a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["recon3d-getdata . x - - a,b 10,10 o d", "diff-map -t x a.h5", "diff-map -O x a.h5"])
+def test_a_number_that_is_none_is_named_with_what_it_should_be(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert ("invalid _" not in told and "give" in told) or "1 or more" in told
+
+
 def checked(folder: Path) -> int:
     return whole(folder) or main(["check", str(folder / "out" / "scan.h5")])
 

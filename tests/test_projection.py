@@ -180,7 +180,7 @@ def test_masked_and_flagged_pixels_are_put_between_their_neighbours(files: dict[
 def test_a_dark_in_correct_is_not_left_out_in_silence(files: dict[str, str]) -> None:
     work = Work()
     correct.create(correct.Config(dark=files["dark"])).start(scan_of(), work)
-    with pytest.raises(ConfigError, match="put both of them here"):
+    with pytest.raises(ConfigError, match="put dark and flat here"):
         projection.create(projection.Config.model_validate({"type": "projection", **files})).start(scan_of(), work)
 
 

@@ -35,6 +35,9 @@ def make_correction(config: Config, scan: ScanStart, channel: str, key: str = "c
 
     `key` is the type of the processor that has the options. Raises ConfigError, also where no pixel is left.
     """
+    if scan.dtype.kind == "f" and scan.dtype.itemsize not in (4, 8):
+        text = f"the pixels of scan {scan.name} are {scan.dtype}, which nothing computes with: make float32 of them"
+        raise ConfigError([(key, text)])
     origin: dict[str, str] = {}
     parts = [*_masks(config, scan, channel, key)]
     if parts:

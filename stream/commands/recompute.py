@@ -21,6 +21,7 @@ from sinks.file.ledger_layout import GROUP
 from sinks.file.naming import UNKNOWN
 from sinks.file.places import with_gaps
 from stream import registry
+from stream.commands.given import must_be_files
 from stream.commands.run import execute
 from stream.config import validate
 from stream.errors import ConfigError, InbeamError
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
     """0: every frame that is there was measured; 1: something failed; 2 (ConfigError): it cannot be."""
     if options.follow and (options.revision is not None or options.regions is not None):
         raise ConfigError([("--follow", "computes with the regions of now: leave --revision and --regions out")])
+    must_be_files(options.results)
     os.nice(LOWEST_PRIORITY)
     results = options.results.resolve()
     task = _task(results, options)

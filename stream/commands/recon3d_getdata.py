@@ -195,5 +195,8 @@ def _told(taken: Array, axes: dict[str, Array]) -> int:
 
 
 def _two(text: str) -> tuple[int, int]:
-    first, second = text.split(",")
-    return int(first), int(second)
+    try:
+        first, second = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: give two whole numbers, such as 512,512") from None
+    return first, second

@@ -20,6 +20,7 @@ from processors.tomography.filters import WINDOWS
 from processors.tomography.half import size_of
 from processors.tomography.repair import Mark, Repaired, repaired
 from processors.tomography.volume import Block, Recipe, blocks
+from stream.commands.given import must_be_files
 from stream.commands.volumes.source import Turned, opened
 from stream.commands.volumes.target import write
 from stream.errors import ConfigError
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """0: done; 1: done, but projections are left out or the centre is unsure; 2 (ConfigError): wrong arguments."""
     began = time.perf_counter()
+    must_be_files(options.file)
     target = options.output or options.file.with_name(f"{options.file.stem}_volume.h5")
     if target.exists() and not options.overwrite:
         raise ConfigError([("--output", f"{target} is there already: give another name, or --overwrite")])

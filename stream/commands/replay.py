@@ -1,7 +1,6 @@
 """`inbeam replay FILE`: a recorded scan or a capture, played as the detector that made it."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from sinks.file.places import same
 from stream import registry
+from stream.commands.given import must_be_there
 from stream.errors import ConfigError, InbeamError
 from stream.events import Buffer
 from stream.simulate import play
@@ -44,9 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send; 0 if all went out or the user stopped it, 1 with a line that says why not."""
+    must_be_there(Path(args.file.partition("::")[0]))
     try:
-        if not os.path.exists(args.file.partition("::")[0]):
-            raise InbeamError(f"{args.file} is not there: correct the path")
         if args.report and same(args.report, [args.file.partition("::")[0]]):
             raise InbeamError(f"{args.report} is what is to be played: give the report another name")
         from stream.sources.captures import is_capture

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from stream.commands.given import must_be_files
 from stream.commands.tomography.savu import Mapped, mapped, plugins_of
 from stream.errors import ConfigError
 
@@ -22,6 +23,7 @@ def run(options: argparse.Namespace) -> int:
     """0: all of it has a counterpart; 1: some plugin has none, which is told."""
     if options.output is not None and options.output.exists():
         raise ConfigError([("--output", f"{options.output} is there already: give another name")])
+    must_be_files(options.file)
     found = mapped(plugins_of(options.file))
     text = _document(options.file.name, found)
     if options.output is None:

@@ -13,6 +13,7 @@ from sinks.stitching.corrections import Plan, factors_of, plan_of, planned, writ
 from sinks.stitching.joining import Joined, joined
 from sinks.stitching.steps import Step, from_counts, from_reading
 from sinks.stitching.writing import as_hdf5, as_picture, own
+from stream.commands.given import must_be_there
 from stream.errors import ConfigError, InbeamError
 
 ENDINGS = (".h5", ".hdf5", ".nxs")
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     """0: stitched; 1: the files could not be; 2 (ConfigError): wrong arguments, or a wrong NAME.yaml."""
     if not options.step > 1:
         raise ConfigError([("--step", f"{options.step}: give a factor above 1")])
+    must_be_there(*options.sample)
     events = dict(_event(text) for text in options.event)
     sample, base = _names(options)
     rows = joined(_read(options.sample))

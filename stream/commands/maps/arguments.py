@@ -25,10 +25,9 @@ NAMES: Mapping[str, str] = {
 
 def count(text: str) -> int:
     """A number of points."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of points: 1 or more")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of points: 1 or more")
+    return int(text)
 
 
 def add_inputs(parser: argparse.ArgumentParser, files: str, output: str | None) -> None:
@@ -89,7 +88,6 @@ def inputs(options: argparse.Namespace, more: tuple[str, ...] = ()) -> tuple[tup
 
 
 def _offset(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text}: give the number of frames to leave out")
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number of frames, 0 or more")
+    return int(text)

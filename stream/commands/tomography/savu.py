@@ -16,6 +16,7 @@ import numpy as np
 
 from sinks.file.advice import foreign
 from stream.errors import InbeamError
+from stream.formats.hdf5.opening import open_hdf5
 
 PLACES = ("plugin", "process", "processing")
 
@@ -49,7 +50,7 @@ class Mapped:
 def plugins_of(path: Path) -> list[Plugin]:
     """In their order. Raises InbeamError for a file that holds no process list."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_hdf5(str(path)) as file:
             for place in PLACES:
                 group = file.get(f"entry/{place}")
                 if isinstance(group, h5py.Group):
@@ -57,7 +58,7 @@ def plugins_of(path: Path) -> list[Plugin]:
                     found = [_plugin(name, each) for name, each in members if "data" in each]
                     if found:
                         return sorted(found, key=lambda each: each.number)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise InbeamError(foreign(path, "a process list of Savu", error)) from error
     raise InbeamError(f"{path} holds no process list of Savu ({', '.join(f'entry/{each}' for each in PLACES)})")
 

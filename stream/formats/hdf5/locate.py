@@ -57,7 +57,7 @@ def locate(file: h5py.File, dataset: str | None = None, skip: Collection[str] = 
     if not found and not skip:
         found = _anywhere(file)
     if not found and not skip:
-        hint = some(lost) or "no dataset of three or more dimensions: give its path with `dataset`"
+        hint = some(lost) or "no dataset of frames with several rows and columns: give its path with `dataset`"
         raise BadMessage(f"{file.filename} holds no frames that can be found: {hint}")
     telling = [_telling(one.name) if one.name == found[0].name and not skip else one.name for one in found]
     return Found(tuple(_identified(one, name, name) for one, name in zip(found, telling, strict=True)), tuple(lost))
