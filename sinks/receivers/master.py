@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +41,26 @@ def make(
 ) -> Path:
     """Write the master of these parts (in the order of their receivers) as `wanted`, or under the next free number.
 
-    if_exists: as of a file sink. links: the file that a part links to -> the one that the master links to. Returns its
-    path. Raises SinkFailed.
+    One that was made of the same parts before is left alone if it says what they say, else replaced: they have been
+    gone on with since. if_exists: as of a file sink. links: the file that a part links to -> the one that the master
+    links to. Returns its path. Raises SinkFailed.
     """
     target = wanted
-    if if_exists == "number":
-        target = next(path for path in numbered(wanted) if not os.path.lexists(path))
-    elif if_exists == "fail" and os.path.lexists(wanted):
-        raise SinkFailed(f"{wanted} is there already: move it away, or set if_exists")
     try:
         with ExitStack() as stack:
             parts = [Part.of(path, stack.enter_context(h5py.File(path, "r", locking=False))) for path in paths]
             merged = merge(parts)
+            for earlier in takewhile(os.path.lexists, numbered(wanted)):
+                same = _same(earlier, parts, merged)
+                if same:
+                    return earlier
+                if same is not None:
+                    target, if_exists = earlier, "overwrite"
+                    break
+            if if_exists == "number":
+                target = next(path for path in numbered(wanted) if not os.path.lexists(path))
+            elif if_exists == "fail" and os.path.lexists(wanted):
+                raise SinkFailed(f"{wanted} is there already: move it away, or set if_exists")
             claim = Claim.take(target)
             stack.callback(claim.release)
             with h5py.File(claim.reachable, "w", libver="v110", locking=False) as file:
@@ -60,6 +69,20 @@ def make(
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise SinkFailed(f"cannot make {target} of {len(paths)} parts: {' '.join(str(error).split())}") from error
     return target
+
+
+def _same(path: Path, parts: Sequence[Part], merged: Merged) -> bool | None:
+    """Whether an earlier master says what its parts say; None if it is of others, or no master."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            own = {part.resolve() for _, part, _ in parts_of(file, path)}
+            given = {part.path.resolve() for part in parts}
+            if not own or not own <= given or str(file[LEDGER].attrs["scan_uid"]) != parts[0].uid:
+                return None
+            states, owner = file[f"{LEDGER}/status"][()], file[RECEIVER][()]
+            return own == given and np.array_equal(states, merged.states) and np.array_equal(owner, merged.owner)
+    except (OSError, KeyError, ValueError, RuntimeError):
+        return None
 
 
 def _write(file: h5py.File, folder: Path, parts: Sequence[Part], merged: Merged, links: Mapping[str, str]) -> None:

@@ -62,6 +62,11 @@ class Child(Protocol):
         """How it ended, in words."""
         ...
 
+    @property
+    def hopeless(self) -> bool:
+        """True if it ended by what starting it again cannot mend."""
+        ...
+
     def start(self) -> None:
         """Start it, for the first time or again."""
         ...
@@ -76,8 +81,10 @@ class Child(Protocol):
 
 
 class Crew(Protocol):
-    """Who starts the receivers. endpoint, keys: where the coordinator listens, and its pair of CURVE keys, if any."""
+    """Who starts the receivers, and how many. endpoint, keys: where the coordinator listens, and its CURVE keys, if it
+    has some."""
 
+    count: int
     endpoint: str
     keys: tuple[bytes, bytes] | None
 
@@ -103,11 +110,11 @@ class LocalCrew:
 
     def __init__(self, folder: str, count: int) -> None:
         self.endpoint = f"ipc://{folder}/coordinator"
-        self._count = count
+        self.count = count
 
     def workers(self, config: Config, place: int) -> int:
         """Those of a run are shared."""
-        return max(1, worker_count(config) // self._count)
+        return max(1, worker_count(config) // self.count)
 
     def child(self, number: int, document: Mapping[str, Any], said: Said) -> Child:
         """See `Crew`."""
@@ -115,13 +122,13 @@ class LocalCrew:
 
 
 @contextmanager
-def local(count: int) -> Iterator[Crew]:
+def local(count: int | None) -> Iterator[Crew]:
     """A crew of this machine, for so many receivers."""
     with TemporaryDirectory(prefix="inbeam-") as folder:
-        yield LocalCrew(folder, count)
+        yield LocalCrew(folder, count or 1)
 
 
-Crews = Callable[[int], AbstractContextManager[Crew]]
+Crews = Callable[[int | None], AbstractContextManager[Crew]]
 
 
 @dataclass(slots=True)
@@ -134,6 +141,7 @@ class LocalChild:
     where: str = ""
     silent: bool = False
     abandoned: bool = False
+    hopeless: bool = False
     process: "subprocess.Popen[bytes] | None" = None
     listener: threading.Thread | None = None
 

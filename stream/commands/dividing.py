@@ -48,9 +48,10 @@ def part_sinks(config: Config, number: int) -> list[dict[str, Any]]:
     return [_sink(sink, number) for sink in config.document["sinks"] if sink["type"] in MERGED or number == 0]
 
 
-def files_of(document: Mapping[str, Any], files: list[str | None]) -> list[str | None]:
-    """Of the files of all sinks of a part, those that are merged."""
+def files_of(document: Mapping[str, Any], told: Mapping[str, list[str | None]]) -> list[str | None]:
+    """Of the files of all sinks of a part, those that are merged, whether it wrote them or found them complete."""
     kinds = [sink["type"] for sink in document["sinks"]]
+    files = [file or there for file, there in zip(told["files"], told["there"], strict=True)]
     return [file for file, kind in zip(files, kinds, strict=True) if kind in MERGED]
 
 
@@ -64,7 +65,7 @@ class Masters:
 
     def __init__(self, config: Config, count: int) -> None:
         self._sinks = [sink for sink in config.document["sinks"] if sink["type"] in MERGED]
-        self._count = count
+        self.count = count
         self.troubles: dict[str, None] = {}
 
     def make(self, name: str, uid: str, files: Mapping[int, list[str | None]]) -> tuple[list[Path], list[int]]:
@@ -93,7 +94,7 @@ class Masters:
     def _parts(self, uid: str, told: Mapping[int, str | None]) -> dict[int, Path]:
         """Part -> its file. A process that was killed, or that found its file complete, has one all the same."""
         found = {number: Path(file) for number, file in told.items() if file is not None}
-        for number in range(self._count):
+        for number in range(self.count):
             if number in found or not found:
                 continue
             other, path = next(iter(found.items()))

@@ -10,13 +10,15 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from copy import deepcopy
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
-from stream.commands import dividing
+from stream.commands import dividing, divisions
+from stream.commands.dask_cluster import connected
 from stream.commands.progress import show_counts
 from stream.config import Config
 from stream.errors import ConfigError, InbeamError
@@ -26,11 +28,12 @@ log = logging.getLogger("inbeam")
 PARTS_PER_THREAD = 2
 RETRIES = 3
 """How often Dask gives a part away again whose worker was lost, or which has failed."""
-SLURM = ("cores", "memory", "walltime", "jobs", "processes", "account")
+LOOK_S, FETCH_S, WORKERLESS_S = 0.2, 20.0, 120.0
+"""How often to look; how long to wait for what a part has told, and for a worker where all are gone."""
 
 
 def process_on(scheduler: str, config: Config, *, parts: int | None, quiet: bool) -> int:
-    """Process, make the masters; the exit code. Raises ConfigError, InbeamError."""
+    """Process, make the masters; the exit code. Raises ConfigError."""
     found = list(dividing.problems(config))
     if config.document["stream"].get("join"):
         found.append(("stream.join", "joined recordings cannot be divided: leave it out"))
@@ -38,9 +41,12 @@ def process_on(scheduler: str, config: Config, *, parts: int | None, quiet: bool
         raise ConfigError(found)
     preflight(config)
     with connected(scheduler) as client:
-        count = parts or PARTS_PER_THREAD * max(1, sum(client.nthreads().values()))
+        count = divisions.parts(config, parts, PARTS_PER_THREAD * max(1, sum(client.nthreads().values())))
         documents = [document_of(config, number, count) for number in range(count)]
         told = _results(client, documents, quiet=quiet)
+        if len(told) < count:
+            done = f"{len(told)} of {count} parts are done: this command goes on with the rest"
+            raise InbeamError(f"{_lost(client, scheduler)}. {done}")
     return _finish(config, documents, told)
 
 
@@ -54,7 +60,12 @@ def document_of(config: Config, number: int, count: int) -> dict[str, Any]:
 
 
 def run_part(document: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
-    """In a worker: what a process of its own tells of its part. Raises RuntimeError if it has died."""
+    """In a worker: what a process of its own tells of its part. Raises RuntimeError if it has died.
+
+    It stops in order if the worker is at its end, as it is when the scheduler is gone.
+    """
+    from distributed import get_worker
+
     process = subprocess.Popen(
         [sys.executable, "-m", "stream.commands.part_process"],
         stdin=subprocess.PIPE,
@@ -66,93 +77,62 @@ def run_part(document: Mapping[str, Any], folder: str) -> list[dict[str, Any]]:
     with process:
         process.stdin.write(json.dumps(document, default=str).encode() + b"\n")
         process.stdin.flush()
+        threading.Thread(target=_as_long_as, args=(get_worker(), process), daemon=True).start()
         told = [json.loads(line) for line in process.stdout]
     if process.returncode or not told or "trouble" not in told[-1]:
         raise RuntimeError(f"part {document['stream']['part'][0]} ended with exit code {process.returncode}")
     return told
 
 
-@contextmanager
-def connected(scheduler: str) -> Iterator[Any]:
-    """A client of Dask. Raises ConfigError, InbeamError."""
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise InbeamError("Dask is not installed: pip install 'inbeam[dask]'") from error
-    kind = urlsplit(scheduler)
-    cluster = None
-    try:
-        if kind.scheme == "local":
-            workers = int(kind.netloc) if kind.netloc.isdecimal() else os.cpu_count() or 1
-            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-        elif kind.scheme == "slurm":
-            cluster = slurm(scheduler)
-            cluster.scale(jobs=int(dict(parse_qsl(kind.query)).get("jobs", "1")))
-        elif kind.scheme not in ("tcp", "tls", "ucx", "ws", "wss"):
-            text = (
-                f"{scheduler!r} is no scheduler: write tcp://host:port, local://4 or slurm://QUEUE?cores=8&memory=16GB"
-            )
-            raise ConfigError([("--dask", text)])
-        with Client(scheduler if cluster is None else cluster, timeout="20s") as client:
-            if kind.scheme == "slurm":
-                client.wait_for_workers(1)
-            if not client.nthreads():
-                raise InbeamError(f"{scheduler} has no workers: start some with `dask worker {scheduler}`")
-            yield client
-    except OSError as error:
-        raise InbeamError(f"no scheduler of Dask answers at {scheduler}: {error}") from error
-    finally:
-        if cluster is not None:
-            cluster.close()
-
-
-def slurm(address: str) -> Any:
-    """A cluster whose workers are jobs of SLURM, from slurm://QUEUE?cores=8&memory=16GB&... Raises ConfigError."""
-    from dask_jobqueue import SLURMCluster
-
-    parts = urlsplit(address)
-    told = dict(parse_qsl(parts.query))
-    if unknown := sorted(set(told) - set(SLURM)):
-        raise ConfigError([("--dask", f"unknown {unknown[0]}: slurm:// takes {', '.join(SLURM)}")])
-    try:
-        cores, processes = int(told.get("cores", "1")), int(told.get("processes", "1"))
-        int(told.get("jobs", "1"))
-    except ValueError as error:
-        raise ConfigError([("--dask", f"cores, processes and jobs are whole numbers: {error}")]) from error
-    return SLURMCluster(
-        queue=parts.netloc or None,
-        cores=cores,
-        processes=processes,
-        memory=told.get("memory", "8GB"),
-        walltime=told.get("walltime", "01:00:00"),
-        account=told.get("account"),
-        scheduler_options={"dashboard": False},
-    )
+def _as_long_as(worker: Any, process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdin is not None
+    while process.poll() is None:
+        if worker.status.name not in ("running", "paused"):
+            process.stdin.close()
+            return
+        time.sleep(LOOK_S)
 
 
 def _results(client: Any, documents: list[dict[str, Any]], *, quiet: bool) -> dict[int, list[dict[str, Any]] | str]:
-    """Part -> what its process told, or why there is none."""
-    from distributed import as_completed
-
+    """Part -> what its process told, or why there is none. Not all, if nobody works on them any more."""
     futures = {
         client.submit(run_part, document, os.getcwd(), pure=False, retries=RETRIES): number
         for number, document in enumerate(documents)
     }
     told: dict[int, list[dict[str, Any]] | str] = {}
+    worked = looked = time.monotonic()
     with show_counts("parts", len(futures), quiet=quiet) as show:
-        for future in as_completed(list(futures)):
-            try:
-                told[futures[future]] = future.result()
-            except Exception as error:  # what a worker raised, or that it was lost too often
-                told[futures[future]] = f"{type(error).__name__}: {error}"
-            show(len(told))
+        while len(told) < len(futures) and client.status == "running":
+            for future, number in futures.items():
+                if number not in told and future.status in ("finished", "error"):
+                    try:
+                        told[number] = future.result(timeout=FETCH_S)
+                    except CancelledError:  # the scheduler is gone
+                        continue
+                    except Exception as error:  # what a worker raised, or that it was lost too often
+                        told[number] = f"{type(error).__name__}: {error}"
+                    show(len(told))
+            now = time.monotonic()
+            if now - looked > 1.0:
+                looked = now
+                worked = now if client.scheduler_info(n_workers=0)["n_workers"] else worked
+            if now - worked > WORKERLESS_S:
+                break
+            time.sleep(LOOK_S)
     return told
+
+
+def _lost(client: Any, scheduler: str) -> str:
+    if client.status != "running":
+        return f"the scheduler of Dask at {scheduler} is gone: start it and its workers again"
+    return f"{scheduler} has had no worker for {WORKERLESS_S:g} s: start some with `dask worker`"
 
 
 def _finish(config: Config, documents: list[dict[str, Any]], told: Mapping[int, list[dict[str, Any]] | str]) -> int:
     masters = dividing.Masters(config, len(documents))
     scans: dict[str, tuple[str, dict[int, list[str | None]]]] = {}
     troubles: dict[str, None] = {}
+    fresh: set[str] = set()
     for number, lines in told.items():
         if isinstance(lines, str):
             troubles[f"part {number} of {len(documents)}: {lines}"] = None
@@ -162,18 +142,19 @@ def _finish(config: Config, documents: list[dict[str, Any]], told: Mapping[int, 
                 troubles[line["trouble"]] = None
             elif "scan" in line:
                 _, files = scans.setdefault(line["scan"], (line["name"], {}))
-                files[number] = dividing.files_of(documents[number], line["files"])
+                files[number] = dividing.files_of(documents[number], line)
+                if any(line["files"]):
+                    fresh.add(line["scan"])
     for uid, (name, files) in scans.items():
-        if not any(file for found in files.values() for file in found):
-            log.info("scan %s: already there, left alone", name)
-            continue
         made, parts = masters.make(name, uid, files)
         if len(parts) < len(documents):
             troubles[f"scan {name}: {len(documents) - len(parts)} of {len(documents)} parts are missing"] = None
         if made:
             became = dividing.told(made[0], name)
-            troubles |= dict.fromkeys(became.troubles)
-            log.info("%s, %d parts -> %s", became.line, len(parts), ", ".join(map(str, made)))
+            if uid in fresh:  # what was there already is no loss of this run
+                troubles |= dict.fromkeys(became.troubles)
+            place = ", ".join(map(str, made)) + ("" if uid in fresh else " (was there already)")
+            log.info("%s, %d parts -> %s", became.line, len(parts), place)
     troubles |= masters.troubles
     if troubles:
         print(f"inbeam: {'; '.join(troubles)}", flush=True)

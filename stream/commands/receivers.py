@@ -42,7 +42,7 @@ def document_of(config: Config, number: int, crew: Crew, endpoint: str, place: i
     return made
 
 
-def _problems(config: Config, count: int) -> Iterator[tuple[str, str]]:
+def _problems(config: Config, count: int | None) -> Iterator[tuple[str, str]]:
     stream = config.document["stream"]
     if stream["type"] not in ("stream2", "simplon", "several"):
         yield "stream.type", f"receivers share a stream2 or simplon detector, not {stream['type']}"
@@ -79,8 +79,11 @@ class Scan:
 class Receivers:
     """The processes, and what is made of what they write. `stop` may be called from a signal handler."""
 
-    def __init__(self, config: Config, count: int, crews: Crews = children.local) -> None:
-        """crews: opens what starts them."""
+    def __init__(self, config: Config, count: int | None, crews: Crews = children.local) -> None:
+        """count: None leaves it to those who start them. crews: opens what does."""
+        stream = config.document["stream"]
+        if count is None and stream["type"] == "several":
+            count = len(stream["sources"])
         self._config, self._count, self._crews = config, count, crews
         self._stopping = False
         self._said: Said = queue.Queue()
@@ -89,15 +92,20 @@ class Receivers:
         self._coordinator: Coordinator
         self._scans: dict[str, Scan] = {}
         self._merged: set[str] = set()
-        self._masters = dividing.Masters(config, count)
-        self._patience_s = float(config.document["stream"].get("patience_s", PATIENCE_S))
+        self._masters = dividing.Masters(config, 0)
+        self._patience_s = float(stream.get("patience_s", PATIENCE_S))
         self.troubles = self._masters.troubles
         self.masters: list[Path] = []
 
     @property
     def processes(self) -> list[int]:
         """Ids of the receivers' processes, in their order; 0 where it is not known."""
-        return [course.child.pid for course in self._courses]
+        return [child.pid for child in self.children]
+
+    @property
+    def children(self) -> list[Child]:
+        """The receivers, in their order."""
+        return [course.child for course in self._courses]
 
     def stop(self) -> None:
         """Every receiver finishes what it has."""
@@ -109,12 +117,12 @@ class Receivers:
             raise ConfigError(problems)
         preflight(self._config)
         with self._crews(self._count) as crew:
-            self._crew = crew
+            self._crew, count = crew, crew.count
             self._coordinator = Coordinator(crew.endpoint, self._patience_s, crew.keys)
             try:
-                for place in range(self._count):
+                for place in range(count):
                     self._add(place)
-                log.info("%d receivers", self._count)
+                log.info("%d receivers", count)
                 self._follow()
             finally:
                 for course in self._courses:
@@ -130,6 +138,7 @@ class Receivers:
         document = document_of(self._config, number, self._crew, self._coordinator.endpoint, place)
         course = Course(self._crew.child(number, document, self._said), place, begun=time.monotonic())
         self._courses.append(course)
+        self._masters.count = len(self._courses)
         course.child.start()
 
     def _follow(self) -> None:
@@ -193,7 +202,7 @@ class Receivers:
                 self.troubles[f"receiver {number}: {told['trouble']}"] = None
             return
         scan = self._scans.setdefault(told["scan"], Scan(told["scan"], told["name"], time.monotonic()))
-        scan.files[number] = dividing.files_of(child.document, told["files"])
+        scan.files[number] = dividing.files_of(child.document, told)
 
     def _again(self, course: Course) -> None:
         child = course.child
@@ -201,8 +210,8 @@ class Receivers:
             return
         useless = self._coordinator.gave_at(child.number) <= course.begun and time.monotonic() - course.begun < QUICK_S
         course.quick = course.quick + 1 if useless else 0
-        if course.quick >= MOST_QUICK:
-            self.troubles[f"receiver {child.number} cannot be started ({child.how}): see above"] = None
+        if child.hopeless or course.quick >= MOST_QUICK:
+            self.troubles[f"receiver {child.number} cannot be started ({child.how})"] = None
             self._stopping = True
             return
         if self._crew.lost:

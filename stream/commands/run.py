@@ -32,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="N processes that share the detector, each with files of its own, and one master file of each scan",
     )
+    parser.add_argument(
+        "--dask",
+        metavar="SCHEDULER",
+        help="receivers on the workers of tcp://host:port, local://N, or slurm://QUEUE?cores=8&memory=16GB&jobs=4; "
+        "without --receivers one for each worker (inbeam[dask])",
+    )
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,13 +58,18 @@ def run(options: argparse.Namespace) -> int:
     """Load the configuration and run it live."""
     overrides = [*options.overrides, *([f"run.scans={options.scans}"] if options.scans is not None else [])]
     config = load(options.config, overrides)
-    if options.receivers is None:
+    if options.receivers is None and options.dask is None:
         return execute(config, reopen=True, quiet=options.quiet)
     from stream.commands.receivers import Receivers  # h5py and the sinks, which a run imports when it needs them
 
-    if not 1 <= options.receivers <= MOST_RECEIVERS:
+    if options.receivers is not None and not 1 <= options.receivers <= MOST_RECEIVERS:
         raise ConfigError([("--receivers", f"must be 1 to {MOST_RECEIVERS}, not {options.receivers}")])
-    running = Receivers(config, options.receivers)
+    if options.dask is None:
+        running = Receivers(config, options.receivers)
+    else:
+        from stream.commands.dask_receivers import crews
+
+        running = Receivers(config, options.receivers, crews(options.dask, config))
     with stop_on_signals(running.stop):
         return running.execute()
 

@@ -47,6 +47,8 @@ class Closing:
     """Where the sink has the scan, in words; "" where it has no file of its own, or has failed."""
     file: Path | None = None
     """The sink's file of the scan, unless it was there already and left alone."""
+    there: Path | None = None
+    """The file that was left alone."""
     failed: bool = False
     """True if the sink could not take all of the scan."""
 
@@ -244,7 +246,7 @@ class Lane:
             self.sink.finish(entry.end)
             if isinstance(self.sink, Filing):
                 entry.kept = f"{self.sink.path}" + (" (already there, left alone)" if self._left_alone else "")
-                entry.file = None if self._left_alone else self.sink.path
+                entry.file, entry.there = (None, self.sink.path) if self._left_alone else (self.sink.path, None)
         else:
             self.sink.write(entry)
             self._tick()

@@ -21,13 +21,15 @@ from stream.work import Work
 class Completed:
     """What became of a scan in the sinks: where they have it, in words, and the names of those that failed on it.
 
-    files: of each sink, in their order; None where it has none, has failed, or has left alone what was there.
+    files: of each sink, in their order; None where it has none, has failed, or has left alone what was there. there:
+    those that were left alone.
     """
 
     end: ScanEnd
     kept: Sequence[str]
     failed: Sequence[str]
     files: Sequence[Path | None]
+    there: Sequence[Path | None]
 
 
 class Lanes:
@@ -163,7 +165,8 @@ class Lanes:
         self._closings = []
         failed = [lane.name for lane, closing in zip(self._sinks, closings, strict=True) if closing.failed]
         kept = [closing.kept for closing in closings if closing.kept]
-        return Completed(closings[0].end, kept, failed, [closing.file for closing in closings])
+        files, there = [closing.file for closing in closings], [closing.there for closing in closings]
+        return Completed(closings[0].end, kept, failed, files, there)
 
     def close(self) -> None:
         """Everything queued is taken, every sink closed, every thread joined."""

@@ -15,6 +15,8 @@ from dectris_messages import stream2_end, stream2_image, stream2_start
 
 from sinks import archive
 from sinks.receivers import master
+from stream.commands import children
+from stream.commands.children import Crews
 from stream.commands.demo import free_port
 from stream.commands.receivers import Receivers
 from stream.config import Config, validate
@@ -87,12 +89,14 @@ def end(series: int = 1) -> bytes:
 
 
 @contextmanager
-def running(config: Config, count: int, *detectors: Detector) -> Iterator[tuple[Receivers, list[int]]]:
+def running(
+    config: Config, count: int, *detectors: Detector, crews: Crews = children.local
+) -> Iterator[tuple[Receivers, list[int]]]:
     """The receivers, all connected to the detector (or each to its own), and the exit code once there is one."""
     monitors = [each.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) for each in detectors]
     for each in detectors:
         each.open()
-    made, codes = Receivers(config, count), []
+    made, codes = Receivers(config, count, crews), []
     thread = threading.Thread(target=lambda: codes.append(made.execute()))
     thread.start()
     try:
