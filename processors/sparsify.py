@@ -14,7 +14,7 @@ import numpy as np
 
 from processors.bragg import preparation
 from processors.bragg.cpu import CpuEngine
-from processors.bragg.model import Recipe, SparsifyEngine
+from processors.bragg.model import Recipe, Sparse, SparsifyEngine
 from processors.bragg.options import Config
 from processors.bragg.selection import stored_dtype
 from processors.correction.making import the_channel
@@ -22,8 +22,9 @@ from processors.shared.announce import announce
 from processors.shared.device import Device
 from processors.shared.device_frames import Desk, DeviceFrames
 from processors.shared.engine import start as start_engine
+from stream.codec.native import bslz4_compress
 from stream.context import ALONE, Context
-from stream.events import Array, ScanEnd, ScanStart
+from stream.events import Array, Encoding, Payload, ScanEnd, ScanStart
 from stream.products import Axis, Product
 from stream.products import Field as ProductField
 from stream.work import Work
@@ -47,14 +48,17 @@ class Sparsify:
         self._engine: SparsifyEngine | None = None
         self._on_device: OpenclEngine | None = None
         """The engine where it takes frames as they came."""
+        self._by_bytes: CpuEngine | None = None
+        """The engine where it can do without most of the pixels."""
         self._channel = ""
         self._frames: tuple[tuple[int, int], np.dtype[Any]] = ((0, 0), np.dtype(np.uint8))
         self._hits: deque[bool] = deque(maxlen=config.hit_window)
 
     @property
     def pixels_of(self) -> tuple[str, ...]:
-        """The channel that is sparsified, unless a device decodes it."""
-        return () if self._on_device is not None and self._on_device.decodes else (self._channel,)
+        """The channel that is sparsified, unless it is from packed frames, or a device decodes it."""
+        decoded = self._on_device is not None and self._on_device.decodes
+        return () if decoded or self._by_bytes is not None else (self._channel,)
 
     def start(self, scan: ScanStart, work: Work) -> Sequence[Product]:
         """Bins, corrections and kernels for this scan. Raises InbeamError if geometry and frames do not fit."""
@@ -85,7 +89,9 @@ class Sparsify:
                 *corrected,
                 folder=Path(preparation.__file__).parent,
             )
-            return CpuEngine(made.polar, recipe, made.dark, made.norm)
+            engine = CpuEngine(made.polar, recipe, made.dark, made.norm, packed=dtype)
+            self._by_bytes = engine if engine.by_bytes else None
+            return engine
 
         def on_device(device: Device) -> SparsifyEngine:
             from processors.bragg.opencl import OpenclEngine
@@ -99,11 +105,14 @@ class Sparsify:
             )  # fmt: skip
             return self._on_device
 
-        self._on_device = None
+        self._on_device = self._by_bytes = None
         engine, where = start_engine("sparsify.device", config.device, on_cpu, on_device)
         self._engine = engine
         for _ in range(2):  # compiles now, not at the first frame, nor at the second, which goes another way
             engine.run(np.zeros(scan.shape, dtype))
+        if self._by_bytes is not None:
+            nothing = bslz4_compress(np.zeros(scan.shape, dtype))
+            self._by_bytes.run_packed(Payload(nothing, Encoding.BSLZ4, scan.shape, dtype))
         self._hits = deque(maxlen=config.hit_window)
         return (self._product(scan, made, where),)
 
@@ -115,7 +124,7 @@ class Sparsify:
             payload = work.frame.payloads.get(self._channel)
             found = self._on_device.compute(payload, lambda: self._image(work))
         else:
-            found = self._engine.run(self._image(work))
+            found = self._from_bytes(work) or self._engine.run(self._image(work))
         peaks, picked = len(found.peak_index), len(found.index)
         hit = peaks >= config.hit_peaks if config.cutoff_peak else picked >= config.hit_pixels
         self._hits.append(hit)
@@ -141,7 +150,14 @@ class Sparsify:
 
     def finish(self, end: ScanEnd) -> None:
         """Free the scratch memory."""
-        self._engine = self._on_device = None
+        self._engine = self._on_device = self._by_bytes = None
+
+    def _from_bytes(self, work: Work) -> Sparse | None:
+        """The result where the frame need not be decoded, and nobody needs its pixels anyway."""
+        payload, engine = work.frame.payloads.get(self._channel), self._by_bytes
+        if payload is None or engine is None or work.will_decode(self._channel):
+            return None
+        return engine.run_packed(payload) if payload.shape == self._frames[0] and engine.takes(payload) else None
 
     def _image(self, work: Work) -> Array:
         image, (shape, dtype) = work.image(self._channel), self._frames

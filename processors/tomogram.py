@@ -72,7 +72,7 @@ class Tomography:
         self._begin()
         self._scan = scan.uid
         self._turning = Turning(config.turn, scan, f"{name}.turn")
-        chain = self._chain = Projections.of(work, scan)
+        chain = self._chain = Projections.of(work, scan).for_gatherer()
         shape = chain.shape(scan)
         self._shape = shape
         if problem := self._problem(config.slices, config.centre):

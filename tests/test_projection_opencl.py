@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import projected
 import pytest
 
 from processors import correct, projection
@@ -314,6 +315,20 @@ def test_flats_of_the_scan_are_divided_by_on_the_device_as_they_come(files: dict
                 found.append(answer)
         for one, other in zip(found[:2], found[2:], strict=True):
             assert_same(one, other, exact=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("logarithm", [True, False])
+def test_live_slices_of_projections_on_a_device_are_those_of_the_cpu(logarithm: bool) -> None:
+    made = []
+    for device in ("opencl", "cpu"):
+        config = projection.Config(from_scan=True, logarithm=logarithm, device=device)
+        found = projected.begun(earlier=[projection.create(config)], centre=projected.CENTRE)
+        for each in projected.scan():
+            found.take(each)
+        found.finish(65)
+        made.append(found.fields("tomography")["slice_1"])
+    assert np.nanmax(np.abs(made[0] - made[1])) < 1e-6 * np.nanmax(made[1])
 
 
 @pytest.mark.slow

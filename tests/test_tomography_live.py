@@ -22,8 +22,9 @@ from processors.tomography.search import search
 from stream import Context
 from stream.codec.payload import decode
 from stream.errors import ConfigError
-from stream.events import EMPTY
-from stream.testing import GathererConformance
+from stream.events import EMPTY, ScanEnd
+from stream.testing import GathererConformance, examples
+from stream.work import Work
 
 INSIDE = seen(SIZE, SIZE, CENTRE)
 NAME = "tomography"
@@ -515,6 +516,25 @@ def test_what_the_processors_have_made_of_the_counts_is_taken() -> None:
     assert error(made(from_scan=True, logarithm=False), full()) < 1e-3
     with pytest.raises(ConfigError, match="the projections are counts"):
         made(from_scan=False, logarithm=False)
+
+
+def test_two_tomographies_behind_one_projection_have_their_own_flats() -> None:
+    from processors import projection
+
+    bench = Work()
+    projection.create(projection.Config(from_scan=True)).start(start(), bench)
+    made = [tomogram.create(tomogram.Config(name=name, centre=CENTRE)) for name in ("one", "two")]
+    for each in made:
+        each.start(start(), bench.beside())
+    told = []
+    for each in made:
+        work = bench.beside()
+        for given in scan():
+            work.take(given)
+            list(each.take(work))
+        told += list(each.finish(ScanEnd(examples.UID, announced=65, expected=65)))
+    for update in told:
+        assert [int(update.pieces[name].values) for name in ("flats", "darks")] == [3, 2]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,6 @@ class Bulk:
         self._high = int(
             min(np.floor(limits[1]), clip_bulk.EVERY - 1, np.iinfo(dtype).max, (2**clip_bulk.SHIFT - 1) // largest)
         )
-        self._stray = np.flatnonzero((polar.position >= 0) & (polar.bin_of == bins)).astype(np.int32)
         self._first, self._last = np.ones(pixels, np.uint16), np.zeros(pixels, np.uint16)
         self._lower, self._upper = np.full(bins, np.inf, np.float32), np.full(bins, -np.inf, np.float32)
         self._known = False
@@ -109,11 +108,7 @@ class Bulk:
         elif number * MANY > flat.size:
             self._choose(mean, bound, self._kept[:, 0], self._kept[:, 1])
         many = int(clip_bulk.candidates(self._apart, number, self._values, self._own, bound, found))
-        if self._stray.size:
-            found[many : many + self._stray.size] = self._stray
-            many += self._stray.size
-            found[:many].sort()
-        return many
+        return self._judge.add_stray(found, many)
 
     def learn(self, mean: Array, deviation: Array) -> None:
         """Choose the ranges from the background of a frame that was clipped otherwise."""

@@ -14,7 +14,9 @@ from math import isfinite, log, pi, sqrt
 
 import numpy as np
 
+from stream.codec.bits import bit_count, lowest_bit
 from stream.codec.compiler import kernel
+from stream.codec.low_bytes import MARK
 
 POISSON, AZIMUTHAL, HYBRID = 0, 1, 2
 """How the deviation is found: from the variance of each pixel (poisson, formula), from the scatter, or both in turn."""
@@ -23,6 +25,8 @@ MODELS = {"poisson": POISSON, "azimuthal": AZIMUTHAL, "hybrid": HYBRID}
 
 CAP = 256
 """Counts below this are histogrammed: 800 bins of 256 uint32 fit into 1 MB of second-level cache."""
+STRIPE, SPARSE = 4096, 4
+"""Of so many pixels the zeros are not looked at if less than one pixel in SPARSE is not 0."""
 
 
 @kernel
@@ -53,6 +57,45 @@ def count(image, bin_of, hist, tail_index):  # type: ignore[no-untyped-def]
             hist[bin_, value] += 1
         elif bin_ < bins:
             tail_index[found] = i
+            found += 1
+    return found
+
+
+@kernel
+def count_low(low, places, counts, filled, bin_of, members, hist, tail):  # type: ignore[no-untyped-def]
+    """As `count`, of a frame as `LowBytes` has it. members: int64 (bins + 1,), all pixels by bin. What is listed and
+    valid but beyond `hist` goes to `tail`: where it is in the list. Returns how many."""
+    bins = members.size - 1
+    hist[:] = 0
+    for start in range(0, low.size, STRIPE):
+        pixels, into, bits = low[start : start + STRIPE], bin_of[start : start + STRIPE], filled[start // 64 :]
+        words = (pixels.size + 63) // 64
+        many = np.uint64(0)
+        for j in range(words):
+            many += bit_count(bits[j])
+        if many * np.uint64(SPARSE) < np.uint64(pixels.size):
+            for j in range(words):
+                left, first = bits[j], np.uint64(64 * j)
+                while left:
+                    i = first + lowest_bit(left)
+                    left &= left - np.uint64(1)
+                    hist[into[i], pixels[i]] += 1
+        else:
+            for i in range(pixels.size):
+                hist[into[i], pixels[i]] += 1
+    for b in range(bins):
+        others = np.uint32(0)
+        for value in range(1, CAP):
+            others += hist[b, value]
+        hist[b, 0] = members[b] - others
+        hist[b, MARK] = 0
+    found = 0
+    for k in range(places.size):
+        b = bin_of[places[k]]
+        if 0 <= counts[k] < CAP:
+            hist[b, counts[k]] += 1
+        elif b < bins:
+            tail[found] = k
             found += 1
     return found
 

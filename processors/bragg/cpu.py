@@ -7,10 +7,12 @@ import numpy as np
 from processors.bragg import clip_counts, clip_values, picking
 from processors.bragg.bulk import Bulk
 from processors.bragg.model import Recipe, Sparse
+from processors.bragg.packed import Packed
 from processors.bragg.polar import Polar
-from processors.bragg.selection import NONE, Judge
+from processors.bragg.selection import NONE, Judge, Seen
 from processors.bragg.variance import Variance
-from stream.events import Array
+from stream.codec.low_bytes import LowBytes
+from stream.events import Array, Payload
 
 
 class CpuEngine:
@@ -21,9 +23,16 @@ class CpuEngine:
     """
 
     def __init__(
-        self, polar: Polar, recipe: Recipe, dark: Array | None, norm: Array | None, *, by_bulk: bool = True
+        self,
+        polar: Polar,
+        recipe: Recipe,
+        dark: Array | None,
+        norm: Array | None,
+        *,
+        by_bulk: bool = True,
+        packed: np.dtype[Any] | None = None,
     ) -> None:
-        """by_bulk: False clips all weighted frames pixel by pixel."""
+        """by_bulk: False clips all weighted frames pixel by pixel. packed: the type of the frames for `run_packed`."""
         self.polar, self.recipe = polar, recipe
         self._dark = NONE if dark is None else np.ascontiguousarray(dark, np.float32).ravel()
         self._norm = NONE if norm is None else np.ascontiguousarray(norm, np.float32).ravel()
@@ -34,7 +43,7 @@ class CpuEngine:
         self._formula = Variance(recipe.error_model) if "I" in recipe.error_model else None
         pixels = polar.bin_of.size
         self._mean, self._deviation = np.empty(polar.bins, np.float32), np.empty(polar.bins, np.float32)
-        self._found = np.empty(pixels, np.int32)
+        self._found = np.empty(pixels + 64, np.int32)  # `screen` may begin some that are none
         self._start = np.concatenate(([0], np.cumsum(polar.members))).astype(np.int64)
         counts = np.arange(clip_counts.CAP)
         low, high, dummy_low, dummy_high = recipe.limits
@@ -43,6 +52,9 @@ class CpuEngine:
         self._bad |= ~np.isfinite(table)
         self._table = np.where(np.isfinite(table), table, 0.0)
         self._scratch: tuple[Array, ...] = ()
+        self._packed: Packed | None = None
+        if packed is not None and LowBytes.suits(packed) and not self._dark.size and not self._norm.size:
+            self._packed = Packed(polar, packed)
 
     def run(self, image: Array) -> Sparse:
         """Background, picked pixels and peaks of one frame."""
@@ -50,14 +62,40 @@ class CpuEngine:
         if image.dtype.kind in "iu" and not self._dark.size and not self._norm.size:
             self._clip_counts(flat)
             return self._pick(flat, flat)
+        seen = Seen.whole(flat)
         bulk = self._bulk_of(image.dtype)
         number = -1 if bulk is None else bulk.run(flat, self._mean, self._deviation, self._found)
         if number >= 0:
-            return self._judge.judge(flat, self._mean, self._deviation, self._found[:number])
+            return self._judge.judge(seen, image.dtype, self._mean, self._deviation, self._found[:number])
         corrected = self._clip_corrected(flat)
         if bulk is not None:
             bulk.learn(self._mean, self._deviation)
         return self._pick(corrected, flat)
+
+    @property
+    def by_bytes(self) -> bool:
+        """True if frames can be sparsified without being decoded, see `run_packed`."""
+        return self._packed is not None
+
+    def takes(self, payload: Payload) -> bool:
+        """True if `run_packed` may be asked for this one, whose shape is the scan's."""
+        return self._packed is not None and self._packed.low.takes(payload)
+
+    def run_packed(self, payload: Payload) -> Sparse | None:
+        """What `run` says of the decoded frame, the very same numbers, from one byte per pixel. None if its counts are
+        too large for that. Raises CorruptPayload, as `decode` would."""
+        packed, judge = self._packed, self._judge
+        assert packed is not None, "ask `takes` first"
+        if not packed.read(payload):
+            return None
+        seen = packed.seen()
+        hist, _, _ = self._counting()
+        beyond = clip_counts.count_low(*seen, packed.low.filled, self.polar.bin_of, packed.members, hist, self._found)
+        self._clip_histogram(seen.counts, self.polar.bin_of[seen.places], beyond)
+        bound = judge.bounds(self._mean, self._deviation)
+        number = packed.screen.candidates(packed.low.words, seen, bound, self._found)
+        number = judge.add_stray(self._found, number)
+        return judge.judge(seen, payload.dtype, self._mean, self._deviation, self._found[:number])
 
     def _bulk_of(self, dtype: np.dtype[Any]) -> Bulk | None:
         if self._undecided:
@@ -69,23 +107,32 @@ class CpuEngine:
     def _pick(self, values: Array, raw: Array) -> Sparse:
         bound = self._judge.bounds(self._mean, self._deviation)
         number = picking.candidates(values, self.polar.bin_of, bound, self._found)
-        return self._judge.judge(raw, self._mean, self._deviation, self._found[:number])
+        return self._judge.judge(Seen.whole(raw), raw.dtype, self._mean, self._deviation, self._found[:number])
 
     def _variance(self, counts: Array) -> Array:
         """Of raw counts, float32; the dark plays no part in it (pyFAI)."""
         return np.maximum(counts, np.float32(1.0)) if self._formula is None else self._formula(counts)
 
     def _clip_counts(self, flat: Array) -> None:
-        recipe, polar = self.recipe, self.polar
+        hist, _, _ = self._counting()
+        beyond = clip_counts.count(flat, self.polar.bin_of, hist, self._found)
+        self._clip_histogram(flat, self.polar.bin_of, beyond)
+
+    def _counting(self) -> tuple[Array, ...]:
+        polar = self.polar
         if not self._scratch:
             self._scratch = (
                 np.empty((polar.bins + 1, clip_counts.CAP), np.uint32),
                 np.empty(int(polar.members.sum()), np.float32),
                 np.empty(polar.bins + 1, np.int64),
             )
+        return self._scratch
+
+    def _clip_histogram(self, counts: Array, bin_of: Array, beyond: int) -> None:
+        """counts, bin_of: of the first `beyond` places in `_found`, those beyond the histogram."""
+        recipe = self.recipe
         hist, tail, start = self._scratch
-        found = clip_counts.count(flat, polar.bin_of, hist, self._found)
-        clip_counts.sort_tail(flat, polar.bin_of, self._found, found, recipe.limits, start, tail)
+        clip_counts.sort_tail(counts, bin_of, self._found, beyond, recipe.limits, start, tail)
         tail = tail[: start[-1]]
         spread = self._variance(tail)
         known = np.isfinite(spread)
@@ -93,7 +140,7 @@ class CpuEngine:
             start = np.concatenate(([0], np.cumsum(known)))[start]
             tail, spread = tail[known], spread[known]
         clip_counts.clip(
-            hist, self._bad, self._table, start, tail, spread, polar.members,
+            hist, self._bad, self._table, start, tail, spread, self.polar.members,
             self._model, recipe.cutoff_clip, recipe.cycle, np.float32(recipe.empty), self._mean, self._deviation,
         )  # fmt: skip
 

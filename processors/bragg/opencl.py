@@ -16,7 +16,7 @@ import pyopencl as cl
 from processors.bragg import clip_counts
 from processors.bragg.model import Recipe, Sparse
 from processors.bragg.polar import Polar
-from processors.bragg.selection import NONE, Judge
+from processors.bragg.selection import NONE, Judge, Seen
 from processors.bragg.variance import Variance
 from processors.shared.device import Device, build, context_of, opened
 from processors.shared.device_frames import DeviceFrames
@@ -155,7 +155,7 @@ class OpenclEngine:
             cl.enqueue_copy(self._queue, found, self._found)
             self._fetch(image, found)
         found.sort()
-        return self._judge.judge(self._counts, mean, deviation, found)
+        return self._judge.judge(Seen.whole(self._counts), self._dtype, mean, deviation, found)
 
     def _fetch(self, image: Any, found: Array) -> None:
         """Raw counts of the candidates, in the order of the device, and around them."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from processors.bragg.clip_counts import is_bad
 from stream.codec.compiler import kernel
+from stream.codec.low_bytes import MARK
 
 REACH = 0.52
 """Of a pixel from its bin's centre, in bins."""
@@ -58,20 +59,33 @@ def candidates(image, bin_of, bound, found):  # type: ignore[no-untyped-def]
 
 
 @kernel(inline="always")
-def _excess(image, i, dark, norm, position, mean, deviation, noise, limits):  # type: ignore[no-untyped-def]
-    """(x - background, sigma) of one pixel, x = (raw - dark) / norm; (0, 0) where it is masked, dummy or outside the
-    radial range. dark, norm: float32 (pixels,), or empty."""
-    nothing = np.float32(0.0)
-    place = position[i]
-    if place < 0 or is_bad(np.float64(image[i]), limits):
-        return nothing, nothing
-    x = np.float32(image[i])
-    if dark.size:
-        x -= dark[i]
-    if norm.size:
-        x = x / norm[i] if norm[i] != 0 else np.float32(np.nan)
-    if not isfinite(x):
-        return nothing, nothing
+def _corrected(raw, has_dark, dark, has_norm, norm, limits):  # type: ignore[no-untyped-def]
+    """(raw - dark) / norm in float32, NaN where the pixel is not valid."""
+    x = np.float32(raw)
+    if has_dark:
+        x -= dark
+    if has_norm:
+        x = x / norm if norm != 0 else np.float32(np.nan)
+    return np.float32(np.nan) if is_bad(np.float64(raw), limits) or not isfinite(x) else x
+
+
+@kernel
+def correct(counts, dark, norm, limits, x):  # type: ignore[no-untyped-def]
+    """x (float32) of some pixels; dark, norm: float32, those of these pixels, or empty."""
+    d = w = np.float32(0.0)
+    for k in range(counts.size):
+        if dark.size:
+            d = dark[k]
+        if norm.size:
+            w = norm[k]
+        x[k] = _corrected(counts[k], dark.size > 0, d, norm.size > 0, w, limits)
+
+
+@kernel(inline="always")
+def _excess(x, place, mean, deviation, noise):  # type: ignore[no-untyped-def]
+    """(x - background, sigma) of one pixel; (0, 0) where it is masked, dummy or outside the radial range."""
+    if place < 0 or not isfinite(x):
+        return np.float32(0.0), np.float32(0.0)
     j = int(place)
     if j + 1 < mean.size:
         d = place - np.float32(j)
@@ -84,47 +98,66 @@ def _excess(image, i, dark, norm, position, mean, deviation, noise, limits):  # 
 
 
 @kernel
-def pick(  # type: ignore[no-untyped-def]
-    image, dark, norm, found, number, position, mean, deviation, noise, cutoff, limits, picked
-):
-    """Keep the candidates with x - background > max(noise, cutoff sigma) in `picked`; returns their number."""
+def pick(x, place, mean, deviation, noise, cutoff, picked):  # type: ignore[no-untyped-def]
+    """Of the candidates those with x - background > max(noise, cutoff sigma): which they are, ascending, into `picked`;
+    returns their number. x, place: float32 (candidates,), see `correct` and `Polar.position`."""
     kept = 0
-    for k in range(number):
-        i = found[k]
-        excess, sigma = _excess(image, i, dark, norm, position, mean, deviation, noise, limits)
-        if excess > max(noise, cutoff * sigma):
-            picked[kept] = i
-            kept += 1
+    for k in range(x.size):
+        excess, sigma = _excess(x[k], place[k], mean, deviation, noise)
+        picked[kept] = k
+        kept += excess > max(noise, cutoff * sigma)
     return kept
+
+
+@kernel(inline="always")
+def _look(seen, i):  # type: ignore[no-untyped-def]
+    """The raw count of pixel i. seen: a `selection.Seen`."""
+    count = seen.image[i]
+    if seen.places.size == 0 or count != MARK:
+        return count
+    low, high = 0, seen.places.size - 1
+    while low < high:
+        middle = (low + high) // 2
+        if seen.places[middle] < i:
+            low = middle + 1
+        else:
+            high = middle
+    return seen.counts[low]
 
 
 @kernel
 def peaks(  # type: ignore[no-untyped-def]
-    image, dark, norm, columns, found, number, position, mean, deviation, noise, cutoff, half, connected, limits, rows
+    seen, dark, norm, columns, found, x, place, position, mean, deviation, noise, cutoff, half, connected, limits, rows
 ):
     """Local maxima among the candidates: writes (index, pos0, pos1, intensity, sigma) to float64 `rows`.
 
     A peak has x - background >= cutoff sigma > 0, is the maximum of its (2 half + 1)^2 patch, which lies inside the
     image, and at least `connected` pixels of the patch (itself included) pass the same cutoff. Intensity and centroid
     take every pixel of the patch above the background; masked ones add nothing, whatever the noise is.
-    Returns the number of peaks.
+    seen: a `selection.Seen`. Returns the number of peaks.
     """
-    lines = image.size // columns
+    lines = seen.image.size // columns
     kept = 0
-    for k in range(number):
-        i = found[k]
-        y, x = i // columns, i % columns
-        if y < half or x < half or y >= lines - half or x >= columns - half:
-            continue
-        top, sigma = _excess(image, i, dark, norm, position, mean, deviation, noise, limits)
+    weight = offset = np.float32(0.0)
+    for k in range(found.size):
+        top, sigma = _excess(x[k], place[k], mean, deviation, noise)
         if not (top > 0 and top >= cutoff * sigma):
+            continue
+        i = found[k]
+        row, column = i // columns, i % columns
+        if row < half or column < half or row >= lines - half or column >= columns - half:
             continue
         active, total, variance, moment0, moment1 = 0, 0.0, 0.0, 0.0, 0.0
         highest = True
         for dy in range(-half, half + 1):
             for dx in range(-half, half + 1):
                 j = i + dy * columns + dx
-                value, error = _excess(image, j, dark, norm, position, mean, deviation, noise, limits)
+                if dark.size:
+                    offset = dark[j]
+                if norm.size:
+                    weight = norm[j]
+                around = _corrected(_look(seen, j), dark.size > 0, offset, norm.size > 0, weight, limits)
+                value, error = _excess(around, position[j], mean, deviation, noise)
                 if value > top:
                     highest = False
                     break
@@ -138,8 +171,8 @@ def peaks(  # type: ignore[no-untyped-def]
                 break
         if highest and active >= connected:
             rows[kept, 0] = i
-            rows[kept, 1] = y + moment0 / total
-            rows[kept, 2] = x + moment1 / total
+            rows[kept, 1] = row + moment0 / total
+            rows[kept, 2] = column + moment1 / total
             rows[kept, 3] = total
             rows[kept, 4] = np.sqrt(variance)
             kept += 1

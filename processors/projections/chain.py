@@ -81,6 +81,10 @@ class Projections:
         found = work.get(cls)
         return found if found is not None and found.uid == scan.uid else cls(scan.uid)
 
+    def for_gatherer(self) -> "Projections":
+        """For one of several, each of which hands over the flats and darks that it is given."""
+        return Projections(self.uid, self.links)
+
     def shape(self, scan: ScanStart) -> tuple[int, int]:
         """(rows, columns) of what `image` gives."""
         return self.links[-1].stage.shape if self.links else scan.shape
