@@ -5,9 +5,12 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import projected
 import pytest
+import radiographs
+from PIL import Image
 
 from processors import correct, projection
 from processors.projections.chain import Link, Projections
@@ -21,6 +24,8 @@ from processors.shared.device import context_of, devices
 from processors.shared.device_frames import DeviceFrames
 from stream import ConfigError, Detector, Encoding, Frame, Payload, ScanStart
 from stream.codec.native import bslz4_compress
+from stream.commands.main import main
+from stream.commands.tomography.writing import README, VOLUME
 from stream.events import Array, FrameStatus
 from stream.pipeline.chain import Chain, Step
 
@@ -329,6 +334,27 @@ def test_live_slices_of_projections_on_a_device_are_those_of_the_cpu(logarithm: 
         found.finish(65)
         made.append(found.fields("tomography")["slice_1"])
     assert np.nanmax(np.abs(made[0] - made[1])) < 1e-6 * np.nanmax(made[1])
+
+
+@pytest.mark.slow
+def test_the_volume_of_a_file_is_the_cpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where images of a folder are of a narrower type than the first; a wider one is refused."""
+    source = radiographs.imat(tmp_path / "imat") / "raw_9.tif"
+    Image.fromarray((radiographs.SAMPLE[9] >> 8).astype("u1")).save(source)
+    options = ["--angles", "0+3", "--cor", "22.7", "--out-img-format", "none", "--threads", "2"]
+    made = []
+    for device in ("opencl", "cpu"):
+        target = tmp_path / device
+        given = ["tomo-reconstruct", "-i", str(source.parent), "-o", str(target), *options, "--device", device]
+        assert main(given) == 0
+        with h5py.File(target / VOLUME) as file:
+            made.append(file["entry/data/data"][()])
+        assert f"when prepared on {device}" in (target / README).read_text()
+    assert np.nanmax(np.abs(made[0] - made[1])) < 1e-6 * np.nanmax(made[1])
+    Image.fromarray(radiographs.SAMPLE[9].astype("i4")).save(source)
+    given = ["tomo-reconstruct", "-i", str(source.parent), "-o", str(tmp_path / "no"), *options, "--device", "opencl"]
+    assert main(given) == 2
+    assert "its pixels are int32, those of the first projection uint16: set --device cpu" in capsys.readouterr().err
 
 
 @pytest.mark.slow

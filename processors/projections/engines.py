@@ -36,6 +36,13 @@ def engine_for(config: Config, given: Given, images: str, work: Work, by_gathere
     return _made(config, given, images, work, False)
 
 
+def own_frames(device: Device, shape: tuple[int, int], dtype: np.dtype[Any]) -> DeviceFrames:
+    """That no other processor shares. Raises pyopencl.Error."""
+    import pyopencl as cl
+
+    return DeviceFrames(device, cl.CommandQueue(context_of(device)), shape, dtype)
+
+
 def _made(config: Config, given: Given, images: str, work: Work, alone: bool) -> tuple[Engine, str]:
     stage, dtype, beam, correction = given.stage, given.dtype, given.beam, given.correction
 
@@ -46,9 +53,7 @@ def _made(config: Config, given: Given, images: str, work: Work, alone: bool) ->
     def on_device(device: Device) -> Engine:
         def frames() -> DeviceFrames:
             if alone:
-                import pyopencl as cl
-
-                return DeviceFrames(device, cl.CommandQueue(context_of(device)), stage.of, dtype)
+                return own_frames(device, stage.of, dtype)
             return Desk.of(work).frames(device, images, stage.of, dtype)
 
         def tables() -> Tables | None:

@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
         numbers = scan.numbers(Key.PROJECTION)
         kept = ~np.isin(numbers, sorted(flats.exclude))
         angles, numbers = angles[kept], numbers[kept]
-        with prepared(scan, numbers, steps, flats, target, options.threads, _progress("projections")) as ready:
+        progress, device = _progress("projections"), options.device
+        with prepared(scan, numbers, steps, flats, target, options.threads, progress, device) as ready:
             half = bool(options.half_acquisition or scan.half)
             axis = _axis(options, scan, ready, angles, half)
             rows = rows_of(options.slices, ready.lines.shape[1])
@@ -73,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
                 "kind": scan.kind,
                 "steps": steps.model_dump(mode="json", exclude_defaults=True),
                 "flats": {**asdict(flats), "exclude": sorted(flats.exclude)},
+                "device": ready.device,
                 "angles_deg": [float(each) for each in angles],
                 "axis": {"column": axis.column, "of_the_input": axis.given, "how": axis.found.words},
                 "reconstruction": {
@@ -95,7 +97,8 @@ def run(options: argparse.Namespace) -> int:
     told = {
         "input": f"{scan.source} ({scan.kind}), images of {scan.shape[0]} x {scan.shape[1]} pixels",
         "command": about["command"],
-        "projections": f"{len(angles)}, {ready.stage.shape[0]} x {ready.stage.shape[1]} pixels when prepared",
+        "projections": f"{len(angles)}, {ready.stage.shape[0]} x {ready.stage.shape[1]} pixels when prepared on "
+        f"{ready.device}",
         "flats, darks": f"{ready.flats}, {ready.darks} ({flats.which})",
         "angles": covered.words,
         "axis": f"column {axis.given:.3f} of the input; {axis.found.words}",

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from processors.projections.options import Steps
+from processors.shared.device import WORDS
 from processors.tomography import engines
 from processors.tomography.filters import WINDOWS
 from stream.errors import ConfigError
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     before.add_argument("--phase", metavar="PIXEL_M,DISTANCE_M,ENERGY_KEV,DELTA_BETA", help="Paganin's retrieval")
     before.add_argument("--scale-down", type=int, default=0, help="blocks of so many pixels become one, their mean")
     before.add_argument("--remove-stripes", choices=STRIPES, default="none", help="rings; the original's wf")
+    before.add_argument("--device", default="auto", help=f"for all but the phase: {WORDS}")
     before.add_argument("--mcp-corrections", choices=("yes", "no"), default="no", help="the original has none either")
     slices = parser.add_argument_group("slices")
     slices.add_argument("-t", "--tool", choices=engines.ENGINES, default="inbeam")

@@ -14,6 +14,7 @@ from processors.projections.normalise import OpenBeam, Which
 from processors.projections.options import Steps
 from processors.projections.references import References
 from processors.projections.stage import Counted, Stage
+from stream.commands.tomography.engine import engine_for
 from stream.commands.tomography.inputs import Radiographs
 from stream.errors import ConfigError
 from stream.events import Array
@@ -35,7 +36,8 @@ class Flats:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """lines: float32 (projections, rows, columns), on disk. counted: pixels that were set right, in all of them."""
+    """lines: float32 (projections, rows, columns), on disk. counted: pixels that were set right, in all of them.
+    device: where they were made ready."""
 
     lines: Array
     stage: Stage
@@ -44,6 +46,7 @@ class Prepared:
     flats: int
     darks: int
     raw: bool
+    device: str
 
 
 @contextmanager
@@ -55,8 +58,9 @@ def prepared(
     folder: Path,
     threads: int,
     progress: Callable[[int, int], None],
+    device: str = "cpu",
 ) -> Iterator[Prepared]:
-    """numbers: of the frames that are projections.
+    """numbers: of the frames that are projections. device: as the option of `projection`.
 
     Raises ConfigError where there is no flat and nothing to take its place, and for what cannot be normalised."""
     if not len(numbers):
@@ -74,6 +78,8 @@ def prepared(
     if flats.monitor and scan.monitor is None:
         raise ConfigError([("--monitor", f"{scan.source} has no reading of the beam for every frame: leave it out")])
     beams = [_beam(references, int(number), flats.which) for number in numbers]  # before the threads
+    dtype = np.dtype("f4") if raw else scan.read(int(numbers[0])).dtype.newbyteorder("=")
+    ready, where = engine_for(device, stage, dtype, any(beam is not None for beam in beams))
     path, lines = _on_disk(folder, (len(numbers), *stage.shape))
 
     def one(place: int) -> Counted:
@@ -83,7 +89,7 @@ def prepared(
             image = np.asarray(image, np.float32) / max(float(np.max(image)), 1e-30)
         try:
             reading = None if monitor is None else float(monitor[number])
-            lines[place], counted = stage(image, beams[place], reading)
+            lines[place], counted = ready(image, beams[place], reading)
         except ValueError as error:
             raise ConfigError([("", f"frame {number} of {scan.source}: {error}")]) from error
         return counted
@@ -100,7 +106,7 @@ def prepared(
                     low=total.low + counted.low,
                 )
         known = [beam.unusable for beam in beams if beam is not None]
-        yield Prepared(lines, stage, total, max(known, default=0), references.flats, references.darks, raw)
+        yield Prepared(lines, stage, total, max(known, default=0), references.flats, references.darks, raw, where)
     finally:
         path.unlink(missing_ok=True)
 
