@@ -17,6 +17,7 @@ from sinks.archive import Archive
 from sinks.file import nexus
 from sinks.file.columns import Rows
 from sinks.file.sink import FileSink
+from sinks.file.so_far import SoFar
 from sinks.file.swmr import SwmrFile
 from sinks.file.target import FileOptions
 from stream.context import ALONE, Context
@@ -63,6 +64,13 @@ class Config(FileOptions):
     readings: tuple[str, ...] | None = Field(
         None, description="Readings (motors, monitor ...) that get a column; null: those of the first frame"
     )
+    closed_frames: int | None = Field(
+        None,
+        ge=1,
+        description="For programs that cannot open a file that is being written (nabu): after every so many frames "
+        "what has come is also in closed files, NAME_so_far/NAME; until the scan is complete, that takes the room of "
+        "the frames a second time",
+    )
     alignment_bytes: int = Field(1, ge=1, description="Begin chunks at multiples of this, bytes: see `archive`")
 
     def preflight(self, known: Known) -> Iterable[Problem]:
@@ -91,6 +99,7 @@ class Tomo:
         self._archive = Archive(scan, context, config.readings)
         self._columns: dict[str, Rows] = {}
         self._no_angle: list[int] = []
+        self._so_far: SoFar | None = None
 
     def identity(self) -> Any:
         """What must be the same to go on with a file."""
@@ -139,6 +148,7 @@ class Tomo:
         self._archive.settle(frame)
         if not self.settled:
             return
+        self._begin_so_far()
         file, units = self._archive.file, self._scan.readings or {}
         root = file.layout
         if "count_time" in root[DETECTOR]:
@@ -162,6 +172,7 @@ class Tomo:
     def reopen(self, file: SwmrFile) -> None:
         """Take up the columns where they end."""
         self._archive.reopen(file)
+        self._begin_so_far()
         for path in (KEY, CONTROL, ANGLE, COUNT_TIME, *(f"{SAMPLE}/{axis}" for axis, _ in self._moved())):
             self._columns[path] = file.reopened_rows(path)
 
@@ -177,6 +188,8 @@ class Tomo:
     def write(self, frame: Frame) -> str:
         """The bytes into their place, and what belongs to them."""
         problem = self._archive.write(frame)
+        if self._so_far is not None:
+            self._so_far.written(frame.index)
         if not frame.payloads or problem:
             return problem
         index, key, angle = frame.index, self._turning.key(frame), self._turning.angle(frame)
@@ -226,6 +239,8 @@ class Tomo:
             key.flush()
             key.extend(length)
             key.flush()
+            if self._so_far is not None:
+                self._so_far.flushed(key.dataset.file, length)
 
     def finish(self, end: ScanEnd, expected: int) -> None:
         """Frames that never came are invalid."""
@@ -239,7 +254,14 @@ class Tomo:
             self._context.trouble(f"{self._archive.file.path}: {text}")
 
     def closed(self, path: Path) -> None:
-        """Nothing is left to do."""
+        """What had been closed so far refers to the file from now on."""
+        if self._so_far is not None and path == self._archive.file.path:
+            self._so_far.complete()
+
+    def _begin_so_far(self) -> None:
+        frames, path = self._config.closed_frames, self._archive.file.path
+        if frames is not None:
+            self._so_far = SoFar(path, frames, f"{DATA}/data", self._context.trouble)
 
     def _moved(self) -> list[tuple[str, str]]:
         found = [(axis, getattr(self._config, axis)) for axis in AXES]
