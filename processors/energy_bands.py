@@ -7,76 +7,25 @@ largest number, -1 or NaN, and is counted.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field as Option
-from pydantic import model_validator
 
+from processors.bands.options import Config as Config
 from processors.correct import bad_pixels_for, the_channel
+from processors.shared.merging import once
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, Frame, Piece, ScanEnd, ScanStart, Update
+from stream.ledger import Partial
 from stream.products import Field, Product
-from stream.registry import READS, SAME_RESULT, Options
 from stream.work import Work
 
-MOST_BANDS = 10_000
 CHUNK_BYTES = 1 << 20
 BUSY = 4
 """Updates take at most a fifth of this thread's time."""
-
-
-class Config(Options):
-    """Options of `energy_bands`."""
-
-    type: Literal["energy_bands"] = "energy_bands"
-    name: str = Option("energy_bands", description="Name of the result in the file")
-    channel: str | None = Option(None, description="Channel (threshold) of the detector; null: the first one")
-    uniform: int | None = Option(
-        None,
-        ge=1,
-        le=MOST_BANDS,
-        description="So many bands of as many images each; the first ones have one more where that does not go evenly",
-    )
-    images: int | None = Option(
-        None, ge=1, description="Images of a stack, for `uniform`; null: as many as the source announces"
-    )
-    index: tuple[tuple[int, int], ...] = Option(
-        (), description="Bands by frame number: [first, last], from 0, both included"
-    )
-    tof: tuple[tuple[float, float], ...] = Option(
-        (), description="Bands by time of flight: [from, to), in the unit of the reading, or of the file"
-    )
-    tof_reading: str = Option("TOF", description="Reading that is the time of flight of an image")
-    spectra: Path | None = Option(
-        None,
-        description="Text file with a time of flight in the first column, a line an image, as the cameras write beside "
-        "the images; null: from the reading",
-        json_schema_extra=READS,
-    )
-    average: bool = Option(False, description="Also the mean of the images of each band")
-    picture_s: float = Option(
-        1.0, ge=0, description="Shortest time from update to update in the file, s", json_schema_extra=SAME_RESULT
-    )
-
-    @model_validator(mode="after")
-    def _one_way(self) -> "Config":
-        ways = [self.uniform is not None, bool(self.index), bool(self.tof)]
-        if sum(ways) != 1:
-            raise ValueError("say the bands in one way: uniform, index, or tof")
-        if len(self.index) > MOST_BANDS or len(self.tof) > MOST_BANDS:
-            raise ValueError(f"more than {MOST_BANDS} bands")
-        for first, last in (*self.index, *self.tof):
-            if not (np.isfinite([first, last]).all() and 0 <= first <= last) or (self.tof and first == last):
-                raise ValueError(f"[{first}, {last}] is no range")
-        return self
-
-    def gives(self) -> Sequence[str]:
-        """Name of the product."""
-        return (self.name,)
 
 
 def create(config: Config, context: Context = ALONE) -> "EnergyBands":
@@ -94,6 +43,7 @@ class EnergyBands:
         """Raises ConfigError where the bands, or the times of flight, are not known."""
         config, name = self.config, self.config.name
         self._scan, self._channel = scan.uid, the_channel(scan, config.channel)
+        self._divided = scan.part is not None
         instead = "counts are summed as they come; leave it out there"
         self._correction = bad_pixels_for(work, scan, name, instead, config.channel)
         kind = {"u": "u8", "i": "i8", "f": "f8"}[scan.dtype.kind]
@@ -202,6 +152,11 @@ class EnergyBands:
 
     def finish(self, end: ScanEnd) -> Iterable[Update]:
         """The rest, and which bands lack images."""
+        if not self._divided:
+            self._tell_what_is_missing()
+        return self._changed()
+
+    def _tell_what_is_missing(self) -> None:
         lacking = np.flatnonzero((self._wanted >= 0) & (self._frames != self._wanted))
         if len(lacking) and self._taken:
             band = int(lacking[0])
@@ -209,6 +164,34 @@ class EnergyBands:
                 f"{self.config.name}: {len(lacking)} bands lack images, first band {band}: {self._frames[band]} of "
                 f"{self._wanted[band]}; their sums are those of fewer images, see `frames`"
             )
+
+    @property
+    def undivided(self) -> str:
+        """See `stream.roles.Mergeable`."""
+        return ""
+
+    def merge(self, scan: str, parts: Sequence[Mapping[str, Partial]]) -> Iterable[Update]:
+        """See `stream.roles.Mergeable`. Counts add up exactly; sums of floating-point images but for their rounding."""
+        found = [part[self.config.name] for part in parts if self.config.name in part]
+        if not found:
+            return []
+        self._covers = once(found)
+        first = found[0].fields
+        self._scan, self._wanted, self._taken = scan, first["expected"][()], set(self._covers)
+        self._frames = np.sum([part.fields["frames"][()] for part in found], axis=0)
+        self._sums = np.zeros(first["sum"].shape, first["sum"].dtype)
+        self._bad = np.zeros(self._sums.shape, bool)
+        self._spectrum = {}
+        for part in found:
+            for band in range(len(self._sums)):
+                total = part.fields["sum"][band]
+                bad = np.isnan(total) if total.dtype.kind == "f" else total == _no_sum(total.dtype)
+                self._bad[band] |= bad
+                self._sums[band] += np.where(bad, 0, total)
+            values = part.fields["spectrum"]
+            self._spectrum |= {index: values[index] for index in part.covered.tolist()}
+        self._dirty = set(range(len(self._sums)))
+        self._tell_what_is_missing()
         return self._changed()
 
     def _bands_of(self, frame: Frame) -> list[int]:

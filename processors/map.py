@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from processors.mapping import layout
+from processors.mapping import layout, merging
 from processors.mapping.found import grid_for
 from processors.mapping.lines import Lines
 from processors.mapping.options import Config as Config
@@ -24,6 +24,7 @@ from processors.shared.grid import Grid
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, Frame, Piece, ScanEnd, ScanStart, Update
+from stream.ledger import Partial
 from stream.products import Product
 from stream.work import Work
 
@@ -156,6 +157,15 @@ class Map:
         self._grid = grid
         self._reset()
         return updates
+
+    @property
+    def undivided(self) -> str:
+        """See `stream.roles.Mergeable`."""
+        return ""
+
+    def merge(self, scan: str, parts: Sequence[Mapping[str, Partial]]) -> Iterable[Update]:
+        """See `stream.roles.Mergeable`."""
+        return merging.updates(scan, self.config, parts)
 
     def _factor(self, frame: Frame) -> float | None:
         name = self.config.normalize_by

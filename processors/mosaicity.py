@@ -9,13 +9,14 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from processors.correct import correction_for, the_channel
 from processors.mapping.described import described
-from processors.moments import results
+from processors.moments import merging, results
 from processors.moments.kept import Kept
 from processors.moments.layout import Layout
 from processors.moments.making import region_of, signal_for
@@ -24,9 +25,11 @@ from processors.moments.positions import Place, positions_of
 from processors.moments.sums import Adder, Group, Signal
 from processors.shared.announce import announce
 from processors.shared.derived import Derived, pixel_type
+from processors.shared.merging import once
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
 from stream.events import Array, Piece, ScanEnd, ScanStart, Update
+from stream.ledger import Partial
 from stream.products import Product
 from stream.work import Work
 
@@ -49,6 +52,7 @@ class Mosaicity:
         self._cut: tuple[slice, slice]
         self._scan, self._channel, self._dtype = "", "", np.dtype("u2")
         self._shape: tuple[int, int] = (0, 0)
+        self._divided = False
         self._reset()
 
     def _reset(self) -> None:
@@ -84,7 +88,11 @@ class Mosaicity:
         announce(f"the kernels of moments for {self._dtype} pixels", "moments", self._dtype.str)
         self._adder = Adder(self._signal, self._dtype, motors, config.background_lowest)
         parameters = {"configuration": json.loads(config.model_dump_json()), "channel": self._channel}
-        return self._layout.images(parameters), self._layout.pictures(), self._layout.colours()
+        self._divided = scan.part is not None
+        images = self._layout.images(parameters)
+        if self._divided:
+            images = replace(images, fields=(*images.fields, *merging.fields(self._layout)))
+        return images, self._layout.pictures(), self._layout.colours()
 
     def take(self, work: Work) -> Iterable[Update]:
         """Add the frame to the sums of its omega. Raises ValueError for one that has no place, or is not as its scan
@@ -131,12 +139,40 @@ class Mosaicity:
 
     def finish(self, end: ScanEnd) -> Iterable[Update]:
         """The rest, and what there is to tell."""
-        updates = [update for omega in list(self._groups) for update in self._write(omega)]
+        for omega in list(self._groups):
+            yield from self._write(omega)
         if self._aside:
-            updates += self._all(({}, {}, {}), ())
-        self._tell_what_is_missing()
+            yield from self._all(({}, {}, {}), ())
+        if self._divided:
+            name, layout = self.config.name, self._layout
+            yield Update(self._scan, name, merging.of_scan(layout, self._signal))
+            for omega, group in self._groups.items():  # one by one: they may be large
+                yield Update(self._scan, name, self._pieces(omega, merging.of_group(group, layout)))
+        else:
+            self._tell_what_is_missing()
         self._reset()
-        return updates
+
+    @property
+    def undivided(self) -> str:
+        """See `stream.roles.Mergeable`."""
+        lowest = self.config.background_lowest
+        return f"background_lowest: the {lowest} weakest of all frames are the background" if lowest else ""
+
+    def merge(self, scan: str, parts: Sequence[Mapping[str, Partial]]) -> Iterable[Update]:
+        """See `stream.roles.Mergeable`."""
+        found = [part[self.config.name] for part in parts if self.config.name in part]
+        if not found:
+            return
+        covered = once(found)
+        self._reset()
+        self._scan, (self._layout, self._signal) = scan, merging.layout_of(self.config.name, found[0])
+        for omega, group in merging.groups(self._layout, found):
+            given = results.of_group(group, self._layout, self._signal, self.config)
+            yield from self._all([self._pieces(omega, values) for values in given], ())
+            self._groups[omega] = group
+            group.sums = group.maximum = group.peak = np.empty(0)  # only the frames are still asked for
+        yield from self._all(({}, {}, {}), covered)
+        self._tell_what_is_missing()
 
     def _pass_over(self, index: int) -> list[Update]:
         """Not in the sums, and it need not be."""

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
         ScanStart,
         Update,
     )
-    from stream.ledger import Ledger, Saved, Stored
+    from stream.ledger import Ledger, Partial, Saved, Stored
     from stream.preflight import Known, Problem
     from stream.products import Axis, Field, Product, Reduction, SparseFrames
     from stream.registry import CHANGES, CHANGES_NEXT_SCAN, READS, SAME_RESULT, Options
-    from stream.roles import Counters, Gatherer, Processor, Restorable, Resuming, Sink, Source
+    from stream.roles import Counters, Gatherer, Mergeable, Processor, Restorable, Resuming, Sink, Source
     from stream.work import Work
 
 __all__ = [
@@ -63,8 +63,10 @@ __all__ = [
     "Item",
     "Known",
     "Ledger",
+    "Mergeable",
     "Note",
     "Options",
+    "Partial",
     "Payload",
     "Piece",
     "Problem",

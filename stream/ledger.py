@@ -25,6 +25,20 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class Partial:
+    """What one of several processes, each of which had a part of the frames, has of a product of the whole scan.
+
+    covered: the frame numbers whose share is in it, ascending. fields: name -> what gives an array when it is indexed
+    (a dataset): those that are `partial` too, the constants and the axes. axes: names of those of the signal, "." for
+    none.
+    """
+
+    covered: NDArray[np.int64]
+    fields: Mapping[str, Any]
+    axes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What a file holds of a scan that is being resumed. `states[i]` is the FrameStatus of frame number i.
 

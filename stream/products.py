@@ -35,6 +35,7 @@ class Field:
     fills whole chunks is written once; one that fills half of it is written twice.
     compressed: False for what is written as a whole again and again (a picture that grows clearer): a compressed chunk
     takes a new place whenever it needs more room, and the old one is lost to a SWMR file.
+    partial: per scan, only there to make one product of those of several processes: not in the whole.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Field:
     chunk: tuple[int, ...] | None = None
     interpretation: str = ""
     compressed: bool = True
+    partial: bool = False
 
     @property
     def ragged(self) -> bool:

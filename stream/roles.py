@@ -7,7 +7,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from stream.events import Event, Item, ScanEnd, ScanStart, Update
 from stream.latency import Histogram
-from stream.ledger import Saved, Stored
+from stream.ledger import Partial, Saved, Stored
 from stream.products import Product
 from stream.work import Work
 
@@ -171,6 +171,29 @@ class Resuming(Protocol):
     def resume(self, saved: Mapping[str, Saved]) -> Sequence[int]:
         """After `start`: take up what a killed process left. Product name -> what the file has of it; a file may hold
         pieces that are newer than what it covers. Returns the frame numbers that need not be given again."""
+        ...
+
+
+@runtime_checkable
+class Mergeable(Protocol):
+    """A Gatherer whose products can be made of those of several processes that share the frames of a scan
+    (`run --receivers`, `process --dask`). One that is not is refused there before the start.
+
+    Each process has a gatherer of its own: `ScanStart.part` is not None there, and what only the whole can be told
+    (places without a frame, say) is told by `merge`.
+    """
+
+    @property
+    def undivided(self) -> str:
+        """Why, with these options, one process must have all frames, in words; "" if it need not."""
+        ...
+
+    def merge(self, scan: str, parts: Sequence[Mapping[str, Partial]]) -> Iterable[Update]:
+        """Instead of `start` ... `finish`: product name -> what each of the processes has; the products of the whole.
+
+        A frame may be in two parts, which have got it twice, and must not count twice. Raises InbeamError, with what
+        to do, if the parts do not make a whole: then the products stay empty, and that is told.
+        """
         ...
 
 

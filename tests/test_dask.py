@@ -150,6 +150,6 @@ def test_a_scheduler_that_is_none_is_told(scheduler: str, told: str) -> None:
 
 
 def test_gatherers_are_refused(tmp_path: Path) -> None:
-    config = load(pipeline(tmp_path / "out", {"type": "map"}))
+    config = load(pipeline(tmp_path / "out", {"type": "tomography"}))
     with pytest.raises(ConfigError, match="all frames in one process"):
         on_dask.process_on("local://1", config, parts=2, quiet=True)

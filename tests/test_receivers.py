@@ -222,7 +222,7 @@ def test_names_of_parts_lead_back_to_the_whole() -> None:
         ({"stream": {"type": "capture", "file": __file__}}, "not capture"),
         ({"sinks": [{"type": "sparse", "path": "x.h5"}]}, "not merged"),
         ({"sinks": [{"type": "monitor"}]}, "add an archive"),
-        ({"processors": [INTEGRATE, {"type": "map"}]}, "all frames in one process"),
+        ({"processors": [INTEGRATE, {"type": "tomography"}]}, "all frames in one process"),
         ({"run": {"control": "tcp://127.0.0.1:9"}}, "run.control"),
     ],
 )

@@ -4,19 +4,17 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from commands import committed, wait_for
 from dectris_messages import array, pixels
-from receivers import Detector, configuration, end, image, running, start, written_parts
+from receivers import Detector, end, image, of_detectors, running, start, written_parts
 
 from sinks.check import check
 from sinks.receivers import master
 from stream.commands import dividing
-from stream.config import Config, validate
 from stream.events import FrameStatus
 from stream.testing import examples
 
@@ -57,13 +55,6 @@ def test_a_copy_that_was_taken_out_of_a_part_afterwards_is_noticed(tmp_path: Pat
     assert not check(path).sound
 
 
-def of_two_detectors(folder: Path, *detectors: Detector, **run: Any) -> Config:
-    """Each receiver has its own connection, so that a test says who gets which frame."""
-    document = dict(configuration(folder, "tcp://127.0.0.1:9", **run).document)
-    sources = [{"type": "stream2", "endpoint": each.endpoint} for each in detectors]
-    return validate({**document, "stream": {"type": "several", "sources": sources, "patience_s": 2.0}})
-
-
 @pytest.mark.slow
 def test_frames_that_come_again_when_a_receiver_is_back_are_in_the_master_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -71,7 +62,7 @@ def test_frames_that_come_again_when_a_receiver_is_back_are_in_the_master_once(
     one, two = Detector(), Detector()
     parts = [tmp_path / f"1_frames.r{number}.h5" for number in range(2)]
     try:
-        with running(of_two_detectors(tmp_path, one, two, scans=1), 2, one, two) as (receivers, codes):
+        with running(of_detectors(tmp_path, (one, two), scans=1), 2, one, two) as (receivers, codes):
             one.send(start(40), *(image(index) for index in range(0, 20, 2)))
             two.send(*(image(index) for index in range(1, 20, 2)))
             wait_for(lambda: sum(committed(path) for path in parts) == 20, "all frames on disk")

@@ -37,7 +37,7 @@ class Lines:
     """All lines that have a frame. One thread."""
 
     def __init__(self, columns: int, bins: tuple[int, ...], *, errors: bool, most_bytes: float = float("inf")) -> None:
-        self._columns, self._bins, self._errors = columns, bins, errors
+        self.columns, self._bins, self._errors = columns, bins, errors
         self.line_bytes = 4 * columns * math.prod(bins) * (2 if errors else 1)
         """Of one line in memory."""
         self._most = most_bytes
@@ -57,13 +57,7 @@ class Lines:
     def add(self, row: int, column: int, index: int, values: Array | None, errors: Array | None, now: float) -> Line:
         """One frame at its point. values None: it has none that can be used (no monitor): the point knows the frame,
         but its mean does not have it."""
-        line = self._lines.get(row)
-        if line is None:
-            if (len(self._lines) + 1) * self.line_bytes > self._most:
-                raise ValueError(
-                    f"frame {index} would begin line {row}, for which `memory_gb` has no room: set it higher"
-                )
-            line = self._lines[row] = self._empty()
+        line = self.begin(row, index)
         if values is not None:
             self._mean(line, column, values, errors)
         known = int(line.index[column])
@@ -71,6 +65,17 @@ class Lines:
         if not line.waiting:
             line.since = now
         line.waiting.append(index)
+        return line
+
+    def begin(self, row: int, index: int) -> Line:
+        """The line of that frame; an empty one if none is there yet."""
+        line = self._lines.get(row)
+        if line is None:
+            if (len(self._lines) + 1) * self.line_bytes > self._most:
+                raise ValueError(
+                    f"frame {index} would begin line {row}, for which `memory_gb` has no room: set it higher"
+                )
+            line = self._lines[row] = self._empty()
         return line
 
     def _mean(self, line: Line, column: int, values: Array, errors: Array | None) -> None:
@@ -94,10 +99,10 @@ class Lines:
         return found
 
     def _empty(self) -> Line:
-        shape = (self._columns, *self._bins)
+        shape = (self.columns, *self._bins)
         return Line(
             np.full(shape, np.nan, np.float32),
             np.full(shape, np.nan, np.float32) if self._errors else None,
-            np.zeros(self._columns, np.int32),
-            np.full(self._columns, -1, np.int64),
+            np.zeros(self.columns, np.int32),
+            np.full(self.columns, -1, np.int64),
         )

@@ -30,7 +30,7 @@ class ScanProduct:
         if not reopened:
             for field in self._fields.values():
                 _declare(file, field, f"{group}/{field.name}")
-            file.rows(f"{group}/{COVERED}", (), "u1", fill=0)
+            file.rows(f"{group}/{COVERED}", (), "u1", fill=0, attributes={"product": product.name})
         self._datasets = {name: file.layout[f"{group}/{name}"] for name in self._fields}
         self._rows = Rows(file.layout[f"{group}/{COVERED}"])
         self._covered = np.array(self._rows.dataset[()], bool)
@@ -45,7 +45,7 @@ class ScanProduct:
             self.flush()
         for name, piece in update.pieces.items():
             dataset = self._datasets[name]
-            where = _place(piece.start, piece.values, dataset, f"{self._group}/{name}")
+            where = place_of(piece.start, piece.values, dataset, f"{self._group}/{name}")
             length = piece.start[0] + piece.values.shape[0] if piece.start else 0
             if piece.start and length > dataset.shape[0]:
                 dataset.resize(length, axis=0)
@@ -103,6 +103,8 @@ def _declare(file: SwmrFile, field: Field, path: str) -> None:
     words = {"units": field.unit, "long_name": field.long_name or field.name}
     words["interpretation"] = field.interpretation or {0: "scalar", 1: "spectrum"}.get(len(shape), "image")
     dataset.attrs["per"] = "scan"
+    if field.partial:
+        dataset.attrs["partial"] = True
     dataset.attrs.update({name: text for name, text in words.items() if text})
 
 
@@ -119,7 +121,8 @@ def _whole_rows(shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, ...]:
     return (max(1, min(shape[0] or 1024, MOST_CHUNK_BYTES // max(size, 1))), *inner)
 
 
-def _place(start: tuple[int, ...], values: Array, dataset: Any, name: str) -> tuple[slice, ...] | tuple[()]:
+def place_of(start: tuple[int, ...], values: Array, dataset: Any, name: str) -> tuple[slice, ...] | tuple[()]:
+    """Where a piece goes. Raises SinkFailed where it does not fit what was declared."""
     fits = len(start) == values.ndim == dataset.ndim
     ends = [first + size for first, size in zip(start, values.shape, strict=False)]
     beyond = fits and any(end > size for end, size in zip(ends[1:], dataset.shape[1:], strict=True))

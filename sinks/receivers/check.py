@@ -10,7 +10,7 @@ import numpy as np
 
 from sinks.file.ledger_layout import GROUP as LEDGER
 from sinks.file.ledger_layout import HAS_DATA
-from sinks.receivers import mapping
+from sinks.receivers import gathered, mapping
 from sinks.receivers.ledgers import NOBODY, Part, column, merge
 from sinks.receivers.master import COPIES, RECEIVER, is_per_frame, merged_rows, parts_of
 from stream.errors import SinkFailed
@@ -45,6 +45,7 @@ def problems(file: Any, path: Path) -> Iterator[str]:
         if COPIES in file and not np.array_equal(file[COPIES][()], merged.copies):
             yield "ledger/copies is not what its parts have"
         yield from merged.differing.values()
+        yield from gathered.problems(file, parts)
         for name in COMPARED:
             if not np.array_equal(file[f"{LEDGER}/{name}"][()], column(merged, parts, name), equal_nan=True):
                 yield f"ledger/{name} is not that of its parts"

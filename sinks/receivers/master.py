@@ -6,9 +6,10 @@ which frames they have different pixels; /entry/receivers/N/provenance how the p
 name, complete when it has its own.
 """
 
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import takewhile
 from pathlib import Path
@@ -23,13 +24,14 @@ from sinks.file.latency import WAYS
 from sinks.file.ledger_layout import COLUMNS, NOTES_BYTES
 from sinks.file.ledger_layout import GROUP as LEDGER
 from sinks.file.naming import numbered
-from sinks.file.scan_product import COVERED
-from sinks.receivers import mapping
+from sinks.receivers import gathered, mapping
 from sinks.receivers.ledgers import Merged, Part, column, merge
 from stream.claim import Claim
 from stream.errors import SinkFailed
-from stream.events import Array, FrameStatus
+from stream.events import EMPTY, Array, FrameStatus
+from stream.roles import Mergeable
 
+log = logging.getLogger("inbeam")
 GROUP = "/entry/receivers"
 RECEIVER, COPIES, DIFFERING = f"{LEDGER}/receiver", f"{LEDGER}/copies", f"{LEDGER}/differing"
 REAL_BYTES = 64
@@ -37,13 +39,20 @@ NOT_FRAMES = (LEDGER, "/entry/changes", "/entry/provenance", GROUP)
 
 
 def make(
-    paths: Sequence[Path], wanted: Path, *, if_exists: str = "number", links: Mapping[str, str] | None = None
+    paths: Sequence[Path],
+    wanted: Path,
+    *,
+    if_exists: str = "number",
+    links: Mapping[str, str] | None = None,
+    gatherers: Mapping[str, Mergeable] = EMPTY,
+    trouble: Callable[[str], None] = log.warning,
 ) -> Path:
     """Write the master of these parts (in the order of their receivers) as `wanted`, or under the next free number.
 
     One that was made of the same parts before is left alone if it says what they say, else replaced: they have been
     gone on with since. if_exists: as of a file sink. links: the file that a part links to -> the one that the master
-    links to. Returns its path. Raises SinkFailed.
+    links to. gatherers: by name, new ones that make the products of the whole scan; `trouble` is told what of these is
+    not whole. Returns its path. Raises SinkFailed.
     """
     target = wanted
     try:
@@ -65,6 +74,7 @@ def make(
             stack.callback(claim.release)
             with h5py.File(claim.reachable, "w", libver="v110", locking=False) as file:
                 _write(file, target.parent, parts, merged, links or {})
+                gathered.fill(file, parts, merged.states, gatherers, trouble)
             claim.publish(overwrite=if_exists == "overwrite")
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise SinkFailed(f"cannot make {target} of {len(paths)} parts: {' '.join(str(error).split())}") from error
@@ -75,12 +85,13 @@ def _same(path: Path, parts: Sequence[Part], merged: Merged) -> bool | None:
     """Whether an earlier master says what its parts say; None if it is of others, or no master."""
     try:
         with h5py.File(path, "r", locking=False) as file:
-            own = {part.resolve() for _, part, _ in parts_of(file, path)}
-            given = {part.path.resolve() for part in parts}
-            if not own or not own <= given or str(file[LEDGER].attrs["scan_uid"]) != parts[0].uid:
+            own = {part.resolve(): finished for _, part, finished in parts_of(file, path)}
+            given = {part.path.resolve(): part.record.finished for part in parts}
+            if not own or not own.keys() <= given.keys() or str(file[LEDGER].attrs["scan_uid"]) != parts[0].uid:
                 return None
             states, owner = file[f"{LEDGER}/status"][()], file[RECEIVER][()]
-            return own == given and np.array_equal(states, merged.states) and np.array_equal(owner, merged.owner)
+            same = own == given and np.array_equal(states, merged.states) and np.array_equal(owner, merged.owner)
+            return same and not any(gathered.problems(file, parts))
     except (OSError, KeyError, ValueError, RuntimeError):
         return None
 
@@ -170,6 +181,8 @@ class _Copy:
                 self._item(source[name], made, name)
 
     def _item(self, item: Any, made: Any, name: str) -> None:
+        if gathered.is_partial(item):
+            return
         address = h5py.h5o.get_info(item.id).addr
         if address in self._made:
             if name not in made:
@@ -178,6 +191,8 @@ class _Copy:
         self._made[address] = f"{made.name.rstrip('/')}/{name}"
         if isinstance(item, h5py.Group):
             self.group(item, made.require_group(name))
+        elif gathered.is_gathered(item):
+            gathered.declare(item, made, name, self._parts)
         elif is_per_frame(item):
             self._frames(item, made, name)
         else:
@@ -213,9 +228,8 @@ def is_per_frame(item: Any) -> bool:
         and item.ndim > 0
         and item.chunks is not None
         and item.maxshape[0] is None
-        and "per" not in item.attrs
+        and not gathered.is_gathered(item)
         and not item.name.startswith(NOT_FRAMES)
-        and item.name.rsplit("/", 1)[1] != COVERED
     )
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 import h5py
 
 from sinks.file import ledger_reader, repair
-from sinks.receivers import master
+from sinks.receivers import gathered, master
 from stream.config import Config
 from stream.errors import SinkFailed
 from stream.events import EndStatus, FrameStatus
-from stream.pipeline.assembly import Assembly
+from stream.pipeline.assembly import Assembly, name_of
 from stream.pipeline.control import RunControl
 from stream.pipeline.revisions import OptionSet
-from stream.roles import Gatherer
+from stream.roles import Gatherer, Mergeable
 
 log = logging.getLogger("inbeam")
 MERGED, FIRST_ONLY = ("archive", "hdf5"), ("monitor", "page")
@@ -30,17 +30,25 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
         if sink["type"] not in (*MERGED, *FIRST_ONLY):
             text = f"files of {sink['type']} are not merged: use archive, and process the master afterwards"
             yield f"sinks[{place}].type", text
-    assembly = Assembly(config, RunControl(OptionSet.of(config)), log.warning, Path())
-    for place, _, role in assembly.roles:
-        if isinstance(role, Gatherer):
-            text = "needs all frames in one process: leave it out, and give the archive's master to `inbeam process`"
-            yield f"processors[{place}]", text
+    for place, options, role in _gatherers(config, log.warning):
+        why = role.undivided if isinstance(role, Mergeable) else "it cannot be made of what several processes have"
+        if why:
+            text = f"{options.type} needs all frames in one process ({why})"
+            yield f"processors[{place}]", f"{text}: leave it out, and give the archive's master to `inbeam process`"
     run = config.run
     for option, given in (("control", run.control), ("on_end", run.on_end), ("metrics", run.metrics)):
         if given:
             yield f"run.{option}", "is not there where a run is divided: leave it out"
     if not any(sink["type"] in MERGED for sink in config.document["sinks"]):
         yield "sinks", "each part has a file: add an archive or hdf5"
+
+
+def _gatherers(config: Config, trouble: Callable[[str], None]) -> Iterator[tuple[int, Any, Gatherer]]:
+    """(place, options, a new one) of each in the configuration."""
+    assembly = Assembly(config, RunControl(OptionSet.of(config)), trouble, Path())
+    for place, options, role in assembly.roles:
+        if isinstance(role, Gatherer):
+            yield place, options, role
 
 
 def part_sinks(config: Config, number: int) -> list[dict[str, Any]]:
@@ -66,7 +74,12 @@ class Masters:
     def __init__(self, config: Config, count: int) -> None:
         self._sinks = [sink for sink in config.document["sinks"] if sink["type"] in MERGED]
         self.count = count
+        self._config = config
         self.troubles: dict[str, None] = {}
+
+    def _trouble(self, text: str) -> None:
+        log.error("%s", text)
+        self.troubles[text] = None
 
     def make(self, name: str, uid: str, files: Mapping[int, list[str | None]]) -> tuple[list[Path], list[int]]:
         """(the masters, the parts that are in them). files: part -> of each of its sinks, in order."""
@@ -82,14 +95,21 @@ class Masters:
             wanted = Path(master.whole_name(str(parts[min(parts)])))
             found, exists = [parts[number] for number in sorted(parts)], sink.get("if_exists", "number")
             try:
-                done = master.make(found, wanted, if_exists=exists, links=links)
+                done = master.make(
+                    found, wanted, if_exists=exists, links=links, gatherers=self._mergers(), trouble=self._trouble
+                )
             except SinkFailed as error:
-                self.troubles[str(error)] = None
-                log.error("%s", error)
+                self._trouble(str(error))
                 continue
+            for text in gathered.lacking(done):
+                self._trouble(f"scan {name}: {text}")
             links |= {os.path.relpath(part, done.parent): done.name for part in parts.values()}
             made.append(done)
         return made, sorted(parts)
+
+    def _mergers(self) -> dict[str, Mergeable]:
+        found = _gatherers(self._config, self._trouble)
+        return {name_of(options): role for _, options, role in found if isinstance(role, Mergeable)}
 
     def _parts(self, uid: str, told: Mapping[int, str | None]) -> dict[int, Path]:
         """Part -> its file. A process that was killed, or that found its file complete, has one all the same."""

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from stream.events import Array, Frame, ScanEnd, ScanStart, Update
-from stream.ledger import Saved
+from stream.ledger import Partial, Saved
 from stream.products import Declared, Field
-from stream.roles import Gatherer, Processor
+from stream.roles import Gatherer, Mergeable, Processor
 from stream.work import Work
 
 
@@ -48,6 +48,21 @@ class Gathered:
             )
             for product, arrays in self._arrays.items()
         }
+
+    def partial(self) -> Mapping[str, Partial]:
+        """As the master of several processes finds it in the file of one."""
+        found = {}
+        for product in self.products:
+            axes = {axis.name: axis.values for axis in product.axes}
+            empty_ones = {each.name: _empty_of(each) for each in product.fields}
+            fields = {**axes, **product.constants, **empty_ones, **self._arrays[product.name]}
+            covered = np.array(sorted(self.covered[product.name]), np.int64)
+            found[product.name] = Partial(covered, fields, tuple(axes))
+        return found
+
+    def merge(self, gatherer: Mergeable, parts: Sequence[Mapping[str, Partial]]) -> None:
+        """Instead of any frame: what another gatherer, without any start, makes of what several processes have."""
+        self.apply(gatherer.merge(self._uid, parts))
 
     def go_on_from(self, before: "Gathered", has: Iterable[int]) -> None:
         """Begin with the file of a killed process."""
@@ -101,15 +116,18 @@ class Gathered:
                 f"{where}: reaches {end} in dimension {dimension} of {size}"
             )
         array = self._arrays[product].get(field.name)
-        shape = tuple(size or 0 for size in field.shape)
         if array is None:
-            array = empty(shape, field.dtype)
+            array = _empty_of(field)
         if field.shape and ends[0] > array.shape[0]:
             grown = empty((ends[0], *array.shape[1:]), field.dtype)
             grown[: array.shape[0]] = array
             array = grown
         array[tuple(slice(at, end) for at, end in zip(start, ends, strict=True))] = values
         self._arrays[product][field.name] = array
+
+
+def _empty_of(field: Field) -> Array:
+    return empty(tuple(size or 0 for size in field.shape), field.dtype)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -1,12 +1,15 @@
 """What every gatherer must do."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from stream.errors import InbeamError
 from stream.events import Array, Frame, FrameStatus, ScanStart
-from stream.roles import Gatherer, Processor, Resuming
+from stream.ledger import Partial
+from stream.roles import Gatherer, Mergeable, Processor, Resuming
 from stream.testing import examples
 from stream.testing.comparing import assert_same, described
 from stream.testing.gathered import Gathered
@@ -20,7 +23,8 @@ class GathererConformance:
     override `scan` and `frame`.
 
     exact: the product has the same bits in whatever order the frames come. Where sums of floats differ by their
-    rounding, give the relative difference that is allowed.
+    rounding, give the relative difference that is allowed. What is made of the products of several processes (see
+    `Mergeable`) is held to the same.
     """
 
     exact: bool | float = True
@@ -150,6 +154,43 @@ class GathererConformance:
             after.finish(FRAMES)
             self._same(after, wanted, f"killed after {killed} frames")
 
+    def test_the_products_of_several_processes_make_that_of_one(self) -> None:
+        """Whoever got which frame, and where some got none."""
+        whole = self._gathered(range(FRAMES))
+        divisions = (
+            [range(0, FRAMES, 2), range(1, FRAMES, 2)],
+            [range(FRAMES // 2, FRAMES), range(FRAMES // 2)],
+            [(1, 4, 7), (), (6, 0), (2, 3, 5)],
+        )
+        for division in divisions:
+            merging = self._divided()
+            if merging is not None:
+                parts = [self._part(number, indices) for number, indices in enumerate(division)]
+                found = self._begun()
+                found.merge(merging, parts)
+                self._same(found, whole, f"of {[list(indices) for indices in division]}", partial=False)
+
+    def test_a_frame_that_two_processes_got_is_in_the_whole_once_or_the_whole_is_refused(self) -> None:
+        whole, found, merging = self._gathered(range(FRAMES)), self._begun(), self._divided()
+        if merging is not None:
+            parts = [self._part(0, range(5)), self._part(1, range(4, FRAMES))]
+            try:
+                found.merge(merging, parts)
+            except InbeamError:
+                return
+            self._same(found, whole, "with a frame that came twice", partial=False)
+
+    def _divided(self) -> Mergeable | None:
+        made = self.make()
+        return made if isinstance(made, Mergeable) and not made.undivided else None
+
+    def _part(self, number: int, indices: Iterable[int]) -> Mapping[str, Partial]:
+        part = Gathered(self.make(), self.earlier(), replace(self.scan(examples.UID), part=number))
+        for index in indices:
+            part.take(self.frame(index))
+        part.finish(FRAMES)
+        return part.partial()
+
     def _begun(self) -> Gathered:
         return Gathered(self.make(), self.earlier(), self.scan(examples.UID))
 
@@ -168,9 +209,12 @@ class GathererConformance:
         covered = gathered.covered.values()
         assert not any(frame.index in each for each in covered), "covers a frame that cannot be decoded"
 
-    def _same(self, found: Gathered, wanted: Gathered, what: str) -> None:
+    def _same(self, found: Gathered, wanted: Gathered, what: str, *, partial: bool = True) -> None:
         for product in wanted.products:
             have, want = found.fields(product.name), wanted.fields(product.name)
+            if not partial:
+                left_out = {field.name for field in product.fields if field.partial}
+                want = {name: values for name, values in want.items() if name not in left_out}
             if self.exact is True:
                 assert_same(have, want, f"{product.name} {what}")
                 continue

@@ -64,6 +64,13 @@ def configuration(folder: Path, endpoint: str, *processors: dict[str, Any], **ru
     )
 
 
+def of_detectors(folder: Path, detectors: Sequence[Detector], *processors: dict[str, Any], **run: Any) -> Config:
+    """Each receiver has a connection of its own, so that a test says who gets which frame."""
+    document = dict(configuration(folder, "tcp://127.0.0.1:9", *processors, **run).document)
+    sources = [{"type": "stream2", "endpoint": each.endpoint} for each in detectors]
+    return validate({**document, "stream": {"type": "several", "sources": sources, "patience_s": 2.0}})
+
+
 INTEGRATE = {
     "type": "integrate",
     "npt": 20,

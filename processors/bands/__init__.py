@@ -1,0 +1,1 @@
+"""What `energy_bands` is made of."""
