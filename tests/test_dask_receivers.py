@@ -13,7 +13,7 @@ import pytest
 import yaml
 from commands import committed, completed, inbeam, wait_for
 from receivers import Detector, configuration, end, image, running, shares, start
-from schedulers import scheduler
+from schedulers import Scheduler, scheduler
 
 from sinks.check import check
 from stream.commands import dask_cluster, dask_receivers
@@ -34,6 +34,19 @@ def detector() -> Iterator[Detector]:
     made = Detector()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
+    with scheduler(tmp_path_factory.mktemp("cluster"), workers=0) as made:
+        yield made
+
+
+@pytest.fixture
+def dask(cluster: Scheduler) -> Scheduler:
+    """With two workers, whatever became of those that a test before had."""
+    cluster.ready(2)
+    return cluster
 
 
 def on_disk(folder: Path, count: int = 2) -> int:
@@ -59,10 +72,10 @@ def proven(folder: Path) -> np.ndarray:
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_no_frame_and_a_receiver_that_is_killed_is_started_again(
-    tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str]
+    dask: Scheduler, tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = configuration(tmp_path, detector.endpoint, scans=1)
-    with scheduler(tmp_path) as dask, running(config, 2, detector, crews=crews(dask.address, config)) as (made, codes):
+    with running(config, 2, detector, crews=crews(dask.address, config)) as (made, codes):
         detector.send(start(120), *(image(index) for index in range(40)))
         wait_for(lambda: on_disk(tmp_path) == 40, "all frames on disk")
         pids = made.processes
@@ -116,7 +129,7 @@ def test_the_receivers_end_in_order_when_the_command_does(
     detector.open()
     document = configuration(tmp_path, detector.endpoint).document
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(dict(document)))
-    command = inbeam("run", "--dask", "local://2", str(tmp_path / "my.yaml"))
+    command = inbeam("run", "--dask", "local://1", str(tmp_path / "my.yaml"))
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         detector.send(start(100), *(image(index) for index in range(20)))
@@ -129,18 +142,22 @@ def test_the_receivers_end_in_order_when_the_command_does(
     finally:
         process.kill()
     assert process.returncode == code, words
-    parts = [tmp_path / f"1{kind}.r{part}.h5" for part in range(2) for kind in ("", "_frames")]
+    parts = [tmp_path / f"1{kind}.r0.h5" for kind in ("", "_frames")]
     wait_for(lambda: all(completed(path) for path in parts), "the end of the scan in each part")
     assert code or np.flatnonzero(proven(tmp_path)).tolist() == list(range(20))
 
 
 @pytest.mark.slow
 def test_a_receiver_that_stands_still_is_told_and_one_that_is_given_up_is_replaced(
-    tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    dask: Scheduler,
+    tmp_path: Path,
+    detector: Detector,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dask_receivers, "SILENT_S", 1.5)
     config = configuration(tmp_path, detector.endpoint, scans=1)
-    with scheduler(tmp_path) as dask, running(config, 2, detector, crews=crews(dask.address, config)) as (made, codes):
+    with running(config, 2, detector, crews=crews(dask.address, config)) as (made, codes):
         detector.send(start(90), *(image(index) for index in range(30)))
         wait_for(lambda: on_disk(tmp_path) == 30, "all frames on disk")
         stalled = made.processes[1]
@@ -160,16 +177,19 @@ def test_a_receiver_that_stands_still_is_told_and_one_that_is_given_up_is_replac
 
 @pytest.mark.slow
 def test_what_cannot_be_done_is_told_before_a_frame_is_taken(
-    tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    dask: Scheduler,
+    tmp_path: Path,
+    detector: Detector,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = configuration(tmp_path, detector.endpoint)
-    with scheduler(tmp_path, workers=1) as dask:
-        with pytest.raises(ConfigError, match=r"3 receivers take a thread of a worker each, and .* has 2"):
-            Receivers(config, 3, crews(dask.address, config)).execute()
-        ours = tmp_path / "elsewhere" / "marker"
-        monkeypatch.setattr(dask_receivers, "marked", lambda config: nullcontext(ours))
-        assert Receivers(config, None, crews(dask.address, config)).execute() == 1
-        assert "write to a folder that all machines share" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"5 receivers take a thread of a worker each, and .* has 4"):
+        Receivers(config, 5, crews(dask.address, config)).execute()
+    ours = tmp_path / "elsewhere" / "marker"
+    monkeypatch.setattr(dask_receivers, "marked", lambda config: nullcontext(ours))
+    assert Receivers(config, None, crews(dask.address, config)).execute() == 1
+    assert "write to a folder that all machines share" in capsys.readouterr().out
     monkeypatch.setattr(dask_cluster, "CONNECT_S", 0.3)
     with pytest.raises(InbeamError, match="no scheduler of Dask answers"):
         Receivers(config, 1, crews("tcp://127.0.0.1:1", config)).execute()

@@ -92,7 +92,10 @@ class Masters:
             if not parts:
                 self.troubles[f"scan {name}: no part has a file for {sink['path']}"] = None
                 continue
-            wanted = Path(master.whole_name(str(parts[min(parts)])))
+            # a part whose file another process held has a number behind its name, which the whole has not
+            wanted = Path(
+                min((master.whole_name(str(part)) for part in parts.values()), key=lambda name: (len(name), name))
+            )
             found, exists = [parts[number] for number in sorted(parts)], sink.get("if_exists", "number")
             try:
                 done = master.make(

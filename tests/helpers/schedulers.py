@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from commands import wait_for
@@ -31,6 +31,16 @@ class Scheduler:
         self.workers[own] = self._started("worker", self.address, *options)
         return own
 
+    def ready(self, count: int) -> None:
+        """So many workers live, some of them perhaps new; waits until the scheduler says so."""
+        from distributed import Client
+
+        self.workers = {address: each for address, each in self.workers.items() if each.poll() is None}
+        while len(self.workers) < count:
+            self.add_worker()
+        with Client(self.address, timeout="60s") as client:
+            wait_for(lambda: set(client.nthreads()) == set(self.workers), "the workers")
+
     def close(self) -> None:
         for process in (*self.workers.values(), self.process):
             process.kill()
@@ -45,14 +55,23 @@ class Scheduler:
 @contextmanager
 def scheduler(folder: Path, workers: int = 2, **options: str) -> Iterator[Scheduler]:
     """Running, with all its workers. options: of Dask, as environment variables."""
-    from distributed import Client
-
     made = Scheduler(folder, options)
     try:
-        for _ in range(workers):
-            made.add_worker()
-        with Client(made.address, timeout="60s") as client:
-            wait_for(lambda: len(client.nthreads()) == workers, "the workers")
+        made.ready(workers)
         yield made
     finally:
         made.close()
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that one has started, itself or by way of others."""
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with suppress(OSError):
+                parents[int(name)] = int(Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    found, fresh = [], [pid]
+    while fresh:
+        fresh = [child for child, parent in parents.items() if parent in fresh]
+        found += fresh
+    return found
