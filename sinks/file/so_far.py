@@ -24,6 +24,7 @@ from sinks.file.direct_chunk import filter_of
 from stream.events import Encoding
 
 IN_PART = "data"
+NUMBERS = "/entry/ledger/frame_number"
 OWN = ("/entry/ledger", "/entry/changes", "/entry/latency")
 """Of the file itself: a copy that had them would look like one to be gone on with."""
 
@@ -101,6 +102,9 @@ class SoFar:
         with _made(self.file) as target:
             known[_address(data)] = target.create_virtual_dataset(self._stack, layout, fillvalue=data.fillvalue)
             known[_address(data)].attrs.update(data.attrs)
+            numbers = file[NUMBERS]  # which the ledger flushes later
+            counted = np.arange(length, dtype=numbers.dtype)
+            known[_address(numbers)] = target.create_dataset(f"{data.parent.name}/frame_number", data=counted)
             _copy(file, target, length, known)
 
 
