@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from stream.codec.payload import decode
-from stream.events import Array, Frame
+from stream.events import Array, Frame, Payload
 from stream.registry import Options
 
 T = TypeVar("T")
@@ -27,6 +27,9 @@ class Work:
         self._common = {} if common is None else common
         self._options: Options | None = None
         self._expected: Collection[str] | None = None
+        self._following: Frame | None = None
+        self.looks_ahead = False
+        """True if something on the bench begins with `following` while the frame in hand is computed."""
 
     @property
     def frame(self) -> Frame:
@@ -34,14 +37,18 @@ class Work:
         assert self._frame is not None, "no frame is in hand"
         return self._frame
 
-    def take(self, frame: Frame) -> None:
+    def take(self, frame: Frame, following: Frame | None = None) -> None:
         """Begin with the next frame; the images and results of the last one are gone.
 
-        A gatherer finds the results of the processors.
+        A gatherer finds the results of the processors. following: the frame that this bench gets next, if it is known.
         """
-        self._frame = frame
+        self._frame, self._following = frame, following
         self._decoded.clear()
         self.results = dict(frame.results)
+
+    def following(self, channel: str) -> Payload | None:
+        """The payload of a channel of the frame that comes next, where it is known: a device may begin with it."""
+        return None if self._following is None else self._following.payloads.get(channel)
 
     def channel(self, name: str | None) -> str:
         """`name`, or the frame's first channel for None. Raises KeyError if the frame does not have it."""

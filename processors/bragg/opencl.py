@@ -139,6 +139,8 @@ class OpenclEngine:
                 np.float32(recipe.empty), self._remaining, self._state, self._mean, self._deviation,
                 cl.LocalMemory(8 * self._group),
             )  # fmt: skip
+        if self._frames is not None:
+            self._frames.meanwhile()
         mean, deviation = np.empty(bins, np.float32), np.empty(bins, np.float32)
         cl.enqueue_copy(self._queue, mean, self._mean)
         cl.enqueue_copy(self._queue, deviation, self._deviation)

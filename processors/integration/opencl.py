@@ -89,6 +89,7 @@ class OpenClEngine:
         else:
             local = cl.LocalMemory(GROUP * (8 if self.device.has_double else 4))
             self._kernel(self._queue, (plan.n_bins * GROUP,), (GROUP,), *arguments, *self._bins, local, local)
+        self._meanwhile()
         found = [np.empty(plan.n_bins, np.float32) for _ in range(2 if plan.model else 1)]
         for array, buffer in zip(found, self._bins, strict=False):
             cl.enqueue_copy(self._queue, array, buffer, is_blocking=True)
@@ -101,6 +102,7 @@ class OpenClEngine:
         limits = np.uint64(self._low), np.uint64(self._span)
         tables = (start, pixel, weight, offset)
         self._kernel(self._queue, (bins * GROUP,), (GROUP,), pixels, *tables, *limits, *self._bins, *local)
+        self._meanwhile()
         sums, gone = np.empty((bins, 2), np.uint64), np.zeros((bins, 3))
         cl.enqueue_copy(self._queue, sums, self._bins[0], is_blocking=True)
         filled, missing = sums[:, 1] >> np.uint64(32), sums[:, 1] & np.uint64(0xFFFFFFFF)
@@ -116,6 +118,10 @@ class OpenClEngine:
         kinds = (plan.model, plan.split, plan.dark_variance)
         finish(self._sums, totals, lost, *kinds, float(factor), plan.empty, intensity, errors)
         return intensity, errors if plan.model else None
+
+    def _meanwhile(self) -> None:
+        if self._frames is not None:
+            self._frames.meanwhile()
 
     def _build(self) -> Any:
         plan, double = self.plan, self.device.has_double

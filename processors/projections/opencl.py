@@ -121,6 +121,7 @@ class OpenClEngine:
             level = air.checked(float(sums.sum()) / number if number else float("nan"))
         divisor = np.float64(0 if area is None else level)
         self._rows("prepare", -(-rows // self._block), *given, np.int32(rows), divisor, self._image, self._some)
+        self._frames.meanwhile()
         mended = self._mended(self._read(self._some, rows, np.uint32))
         if (cut := steps.cut_off) is not None:
             limit = pixels.cut_limit(cut.part, cut.low, cut.high)

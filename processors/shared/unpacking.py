@@ -17,16 +17,20 @@ GROUP = 32
 class Unpacker:
     """Frames of one type on one queue; one per worker. Raises pyopencl.Error if the device fails."""
 
-    def __init__(self, device: Device, queue: Any, dtype: np.dtype[Any], group: int | None = None) -> None:
-        """group: work items per block, a power of two; None: what fits the device."""
+    def __init__(
+        self, device: Device, queue: Any, dtype: np.dtype[Any], group: int | None = None, program: Any = None
+    ) -> None:
+        """group: work items per block, a power of two; None: what fits the device. program: if it is built already."""
         import pyopencl as cl
 
-        self._cl, self._queue, self._context = cl, queue, context_of(device)
+        self._cl, self._queue, self.context = cl, queue, context_of(device)
+        self._device = device
         self._group = group or (GROUP if device.kind == "gpu" else 1)
         self._itemsize, self._dtype = dtype.itemsize, dtype
         self._local_bytes = int(opened(device).local_mem_size)
         defines = {"WIDTH": dtype.itemsize, "PIXEL": UNSIGNED[dtype.itemsize], "GROUP": self._group}
-        self._kernel = cl.Kernel(build(self._context, "processors.shared", "bitshuffle.cl", defines), "unpack")
+        self._program = program or build(self.context, "processors.shared", "bitshuffle.cl", defines)
+        self._kernel = cl.Kernel(self._program, "unpack")
         self._room = 0
         self._pinned: Any = None
         self._staging: Array = np.empty(0, np.uint8)
@@ -34,6 +38,12 @@ class Unpacker:
         self._marks: Any = None
         self._marked = self._number = 0
         self._copied: Any = None
+        self.decoded: Any = None
+        """The event of the last frame that was begun with: its pixels are there."""
+
+    def another(self) -> "Unpacker":
+        """One more on the same queue, for another frame at the same time."""
+        return Unpacker(self._device, self._queue, self._dtype, self._group, self._program)
 
     def takes(self, payload: Payload) -> bool:
         """True if the device can decode it: bitshuffled, of the type in hand, in blocks that fit its local memory.
@@ -60,7 +70,7 @@ class Unpacker:
         sent = self._staging[: head + source.size]
         self._copied = cl.enqueue_copy(queue, self._sent, sent, is_blocking=False)
         pixels = decoded_bytes(payload) // self._itemsize
-        self._kernel(
+        self.decoded = self._kernel(
             queue, (number * self._group,), (self._group,), self._sent, np.uint32(number),
             np.uint32(block_bytes // self._itemsize), np.uint32(pixels), image, self._marks,
             cl.LocalMemory(block_bytes),
@@ -84,13 +94,13 @@ class Unpacker:
             self._copied.wait()
         self._number = number
         if number > self._marked:
-            self._marked, self._marks = number, cl.Buffer(self._context, flags.WRITE_ONLY, number)
+            self._marked, self._marks = number, cl.Buffer(self.context, flags.WRITE_ONLY, number)
         if nbytes <= self._room:
             return
         self._queue.finish()
         self._room = max(1 << (nbytes - 1).bit_length(), 4096)
-        self._pinned = cl.Buffer(self._context, flags.READ_ONLY | flags.ALLOC_HOST_PTR, self._room)
+        self._pinned = cl.Buffer(self.context, flags.READ_ONLY | flags.ALLOC_HOST_PTR, self._room)
         self._staging, _ = cl.enqueue_map_buffer(
             self._queue, self._pinned, cl.map_flags.WRITE, 0, (self._room,), np.uint8
         )
-        self._sent = cl.Buffer(self._context, flags.READ_ONLY, self._room)
+        self._sent = cl.Buffer(self.context, flags.READ_ONLY, self._room)

@@ -16,6 +16,9 @@ from stream.registry import Options
 from stream.roles import NamesPixels, Processor
 from stream.work import Work
 
+AT_ONCE = 4
+"""Frames that a worker with a device has in hand."""
+
 
 @dataclass(slots=True)
 class Step:
@@ -96,12 +99,20 @@ class Chain:
         """A bench for a gatherer, with what the processors have left for the scan."""
         return self._work.beside()
 
-    def process(self, frame: Frame) -> Frame:
-        """The frame with its checksums and results, or marked as CORRUPT or FAILED. Raises nothing."""
+    @property
+    def at_once(self) -> int:
+        """How many frames it wants in hand: of more than one each but the first is begun while another is computed."""
+        return AT_ONCE if self._work.looks_ahead else 1
+
+    def process(self, frame: Frame, following: Frame | None = None) -> Frame:
+        """The frame with its checksums and results, or marked as CORRUPT or FAILED. Raises nothing.
+
+        following: the frame that this chain gets next, if it is known.
+        """
         if not frame.payloads:
             return frame
         work = self._work
-        work.take(frame)
+        work.take(frame, following)
         name = "decode"
         status, problem = frame.status, frame.problem
         revision = self._revisions.at(frame.index)

@@ -87,8 +87,11 @@ class Inbox:
             if ticket.boundary or self._nbytes >= NUDGE_BYTES:
                 self._filled.notify()
 
-    def take(self) -> list[Ticket]:
-        """The next boundary, or some frames; empty once the inbox is closed and empty. Give them back to `done`."""
+    def take(self, wanted: int = 1) -> list[Ticket]:
+        """The next boundary, or some frames; empty once the inbox is closed and empty. Give them back to `done`.
+
+        wanted: frames to be taken if they are there, however large.
+        """
         with self._filled:
             pause = NUDGE_SECONDS
             while True:
@@ -105,7 +108,7 @@ class Inbox:
                 self._boundary_in_hand = True
                 self._scan_open = isinstance(tickets[0].item, ScanStart)
             else:
-                tickets = self._take_frames()
+                tickets = self._take_frames(wanted)
             self._in_hand += len(tickets)
             return tickets
 
@@ -127,13 +130,13 @@ class Inbox:
             self._filled.notify_all()
             self._emptied.notify_all()
 
-    def _take_frames(self) -> list[Ticket]:
+    def _take_frames(self, wanted: int) -> list[Ticket]:
         """This worker's share of what is there, up to the next boundary."""
         share = -(-len(self._items) // self._workers)
         tickets: list[Ticket] = []
         nbytes = 0
         while self._items and len(tickets) < share and not self._items[0].boundary:
-            if tickets and nbytes + self._items[0].nbytes > BATCH_BYTES:
+            if len(tickets) >= wanted and nbytes + self._items[0].nbytes > BATCH_BYTES:
                 break
             ticket = self._items.popleft()
             nbytes += ticket.nbytes

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from stream.config import RunOptions
 from stream.events import EndStatus, Event, Frame, FrameStatus, Note, ScanEnd, ScanStart
@@ -182,7 +183,7 @@ class Pipeline:
         )
 
     def _work(self, chain: Chain) -> None:
-        while tickets := self._inbox.take():
+        while tickets := self._inbox.take(chain.at_once):
             try:
                 first = tickets[0]
                 if isinstance(first.item, ScanStart):
@@ -201,11 +202,13 @@ class Pipeline:
             return
         known = self._known
         finished: list[tuple[int, Frame | None, bool]] = []
-        for ticket in tickets:
+        for ticket, after in zip_longest(tickets, tickets[1:]):
             assert isinstance(ticket.item, Frame)
+            following = after.item if after is not None and isinstance(after.item, Frame) else None
             again = known is not None and known.has(ticket.item)
             wanted = known is None or not again or known.wants(ticket.item)
-            finished.append((ticket.sequence, chain.process(ticket.item) if wanted else None, again and wanted))
+            done = chain.process(ticket.item, following) if wanted else None
+            finished.append((ticket.sequence, done, again and wanted))
         with self._ordering:
             if self._order is not None:
                 now = time.monotonic()
