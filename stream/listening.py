@@ -17,6 +17,14 @@ def parts(address: str) -> tuple[str, int]:
     return ("" if host == "*" else host), int(found["port"])
 
 
+def later(address: str, ports: int) -> str:
+    """The address so many ports behind. Raises ValueError where there is none."""
+    start, _, port = address.rpartition(":")
+    found = f"{start}:{int(port) + ports}"
+    parts(found)
+    return found
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises OSError."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]

@@ -32,6 +32,8 @@ from stream.pipeline.figures import Figures, LaneFigures
 from stream.pipeline.metrics import Exposition
 from stream.pipeline.metrics_server import DEADLINE_S, MetricsServer
 from stream.pipeline.runner import Run
+from stream.receivers.figures import ReceiverFigures, TogetherFigures
+from stream.receivers.metrics import TogetherExposition
 
 DASHBOARD = Path(__file__).parents[1] / "docs/grafana.json"
 
@@ -55,6 +57,10 @@ def some() -> Figures:
         lanes=(LaneFigures("sinks[0] hdf5", 0.5, 1.5, 2, True),),
         latencies={"way": taken},
     )
+
+
+def together() -> TogetherFigures:
+    return TogetherFigures([ReceiverFigures(0, True, 2, 70), ReceiverFigures(1, False, 0, 30)], 12, 40, 3, 1)
 
 
 @pytest.fixture
@@ -218,11 +224,19 @@ def test_a_failure_of_the_figures_is_told_and_does_not_end_the_service(caplog: p
     server.close()
 
 
+def test_the_figures_of_receivers_are_told_of_each_and_of_all() -> None:
+    found = samples(TogetherExposition(together)())
+    assert found["inbeam_receiver_up", "0"] == 1 and found["inbeam_receiver_up", "1"] == 0
+    assert found["inbeam_receiver_restarts_total", "0"] == 2 and found["inbeam_receiver_frames", "1"] == 30
+    assert found["inbeam_scan_frames",] == 12 and found["inbeam_scan_expected",] == 40
+    assert found["inbeam_masters",] == 3 and found["inbeam_troubles",] == 1
+
+
 def test_every_figure_of_the_dashboard_is_one_that_a_run_gives() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     assert len(asked) >= 8
-    given = {name for name, *_ in samples(Exposition(some)())}
+    given = {name for name, *_ in (*samples(Exposition(some)()), *samples(TogetherExposition(together)()))}
     for expression in asked:
         names = set(re.findall(r"\b(?:inbeam|process)_\w+", expression))
         assert names and names <= given, expression

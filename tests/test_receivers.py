@@ -2,7 +2,11 @@
 
 import os
 import signal
+import socket
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from sinks.file.columns import Rows
 from sinks.receivers import mapping, master
 from stream.codec.payload import decode
 from stream.commands import receivers as receivers_command
+from stream.commands.demo import free_port
 from stream.commands.main import main
 from stream.commands.receivers import Receivers
 from stream.config import validate
@@ -206,6 +211,45 @@ def test_runs_are_the_rows_that_they_were_made_of(seed: int) -> None:
     again = [first + step * place for first, step, count in found for place in range(count)]
     assert again == rows.tolist()
     assert len(list(mapping.runs(np.arange(3, 100_000, 16)))) == 1
+
+
+def two_free_ports() -> int:
+    """The first of two that follow each other."""
+    for _ in range(100):
+        first = free_port()
+        with suppress(OSError), socket.create_server(("127.0.0.1", first + 1)):
+            return first
+    raise AssertionError("no two ports are free")
+
+
+@pytest.mark.slow
+def test_prometheus_sees_the_receivers_together_and_each_of_them(detector: Detector, tmp_path: Path) -> None:
+    ports = two_free_ports()
+    config = configuration(tmp_path, detector.endpoint, scans=1, metrics=f":{ports}")
+    found: dict[str, float] = {}
+
+    def scraped(*wanted: tuple[str, float]) -> bool:
+        for port in (ports, ports + 1):
+            with suppress(urllib.error.URLError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+                lines = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[:1] != "#"]
+                found.update({name: float(value) for name, value in lines})
+        return all(found.get(name) == value for name, value in wanted)
+
+    with running(config, 1, detector) as (_, codes):
+        detector.send(start(4), *(image(index) for index in range(3)))
+        wanted = (("inbeam_scan_frames", 3), ("inbeam_scan_expected", 4), ('inbeam_frames{status="received"}', 3))
+        wait_for(lambda: scraped(*wanted, ('inbeam_receiver_up{receiver="0"}', 1)), "the frames in both scrapes")
+        assert found['inbeam_receiver_restarts_total{receiver="0"}'] == 0 == found["inbeam_masters"]
+        detector.send(image(3), end())
+    assert codes == [0]
+
+
+@pytest.mark.parametrize(("address", "told"), [(":0", "give a port"), (":65534", "no address")])
+def test_ports_that_the_receivers_cannot_have_are_told_before_the_start(
+    address: str, told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=rf"run\.metrics.*{told}"):
+        Receivers(configuration(tmp_path, "tcp://127.0.0.1:9", metrics=address), 2).execute()
 
 
 def test_names_of_parts_lead_back_to_the_whole() -> None:

@@ -24,8 +24,8 @@ log = logging.getLogger("inbeam")
 MERGED, FIRST_ONLY = ("archive", "hdf5"), ("monitor", "page")
 
 
-def problems(config: Config) -> Iterator[tuple[str, str]]:
-    """What cannot be divided, whatever the frames come from."""
+def problems(config: Config, *, live: bool = False) -> Iterator[tuple[str, str]]:
+    """What cannot be divided, whatever the frames come from. live: there are figures to watch."""
     for place, sink in enumerate(config.document["sinks"]):
         if sink["type"] not in (*MERGED, *FIRST_ONLY):
             text = f"files of {sink['type']} are not merged: use archive, and process the master afterwards"
@@ -37,7 +37,7 @@ def problems(config: Config) -> Iterator[tuple[str, str]]:
             yield f"processors[{place}]", f"{text}: leave it out, and give the archive's master to `inbeam process`"
     run = config.run
     for option, given in (("control", run.control), ("on_end", run.on_end), ("metrics", run.metrics)):
-        if given:
+        if given and not (live and option == "metrics"):
             yield f"run.{option}", "is not there where a run is divided: leave it out"
     if not any(sink["type"] in MERGED for sink in config.document["sinks"]):
         yield "sinks", "each part has a file: add an archive or hdf5"

@@ -8,17 +8,20 @@ import logging
 import queue
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stream import listening
 from stream.commands import children, dividing
 from stream.commands.children import Child, Crew, Crews, Said
 from stream.config import Config
 from stream.errors import ConfigError
 from stream.preflight import preflight
 from stream.receivers.coordinator import Coordinator
+from stream.receivers.figures import ReceiverFigures, TogetherFigures
 
 log = logging.getLogger("inbeam")
 STRAGGLERS_S = 60.0
@@ -38,6 +41,8 @@ def document_of(config: Config, number: int, crew: Crew, endpoint: str, place: i
         made["stream"]["coordinator_key"] = crew.keys[0].decode()
     made["sinks"] = dividing.part_sinks(config, number)
     run = dict(made.get("run") or {})
+    if config.run.metrics is not None:
+        run["metrics"] = listening.later(config.run.metrics, 1 + number)
     made["run"] = run | {"scans": None, "reorder_frames": 0, "reorder_ms": 0.0, "workers": crew.workers(config, place)}
     return made
 
@@ -48,7 +53,14 @@ def _problems(config: Config, count: int | None) -> Iterator[tuple[str, str]]:
         yield "stream.type", f"receivers share a stream2 or simplon detector, not {stream['type']}"
     elif stream["type"] == "several" and len(stream["sources"]) != count:
         yield "--receivers", f"the stream has {len(stream['sources'])} sources: give each a receiver"
-    yield from dividing.problems(config)
+    if config.run.metrics is not None:
+        try:
+            if not listening.parts(config.run.metrics)[1]:
+                raise ValueError("give a port: the receivers take those behind it")
+            listening.later(config.run.metrics, count or 1)
+        except ValueError as error:
+            yield "run.metrics", str(error)
+    yield from dividing.problems(config, live=True)
 
 
 @dataclass(slots=True)
@@ -116,10 +128,11 @@ class Receivers:
         if problems := list(_problems(self._config, self._count)):
             raise ConfigError(problems)
         preflight(self._config)
-        with self._crews(self._count) as crew:
+        with ExitStack() as served, self._crews(self._count) as crew:
             self._crew, count = crew, crew.count
             self._coordinator = Coordinator(crew.endpoint, self._patience_s, crew.keys)
             try:
+                self._serve(served)
                 for place in range(count):
                     self._add(place)
                 log.info("%d receivers", count)
@@ -132,6 +145,31 @@ class Receivers:
         if self.troubles:
             print(f"inbeam: {'; '.join(self.troubles)}", flush=True)
         return 1 if self.troubles else 0
+
+    def figures(self) -> TogetherFigures:
+        """For those who watch. From any thread."""
+        running = self._coordinator.running
+        return TogetherFigures(
+            [
+                ReceiverFigures(
+                    each.child.number, not (each.child.ended or each.child.silent), each.restarts, each.frames
+                )
+                for each in list(self._courses)
+            ],
+            0 if running is None else running.count,
+            0 if running is None else running.expected or 0,
+            len(self.masters),
+            len(self.troubles),
+        )
+
+    def _serve(self, served: ExitStack) -> None:
+        if self._config.run.metrics is not None:
+            from stream.pipeline.metrics_server import MetricsServer
+            from stream.receivers.metrics import TogetherExposition
+
+            metrics = MetricsServer(self._config.run.metrics, TogetherExposition(self.figures))
+            metrics.start()
+            served.callback(metrics.close)
 
     def _add(self, place: int) -> None:
         number = len(self._courses)
