@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import projected
 import pytest
 import radiographs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from processors import correct, projection
@@ -63,15 +66,21 @@ def correction_of(dtype: np.dtype[Any], shape: tuple[int, int] = SHAPE) -> Corre
 
 
 def both(
-    options: dict[str, Any], dtype: str, *, beam: OpenBeam | None = None, checked: bool = True, group: int | None = None
+    options: dict[str, Any],
+    dtype: str,
+    *,
+    beam: OpenBeam | None = None,
+    checked: bool = True,
+    group: int | None = None,
+    shape: tuple[int, int] = SHAPE,
 ) -> tuple[OpenClEngine, CpuEngine]:
     import pyopencl as cl
 
-    device, stage, pixels = devices()[0], Stage(Steps.model_validate(options), SHAPE, ""), np.dtype(dtype)
+    device, stage, pixels = devices()[0], Stage(Steps.model_validate(options), shape, ""), np.dtype(dtype)
     correction = correction_of(pixels) if checked else None
     queue = cl.CommandQueue(context_of(device))
     made = OpenClEngine(
-        stage, device, pixels, lambda: DeviceFrames(device, queue, SHAPE, pixels), correction,
+        stage, device, pixels, lambda: DeviceFrames(device, queue, shape, pixels), correction,
         divides=beam is not None, tables=lambda: None if beam is None else Tables(device, beam), group=group,
     )  # fmt: skip
     return made, CpuEngine(stage, correction)
@@ -142,6 +151,50 @@ def test_images_that_are_not_divided_are_taken_as_they_are(dtype: str) -> None:
     device, cpu = both(EXACT, dtype, checked=dtype != "float32")
     image = counts(dtype)
     assert_same(device.run(image, None, None), cpu.run(image, None, None))
+
+
+@cache
+def plain(group: int | None) -> tuple[OpenClEngine, CpuEngine]:
+    return both(EXACT, "float32", checked=False, group=group)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from((None, 8)), st.integers(0, 2**32 - 1), st.sampled_from((0.01, 0.5, 0.99)), st.integers(0, SHAPE[0])
+)
+def test_holes_of_any_shape_are_filled_as_on_the_cpu(group: int | None, seed: int, holes: float, rows: int) -> None:
+    dice = np.random.default_rng(seed)
+    image = dice.normal(size=SHAPE).astype("f4")
+    image[dice.random(SHAPE) < holes] = dice.choice([np.nan, np.inf, -np.inf])
+    image[dice.permutation(SHAPE[0])[:rows]] = np.nan
+    device, cpu = plain(group)
+    if not np.isfinite(image).any():
+        for engine in (device, cpu):
+            with pytest.raises(ValueError, match="no pixel of the projection"):
+                engine.run(image, None, None)
+        return
+    assert_same(device.run(image, None, None), cpu.run(image, None, None))
+
+
+@pytest.mark.slow
+def test_recorded_projections_become_the_line_integrals_of_the_cpu(shared: Path) -> None:
+    """Of a tooth, from tomopy: as it lies there, and turned, cropped, without outliers, normalised by its air."""
+    with h5py.File(shared / "tomo" / "tomopy_tooth.h5") as file:
+        images, flats, darks = (np.asarray(file[f"exchange/{name}"]) for name in ("data", "data_white", "data_dark"))
+    rows, columns = images.shape[1:]
+    beam = open_beam(flats.mean(axis=0), darks.mean(axis=0))
+    more: dict[str, Any] = {
+        "rotate": 3,
+        "air": {"x": [0, rows], "y": [0, 30]},
+        "crop": {"x": [0, rows], "y": [20, columns - 1]},
+        "outliers": {"difference": 0.02, "kind": "both"},
+        "scale_down": 2,
+    }
+    for options in ({}, more):
+        device, cpu = both(options, str(images.dtype), beam=beam, checked=False, shape=(rows, columns))
+        for image in images[::60]:
+            assert_same(device.run(image, beam, None), cpu.run(image, beam, None), exact=False)
 
 
 TOGETHER = {

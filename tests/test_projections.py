@@ -133,6 +133,19 @@ def test_pixels_that_are_no_numbers_are_put_between_their_neighbours_and_counted
         pixels.mended(np.full((2, 2), np.nan))
 
 
+def test_pixels_between_good_ones_are_on_numpys_line() -> None:
+    image = DICE.normal(size=(40, 70)).astype("f4")
+    holes = DICE.random(image.shape) < np.linspace(0, 0.97, 40)[:, None]
+    holes[:, 33] = False
+    wanted = image.copy()
+    for row, bad in zip(wanted, holes, strict=True):
+        row[bad] = np.interp(np.flatnonzero(bad), np.flatnonzero(~bad), row[~bad])
+    image[holes] = np.nan
+    found, count = pixels.mended(image)
+    assert count == holes.sum()
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_line_integrals_are_minus_the_logarithm_and_never_infinite() -> None:
     found, low = pixels.line_integrals(np.array([[1.0, 0.5, 0.0, -0.1, np.nan]], np.float32))
     assert low == 2

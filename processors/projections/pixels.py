@@ -67,18 +67,14 @@ def mended(image: Array) -> tuple[Array, int]:
     Raises ValueError where no pixel is good.
     """
     found = np.array(image, np.float32)
-    bad = ~np.isfinite(found)
+    bad = np.empty(len(found), np.int64)
+    _between(found, bad)
     count = int(bad.sum())
     if not count:
         return found, 0
-    if bad.all():
+    if count == found.size:
         raise ValueError(NO_PIXEL)
-    columns = np.arange(found.shape[1])
-    empty: Array = np.all(bad, axis=1)
-    for row in np.flatnonzero(bad.any(axis=1) & ~empty):
-        good = ~bad[row]
-        found[row, bad[row]] = np.interp(columns[bad[row]], columns[good], found[row, good])
-    for empty_row, first, last, part in rows_between(empty):
+    for empty_row, first, last, part in rows_between(bad == found.shape[1]):
         found[empty_row] = (1 - part) * found[first] + part * found[last]
     return found, count
 
@@ -133,6 +129,36 @@ def _medians(wide, found):  # type: ignore[no-untyped-def]
             lowest, highest = max(a, max(d, g)), min(c, min(f, i))
             central = max(min(b, e), min(max(b, e), h))
             into[column] = max(min(lowest, highest), min(max(lowest, highest), central))
+
+
+@kernel
+def _between(found, bad):  # type: ignore[no-untyped-def]
+    """Pixels that are not finite, in place, in rows that have a good one; bad: how many of each row they are."""
+    columns = found.shape[1]
+    for row in range(found.shape[0]):
+        line = found[row]
+        number = 0
+        for column in range(columns):
+            number += not np.isfinite(line[column])
+        bad[row] = number
+        if number in (0, columns):
+            continue
+        before, column = -1, 0
+        while column < columns:
+            if np.isfinite(line[column]):
+                before = column
+                column += 1
+                continue
+            behind = column
+            while behind < columns and not np.isfinite(line[behind]):
+                behind += 1
+            start = np.float64(line[behind if before < 0 else before])
+            slope = 0.0
+            if before >= 0 and behind < columns:
+                slope = (np.float64(line[behind]) - start) / (behind - before)
+            for place in range(column, behind):
+                line[place] = slope * (place - before) + start
+            column = behind
 
 
 @kernel
