@@ -107,6 +107,16 @@ def test_the_axis_is_found_where_it_is_not_given(tmp_path: Path) -> None:
     assert told["axis"]["column"] == pytest.approx(CENTRE - 2, abs=0.1)
 
 
+def test_an_axis_that_the_search_contradicts_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The only pair half a turn apart is of no use: the sample had moved."""
+    moved = np.roll(counts(lines([180.0])), 6, axis=2)
+    sample = folder(tmp_path / "scan" / "sample", np.concatenate([SAMPLE, moved]))
+    folder(tmp_path / "scan" / "flat", FLATS)
+    folder(tmp_path / "scan" / "dark", DARKS)
+    reconstructed(sample, tmp_path / "made", "--angles", "0:180", code=1)
+    assert "the search finds the axis elsewhere" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("tool", "algorithm", "rounds"),

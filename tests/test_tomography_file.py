@@ -337,6 +337,19 @@ def test_images_that_are_deleted_once_they_were_seen_stay_in_the_slice(folder: F
     assert error(folder.made["slice_1"], wanted(3, ANGLES[:26])) < 1e-3
 
 
+def test_an_image_that_is_touched_or_written_again_counts_once(folder: Folder) -> None:
+    """Complaint: a file that is modified appends a further point."""
+    folder.put(*range(20))
+    folder.begin()
+    folder.settle()
+    before = folder.made["slice_1"].copy()
+    os.utime(folder.folder / "img_00012.tif")
+    (folder.folder / "img_00013.tif").write_bytes(tiff(13))
+    folder.settle()
+    assert [each.index for each in folder.frames if each.payloads] == list(range(20))
+    assert folder.made["projections"] == 15 and np.array_equal(folder.made["slice_1"], before, equal_nan=True)
+
+
 def test_images_that_come_in_any_order_of_time_have_their_angles_by_their_number(folder: Folder) -> None:
     """Complaint: sorted by the time of modification."""
     folder.begin()

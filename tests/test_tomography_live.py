@@ -10,7 +10,7 @@ import fabio
 import h5py
 import numpy as np
 import pytest
-from projected import ANGLES, CENTRE, DARK, ROWS, SHAPE, SIZE, begun, frame, gathered, lines, scan, start, truth
+from projected import ANGLES, CENTRE, DARK, ROWS, SHAPE, SIZE, begun, counts, frame, gathered, lines, scan, start, truth
 from pydantic import ValidationError
 
 from processors import tomogram
@@ -201,6 +201,17 @@ def test_where_pairs_are_noisy_more_of_them_tell_the_axis() -> None:
     assert found.how == "pairs" and found.pairs > 50 and found.uncertainty < 0.3
     assert found.column == pytest.approx(CENTRE, abs=0.2)
     assert axis.find(exact, angles).pairs == 8
+
+
+def test_an_axis_that_the_search_contradicts_is_told_at_the_end() -> None:
+    """The only pair half a turn apart is of no use: the sample had moved."""
+    angles, told = np.append(ANGLES, 180.0), list[str]()
+    images = counts(lines(angles))
+    images[-1] = np.roll(images[-1], 6, axis=1)
+    found = gathered(scan(angles, images=images), told)
+    assert float(found.fields(NAME)["centre"]) == pytest.approx(CENTRE + 3, abs=0.5)
+    assert float(found.fields(NAME)["centre_searched"]) == pytest.approx(CENTRE, abs=0.5)
+    assert any("the search finds the axis elsewhere" in each for each in told)
 
 
 def test_without_a_flat_there_is_a_raw_preview_and_it_is_said() -> None:

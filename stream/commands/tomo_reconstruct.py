@@ -233,6 +233,8 @@ def _remarks(scan: Radiographs, ready: Prepared, covered: Coverage, axis: Axis) 
         found.append(f"the flat is not above the dark in {ready.unusable} pixels: put between their neighbours")
     if not axis.found.uncertainty <= UNSURE:
         found.append(f"the axis is unsure ({axis.found.words}): look at the slices, and give --cor")
+    elif axis.found.how != "given" and abs(axis.found.searched - axis.found.column) > UNSURE:
+        found.append(f"the search finds the axis elsewhere ({axis.found.words}): look at the slices, and give --cor")
     if covered.covered_deg < 0.95 * covered.turn_deg:
         found.append(f"{covered.words}: directions are missing in the slices")
     return [*found, *(note for note in scan.notes if "image keys" in note)]
