@@ -120,14 +120,8 @@ SHARED = [name for name in STEPS if name not in ("rotate", "turned over", "crop"
 """With work items that share a row, as on a GPU."""
 
 
-@pytest.mark.parametrize(
-    ("name", "group"),
-    [
-        ("bright outliers", None),
-        *(pytest.param(name, None, marks=pytest.mark.slow) for name in STEPS if name != "bright outliers"),
-        *(pytest.param(name, 8, marks=pytest.mark.slow) for name in SHARED),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "group"), [*((name, None) for name in STEPS), *((name, 8) for name in SHARED)])
 def test_each_step_gives_the_very_pixels_of_the_cpu(name: str, group: int | None) -> None:
     beam = beam_of()
     device, cpu = both(STEPS[name], "uint16", beam=beam, group=group)
@@ -233,6 +227,7 @@ def test_line_integrals_are_those_of_the_cpu_to_one_part_in_a_million(
         assert wanted[1].low > 0 or options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "spoil", "monitor", "words"),
     [
