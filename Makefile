@@ -30,7 +30,7 @@ lint: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check dectris-compression || echo "no compiler: the floor is left out"
-	cd bench && ../$(BIN)/python throughput.py && ../$(BIN)/python picture.py && ../$(BIN)/python live.py && ../$(BIN)/python undecoded.py && ../$(BIN)/python small_frames.py && ../$(BIN)/python sparsify.py && ../$(BIN)/python map.py && ../$(BIN)/python diff_map.py && ../$(BIN)/python roi.py && ../$(BIN)/python page.py && ../$(BIN)/python tomography.py && ../$(BIN)/python tomography_live.py && ../$(BIN)/python gridding.py && ../$(BIN)/python mosaicity.py && ../$(BIN)/python topotomo.py && ../$(BIN)/python several.py
+	cd bench && ../$(BIN)/python throughput.py && ../$(BIN)/python live.py && ../$(BIN)/python undecoded.py && ../$(BIN)/python small_frames.py && ../$(BIN)/python sparsify.py && ../$(BIN)/python map.py && ../$(BIN)/python diff_map.py && ../$(BIN)/python roi.py && ../$(BIN)/python page.py && ../$(BIN)/python tomography.py && ../$(BIN)/python tomography_live.py && ../$(BIN)/python gridding.py && ../$(BIN)/python mosaicity.py && ../$(BIN)/python topotomo.py && ../$(BIN)/python several.py && ../$(BIN)/python picture.py
 
 bench-gpu: $(VENV)/ready
 	cd bench && ../$(BIN)/python gpu.py && ../$(BIN)/python projection.py
