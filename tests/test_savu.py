@@ -110,6 +110,23 @@ def test_an_axis_that_the_list_searches_is_searched(tmp_path: Path) -> None:
     assert found.centre is None and found.offline["--algorithm"] == "fbp"
 
 
+@pytest.mark.parametrize(
+    ("plugin", "method"),
+    [
+        ("RingRemovalSorting", "sorting"),
+        ("RingRemovalWaveletfft", "wavelet-fourier"),
+        ("RingRemovalRegularization", "titarenko"),
+    ],
+)
+def test_rings_are_removed_live_too(
+    tmp_path: Path, plugin: str, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["savu", str(written(tmp_path / "list.nxs", [(plugin, {}), ("SimpleRecon", {})]))]) == 1
+    text = capsys.readouterr().out
+    made = config.validate(yaml.safe_load(text))
+    assert made.processors[1].rings == method and f"--remove-stripes {method}" in text
+
+
 def test_a_file_without_a_list_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with h5py.File(tmp_path / "empty.nxs", "w"):
         pass

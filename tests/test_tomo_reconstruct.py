@@ -156,6 +156,24 @@ def test_steps_are_applied_in_the_order_of_the_original(tmp_path: Path) -> None:
     np.testing.assert_allclose(ready, wanted, atol=1e-5)
 
 
+def test_the_whole_line_that_mantids_window_sends_is_taken(tmp_path: Path) -> None:
+    source = imat(tmp_path / "imat")
+    made = tmp_path / "processed" / "reconstruction"
+    line = (
+        "--tool=inbeam --algorithm=gridrec --num-iter=5 --region-of-interest=[2.000000,1.000000,46.000000,5.000000] "
+        "--air-region=[0.000000,0.000000,3.000000,6.000000] --median-filter-size=3 --cor=22.700000 --rotation=0 "
+        "--max-angle=177.000000 --scale-down=0 --circular-mask=0.940000 --cut-off=0.000000 --out-img-format=png"
+    )
+    places = [f"--input-path={source}", f"--input-path-flat={tmp_path}/imat/Flat_Before"]
+    places += [f"--input-path-dark={tmp_path}/imat/dark", f"--output={made}"]
+    assert main(["tomo-reconstruct", *line.split(), *places]) == 0
+    assert volume(made).shape == (4, 44, 44) and len(list((made / "reconstructed").glob("*.png"))) == 4
+    told = yaml.safe_load((made / CONFIGURATION).read_text())
+    assert told["axis"] == {"column": 20.7, "of_the_input": 22.7, "how": "axis at column 20.700 (given)"}
+    assert told["angles_deg"][-1] == 177 and told["steps"]["air"] == {"x": [0, 3], "y": [0, 6]}
+    assert told["steps"]["crop"] == {"x": [2, 46], "y": [1, 5]} and told["steps"]["median"] == 3
+
+
 @pytest.mark.slow
 def test_slices_are_cut_off_and_masked_as_the_original_says(tmp_path: Path) -> None:
     source = nxtomo(tmp_path / "scan.nx")

@@ -55,10 +55,12 @@ def command(found: Mapped) -> str:
 def _document(name: str, found: Mapped) -> str:
     lines = [f"# Made of Savu's process list {name}, plugin by plugin:", *(f"#   {each}" for each in found.told)]
     if found.steps.get("logarithm", True):
-        lines += ["# From files, with rings and the algorithm as they were:", f"#   {command(found)}"]
+        lines += ["# From files, with the algorithm as it was:", f"#   {command(found)}"]
     tomography: dict[str, Any] = {"type": "tomography"}
     if found.centre is not None:
         tomography["centre"] = found.centre
+    if (rings := found.offline.get("--remove-stripes")) is not None:
+        tomography["rings"] = rings
     document = {
         "stream": {"type": "watch", "folder": "incoming"},
         "processors": [{"type": "projection", **(found.steps or {"logarithm": False})}, tomography],

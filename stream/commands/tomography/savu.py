@@ -139,7 +139,7 @@ def _scale(given: Mapping[str, Any], found: Mapped) -> str:
 def _rings(method: str, how: str = "") -> Callable[[Mapping[str, Any], Mapped], str]:
     def answer(given: Mapping[str, Any], found: Mapped) -> str:
         found.offline["--remove-stripes"] = method
-        told = f"tomo-reconstruct --remove-stripes {method}"
+        told = f"tomography: rings; tomo-reconstruct --remove-stripes {method}"
         return f"in part: {told}, {how}" if how else told
 
     return answer
@@ -209,7 +209,7 @@ KNOWN: Mapping[str, Callable[[Mapping[str, Any], Mapped], str]] = {
     "ringremovalwaveletfft": _rings("wavelet-fourier", _SOME),
     "ringremovalregularization": _rings("titarenko", _SOME),
     "vocentering": _centre,
-    "centering360": lambda given, found: "no counterpart: half-acquisition of radiographs",
+    "centering360": lambda given, found: "no counterpart: the axis of a half-acquisition is to be given",
     "astrareconcpu": _reconstruction(_ASTRA, "FBP"),
     "astrarecongpu": _reconstruction(_ASTRA, "FBP_CUDA"),
     "astrarecon": _reconstruction(_ASTRA, "FBP"),
