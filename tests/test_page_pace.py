@@ -74,21 +74,21 @@ def test_waiting_for_a_core_is_seen() -> None:
     assert ran > 0 and waited >= 0
 
 
-def test_the_process_that_serves_has_the_lowest_priority_and_loads_no_compiler_while_nobody_looks() -> None:
+def test_the_process_that_serves_has_the_lowest_priority_and_loads_no_decoder_while_nobody_looks() -> None:
     with page() as sink:
         with viewer(sink) as browser:
             browser.hello()
             browser.until("turn")
             maps = Path(f"/proc/{sink.sink.child.pid}/maps")
             assert os.getpriority(os.PRIO_PROCESS, sink.sink.child.pid) == 19
-            assert "llvmlite" not in maps.read_text()
+            assert "bshuf" not in maps.read_text()
             sink.write(frame(3))
             browser.watch()
             browser.image(3)
-            assert "llvmlite" in maps.read_text()
+            assert "bshuf" in maps.read_text()
         tasks = Path(f"/proc/{sink.sink.child.pid}/task")
         normal = [int(task.name) for task in tasks.iterdir() if os.getpriority(os.PRIO_PROCESS, int(task.name)) < 19]
-        assert len(normal) == 1  # the thread that loads the compiler and its kernels, once
+        assert len(normal) == 1  # the thread that loads the kernels, once
 
 
 def test_viewers_of_the_same_picture_share_it_whatever_the_size_of_their_screens() -> None:

@@ -186,7 +186,7 @@ def test_what_the_page_says_of_the_options_is_true() -> None:
 
 def test_a_background_that_comes_in_mid_scan_needs_no_kernel_that_is_not_compiled() -> None:
     running()[1].close()
-    before = [kernels.moments.signatures, levels.levels.signatures]
+    before = [kernels.moments.versions, levels.levels.versions]
     assert all(before)
     control, pipeline, sink = running()
     pipeline.put(frame(0))
@@ -194,4 +194,4 @@ def test_a_background_that_comes_in_mid_scan_needs_no_kernel_that_is_not_compile
     control.change("processors.roi.regions.a.background", "b", "alice")
     ended(pipeline, 1)
     assert sink.frames[-1].results["roi"]["background"][0] == IMAGES[1][:10, 15:20].mean()
-    assert [kernels.moments.signatures, levels.levels.signatures] == before
+    assert [kernels.moments.versions, levels.levels.versions] == before

@@ -2,12 +2,11 @@
 
 import logging
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
-import numba
-from llvmlite.binding import get_host_cpu_name
-
 from processors.shared import cache
+from stream.codec.kept.machine import machine
 
 log = logging.getLogger("inbeam")
 
@@ -21,7 +20,7 @@ def announce(what: str, *variant: object, folder: Path = HERE) -> None:
     folder: where the sources of the kernels are.
     """
     sources = {path.name: path.stat().st_mtime_ns for path in sorted(folder.glob("*.py"))}
-    about = {"numba": numba.__version__, "cpu": get_host_cpu_name(), "sources": sources, "variant": variant}
+    about = {"machine": machine() or version("numba"), "sources": sources, "variant": variant}
     if cache.first_time(cache.key_of(about)):
         log.info("compiling %s: some seconds, the first time only", what)
 

@@ -50,7 +50,7 @@ class Source:
         """All of it; None if it cannot be decoded."""
         if self._decoded is None and not self.problem:
             if isinstance(self._image, Payload):
-                from stream.codec.payload import decode  # numba: half of the time that this process takes to start
+                from stream.codec.payload import decode  # hdf5plugin and, at the first start, numba
 
                 try:
                     self._decoded = decode(self._image)

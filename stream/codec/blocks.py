@@ -8,20 +8,14 @@ holds one bit of n elements, least significant bit first.
 
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
-from numba import types
 
-from stream.codec.compiler import kernel
+from stream.codec.compiler import External, kernel
 from stream.codec.native import lz4_decompress_address
 
 OK, TRUNCATED, BAD_BLOCK = 0, 1, 2
 
-# By name rather than by address, so that numba can keep the compiled code on disk from run to run.
-llvmlite.binding.add_symbol("inbeam_lz4_decompress_safe", lz4_decompress_address())
-lz4: Any = types.ExternalFunction(
-    "inbeam_lz4_decompress_safe", types.int32(types.uintp, types.uintp, types.int32, types.int32)
-)
+lz4: Any = External("inbeam_lz4_decompress_safe", lz4_decompress_address, "int32", "uintp", "uintp", "int32", "int32")
 
 
 @kernel(inline="always")

@@ -1,70 +1,206 @@
-"""How every kernel is compiled: without the GIL, and kept on disk, so that a restart in mid-scan does not compile."""
+"""How every kernel is compiled: without the GIL, and kept on disk, so that a restart in mid-scan does not compile.
 
-import sys
-from collections.abc import Callable
-from functools import cache
+Its machine code is kept twice. Once by numba. Once more in a form that runs without numba, whose import alone takes
+longer than all else that a start imports: see `kept`. That one is used where it is there; else numba is asked, which
+finds its own or compiles, and the other is made of it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
-import numba
-from numba.core.caching import FunctionCache
+from stream.codec.kept import loading, store
+from stream.codec.kept.elf import Unfit
+from stream.codec.kept.forms import Form, forms_of, plain
+from stream.codec.kept.identity import Unknown, called, identity
+from stream.codec.kept.machine import machine
 
+log = logging.getLogger("inbeam.compiler")
 F = TypeVar("F", bound=Callable[..., Any])
+Entry = Callable[..., Any]
+
+_ONE_AT_A_TIME = threading.RLock()
+"""Workers that start together need the same kernels."""
 
 
 def kernel(function: F | None = None, **options: Any) -> Any:
     """Compile on first use of each combination of types; `options` are those of numba.njit.
 
-    numba keeps the machine code in __pycache__ beside the source, else in the user's cache folder, else where
-    NUMBA_CACHE_DIR says. Where none of them can be written it refuses to import: then it compiles once per process.
+    Global names that it sees must not change while the program runs.
     """
     if function is None:
         return lambda each: kernel(each, **options)
-    made = numba.njit(**{"nogil": True, "error_model": "numpy", **options})(function)
-    try:
-        made._cache = _Kept(function)
-    except RuntimeError:
-        return cast(F, made)
-    return cast(F, made)
+    return cast(F, Kernel(cast(FunctionType, function), options))
 
 
-class _Kept(FunctionCache):
-    """What numba keeps on disk, under a key that says what it was made from.
+class Instruction:
+    """Something of numba that kernels call, made when one is compiled: `make(*arguments)`, which imports numba."""
 
-    numba itself looks at the file of the function alone, but the code of a kernel holds that of the kernels it calls:
-    where one of those had changed in a file of its own, the old one went on being used.
-    """
+    def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
+        self._make, self._arguments = make, arguments
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)  # type: ignore[no-untyped-call]
-        self._made_from = _made_from(Path(function.__code__.co_filename).parent)
+    def parts(self) -> tuple[Any, ...]:
+        """See `identity.Made`."""
+        return self._make, self._arguments
 
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return (*super()._index_key(sig, codegen), self._made_from)  # type: ignore[no-untyped-call]
+    def real(self) -> Any:
+        """See `identity.Made`."""
+        return self._real
 
-
-@cache
-def _made_from(folder: Path) -> str:
-    """All sources whose kernels one in this folder may call: those beside it, and those beside this file."""
-    sources = [path for each in (folder, Path(__file__).parent) for path in sorted(each.glob("*.py"))]
-    states = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sources]
-    return sha256(repr(states).encode()).hexdigest()
+    @cached_property
+    def _real(self) -> Any:
+        return self._make(*self._arguments)
 
 
-def _load_without_scipy() -> None:
-    """numba imports scipy.linalg only to learn whether a BLAS is there: 0.2 s of the 0.8 s of a start.
+class External:
+    """A C function that kernels call. result, arguments: names of numba's types."""
 
-    An archive never needs it, nor does an integration whose matrix is kept. numba asks again where a kernel does use
-    a BLAS (numba.np.linalg.ensure_blas), so nothing is lost.
-    """
-    if "scipy.linalg" in sys.modules:
-        return
-    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]
-    try:
-        import numba.np.arraymath  # noqa: F401
-    finally:
-        del sys.modules["scipy.linalg"]
+    def __init__(self, name: str, address: Callable[[], int], result: str, *arguments: str) -> None:
+        self.name, self.address, self._result, self._arguments = name, address, result, arguments
+
+    def parts(self) -> tuple[Any, ...]:
+        """See `identity.Made`."""
+        return self.name, self._result, self._arguments
+
+    def real(self) -> Any:
+        """See `identity.Made`."""
+        return self._real
+
+    @cached_property
+    def _real(self) -> Any:
+        from stream.codec.kept.compiling import external
+
+        return external(self.name, self.address(), self._result, self._arguments)
 
 
-_load_without_scipy()
+class Kernel:
+    """A compiled function: called as the Python function that it was made of."""
+
+    def __init__(self, function: FunctionType, options: Mapping[str, Any]) -> None:
+        self._function, self._options = function, options
+        self.__doc__, self.__name__, self.__module__ = function.__doc__, function.__name__, function.__module__
+        self.__wrapped__ = function
+        self._entry: Entry = _refuse
+        """What the last call was done by."""
+        self._entries: dict[tuple[Form, ...], Entry] = {}
+        self._loaded: list[loading.Loaded] = []
+        self._compiled: Any = None
+        self._kept = 0
+        """Versions of `_compiled` that have been looked at."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """What numba's own kernel would give."""
+        if named:
+            return self.real()(*arguments, **named)
+        found = self._entry(*arguments)
+        return self._otherwise(found, arguments) if found is NotImplemented or found is Ellipsis else found
+
+    def parts(self) -> tuple[Any, ...]:
+        """See `identity.Made`."""
+        return self._function, dict(self._options)
+
+    def real(self) -> Any:
+        """numba's own kernel, which imports numba."""
+        with _ONE_AT_A_TIME:
+            if self._compiled is None:
+                from stream.codec.kept.compiling import dispatcher
+
+                self._compiled = dispatcher(self, self._function, self._options)
+            return self._compiled
+
+    @property
+    def versions(self) -> int:
+        """For how many forms of arguments this process has compiled it, or found it on disk."""
+        return len(self._loaded) + (len(self._compiled.overloads) if self._compiled is not None else 0)
+
+    @property
+    def without_numba(self) -> bool:
+        """True if all calls so far have been done by kept code."""
+        return self._compiled is None
+
+    def _otherwise(self, found: Any, arguments: Sequence[Any]) -> Any:
+        """A call with arguments of another form than that of the last one, or one that has failed."""
+        forms = forms_of(arguments) if self._key else None
+        if not self._key:
+            self._entry = self.real()
+        if forms is None or found is Ellipsis:
+            return self.real()(*arguments)
+        arguments = tuple(map(plain, arguments))
+        entry = self._entries.get(forms)
+        if entry is None:
+            with _ONE_AT_A_TIME:
+                entry = self._entries.get(forms) or self._find(forms, arguments) or self._compile
+                self._entries[forms] = entry
+        if entry != self._compile or len(self._entries) == 1:
+            self._entry = entry
+        result = entry(*arguments)
+        return self.real()(*arguments) if result is NotImplemented or result is Ellipsis else result
+
+    def _compile(self, *arguments: Any) -> Any:
+        """Let numba do it, and keep what it has made."""
+        compiled = self.real()
+        result = compiled(*arguments)
+        if len(compiled.overloads) != self._kept:
+            self._keep(arguments)
+        return result
+
+    def _find(self, forms: tuple[Form, ...], arguments: Sequence[Any]) -> Entry | None:
+        """Kept code for arguments of this form, if there is some that can be run."""
+        code = store.saved(self._source, self._name(forms), self._key)
+        if code is None:
+            return None
+        try:
+            loaded = loading.Loaded(self.__name__, code, self._addresses(forms, arguments))
+        except (OSError, LookupError) as error:
+            log.debug("%s cannot be used as it was kept: %s", self.__name__, error)
+            return None
+        self._loaded.append(loaded)
+        return loaded.call
+
+    def _keep(self, arguments: Sequence[Any]) -> None:
+        with _ONE_AT_A_TIME:
+            self._kept = len(self._compiled.overloads)
+            forms = forms_of(arguments) if self._key else None
+            if forms is None:
+                return
+            from stream.codec.kept.compiling import code_of
+
+            try:
+                code = code_of(self._compiled, arguments, forms, self._addresses(forms, arguments))
+            except Unfit as why:
+                log.debug("%s is kept by numba alone: %s", self.__name__, why)
+                return
+            store.save(self._source, self._name(forms), self._key, code)
+
+    def _addresses(self, forms: Sequence[Form], arguments: Sequence[Any]) -> Mapping[str, int]:
+        own = {each.name: each.address for each in called(self._function) if isinstance(each, External)}
+        return loading.addresses(forms, arguments, own)
+
+    def _name(self, forms: Sequence[Form]) -> str:
+        about = sha256(repr((list(map(str, forms)), machine(), str(self._source))).encode()).hexdigest()[:20]
+        return f"{self.__module__}.{self.__name__}-{about}.kernel"
+
+    @cached_property
+    def _source(self) -> Path:
+        return Path(self._function.__code__.co_filename)
+
+    @cached_property
+    def _key(self) -> str:
+        """What it is made from, and where; empty if its code is not to be kept."""
+        here = machine()
+        if here is None or not self._source.is_file() or not loading.layouts_are_known():
+            return ""
+        try:
+            return f"{here} {identity(self)}"
+        except Unknown as why:
+            log.debug("%s is kept by numba alone: it sees %s", self.__name__, why)
+            return ""
+
+
+def _refuse(*arguments: Any) -> Any:
+    return NotImplemented

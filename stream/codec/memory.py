@@ -2,15 +2,17 @@
 
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from stream.codec.compiler import Instruction
 
 RUN = 32
 """Bytes of a run: two or one of the processor's vectors."""
 
 
 def _loading(bits: int) -> Any:
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
     def load(typing: Any, address: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             kind = ir.IntType(bits)
@@ -23,6 +25,10 @@ def _loading(bits: int) -> Any:
 
 
 def _copying(size: int) -> Any:
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
     def copy(typing: Any, target: Any, source: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             kind = ir.VectorType(ir.IntType(8), size).as_pointer()
@@ -35,26 +41,41 @@ def _copying(size: int) -> Any:
     return intrinsic(copy)
 
 
-def _store(typing: Any, target: Any, word: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[1], builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), align=1)
-        return context.get_dummy_value()
+def _storing() -> Any:
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
 
-    return types.void(types.uint64, types.uint64), emit
+    def store(typing: Any, target: Any, word: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            builder.store(arguments[1], builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), align=1)
+            return context.get_dummy_value()
 
+        return types.void(types.uint64, types.uint64), emit
 
-def _fill(typing: Any, target: Any, word: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.VectorType(ir.IntType(64), RUN // 8)
-        words = ir.Constant(kind, ir.Undefined)
-        for place in range(RUN // 8):
-            words = builder.insert_element(words, arguments[1], ir.Constant(ir.IntType(32), place))
-        builder.store(words, builder.inttoptr(arguments[0], kind.as_pointer()), align=1)
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, types.uint64), emit
+    return intrinsic(store)
 
 
+def _filling(size: int) -> Any:
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    def fill(typing: Any, target: Any, word: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            kind = ir.VectorType(ir.IntType(64), size // 8)
+            words = ir.Constant(kind, ir.Undefined)
+            for place in range(size // 8):
+                words = builder.insert_element(words, arguments[1], ir.Constant(ir.IntType(32), place))
+            builder.store(words, builder.inttoptr(arguments[0], kind.as_pointer()), align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.uint64, types.uint64), emit
+
+    return intrinsic(fill)
+
+
+<<<<<<< HEAD
 def _add_2(typing: Any, target: Any, first: Any, second: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word, pair = ir.IntType(64), ir.VectorType(ir.IntType(64), 2)
@@ -70,12 +91,20 @@ def _add_2(typing: Any, target: Any, first: Any, second: Any) -> Any:
 
 
 load_1, load_2, load_8 = _loading(8), _loading(16), _loading(64)
+=======
+load_1: Any
+load_2: Any
+load_8: Any
+load_1, load_2, load_8 = Instruction(_loading, 8), Instruction(_loading, 16), Instruction(_loading, 64)
+>>>>>>> 5382c09 (Run kept kernels without numba: the machine code it has made, linked to stand alone)
 """load_N(address): N bytes, little-endian, as uint64."""
-store_8: Any = intrinsic(_store)
+store_8: Any = Instruction(_storing)
 """store_8(address, word)"""
-fill_run: Any = intrinsic(_fill)
+fill_run: Any = Instruction(_filling, RUN)
 """fill_run(address, word): the 8 bytes of a word over and over, RUN bytes."""
-copy_16, copy_run = _copying(16), _copying(RUN)
+copy_16: Any
+copy_run: Any
+copy_16, copy_run = Instruction(_copying, 16), Instruction(_copying, RUN)
 """copy_N(target, source): all bytes are read before one is written."""
 add_2: Any = intrinsic(_add_2)
 """add_2(target, first, second): add the uint64 at `first` and that at `second` to the two at `target`."""
