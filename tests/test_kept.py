@@ -53,6 +53,10 @@ def scalars(a, b, c, d, e):
     return a + 2 * b + c if d else e
 
 @kernel
+def perhaps(a, b, c):
+    return -1 if a is None else a[0] + len(b) + c[0][1]
+
+@kernel
 def counted(word):
     return bit_count(word)
 
@@ -92,6 +96,7 @@ for both in ((3, 2.5), (np.int64(2**40), np.float64(-1))):
 told += [nothing(some), some[0]]
 for values in ((1, 2.5, np.float32(0.5), True, 7.0), (np.uint64(5), 1, 2, False, np.int64(-3)), (-2, -1, 1, True, 0)):
     told += [scalars(*values)]
+told += [perhaps(None, (), ((1, 2),)), perhaps(some, (None, 1), ((1, 2),)), perhaps(some, (), ((1, 2), None))]
 told += [counted(np.uint64(0xF0F0)), logarithm(2.0, np.float32(3))]
 print([float(each) if isinstance(each, np.generic) else each for each in told])
 print("numba" in sys.modules)
@@ -254,12 +259,25 @@ def test_objects_lie_in_memory_as_the_entry_reads_them() -> None:
 def test_forms_tell_apart_what_numba_tells_apart() -> None:
     frozen = np.zeros(3)
     frozen.flags.writeable = False
-    values = [np.zeros(3), np.zeros((1, 3)), np.zeros(3, "f4"), frozen, np.zeros(6)[::2], 1, 1.0, True, np.float32(1)]
+    values = [
+        None,
+        (),
+        (None,),
+        np.zeros(3),
+        np.zeros((1, 3)),
+        np.zeros(3, "f4"),
+        frozen,
+        np.zeros(6)[::2],
+        1,
+        1.0,
+        True,
+        np.float32(1),
+    ]
     assert len({forms_of([value]) for value in (1, np.int64(1), 2)}) == 1
     values += [(1,), (1.0,), (1, 1), np.zeros((2, 3), order="F"), np.zeros((4, 3))[::2]]
     assert len({forms_of([value]) for value in values}) == len(values)
     unaligned = np.zeros(9, "u1")[1:].view("f8")
-    for value in (None, "text", [1], np.zeros(2, ">f8"), np.zeros(2, object), unaligned, (1, "text"), 1j):
+    for value in ("text", [1], np.zeros(2, ">f8"), np.zeros(2, object), unaligned, (1, "text"), 1j):
         assert forms_of([value, 1]) is None
 
 

@@ -75,28 +75,31 @@ def _filling(size: int) -> Any:
     return intrinsic(fill)
 
 
-<<<<<<< HEAD
-def _add_2(typing: Any, target: Any, first: Any, second: Any) -> Any:
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word, pair = ir.IntType(64), ir.VectorType(ir.IntType(64), 2)
-        to = builder.inttoptr(arguments[0], pair.as_pointer())
-        added = ir.Constant(pair, ir.Undefined)
-        for place, address in enumerate(arguments[1:]):
-            loaded = builder.load(builder.inttoptr(address, word.as_pointer()), align=8)
-            added = builder.insert_element(added, loaded, ir.Constant(ir.IntType(32), place))
-        builder.store(builder.add(builder.load(to, align=8), added), to, align=8)
-        return context.get_dummy_value()
+def _adding() -> Any:
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
 
-    return types.void(types.uint64, types.uint64, types.uint64), emit
+    def add(typing: Any, target: Any, first: Any, second: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            word, pair = ir.IntType(64), ir.VectorType(ir.IntType(64), 2)
+            to = builder.inttoptr(arguments[0], pair.as_pointer())
+            added = ir.Constant(pair, ir.Undefined)
+            for place, address in enumerate(arguments[1:]):
+                loaded = builder.load(builder.inttoptr(address, word.as_pointer()), align=8)
+                added = builder.insert_element(added, loaded, ir.Constant(ir.IntType(32), place))
+            builder.store(builder.add(builder.load(to, align=8), added), to, align=8)
+            return context.get_dummy_value()
+
+        return types.void(types.uint64, types.uint64, types.uint64), emit
+
+    return intrinsic(add)
 
 
-load_1, load_2, load_8 = _loading(8), _loading(16), _loading(64)
-=======
 load_1: Any
 load_2: Any
 load_8: Any
 load_1, load_2, load_8 = Instruction(_loading, 8), Instruction(_loading, 16), Instruction(_loading, 64)
->>>>>>> 5382c09 (Run kept kernels without numba: the machine code it has made, linked to stand alone)
 """load_N(address): N bytes, little-endian, as uint64."""
 store_8: Any = Instruction(_storing)
 """store_8(address, word)"""
@@ -106,5 +109,5 @@ copy_16: Any
 copy_run: Any
 copy_16, copy_run = Instruction(_copying, 16), Instruction(_copying, RUN)
 """copy_N(target, source): all bytes are read before one is written."""
-add_2: Any = intrinsic(_add_2)
+add_2: Any = Instruction(_adding)
 """add_2(target, first, second): add the uint64 at `first` and that at `second` to the two at `target`."""

@@ -2,7 +2,8 @@
 
 It is made by LLVM and kept beside the kernel. What it is given decides nothing: arguments of any other form than it was
 made for are turned down. It looks into the objects as every extension module does, by CPython's and numpy's C interface
-(PyArrayObject_fields in numpy/ndarraytypes.h; PyFloatObject, PyTupleObject; PyDoubleScalarObject and its like).
+(PyArrayObject_fields in numpy/ndarraytypes.h; PyFloatObject, PyVarObject, PyTupleObject; PyDoubleScalarObject and its
+like).
 """
 
 from collections.abc import Sequence
@@ -95,6 +96,8 @@ class _Entry:
         if isinstance(form, TupleForm) and isinstance(kind, types.BaseTuple):
             if len(form.members) != len(kind.types):
                 raise Unfit("a tuple of another length")
+            length = self._field(found, HEAD, word)
+            self._insist(self.builder.icmp_unsigned("==", length, word(len(form.members))))
             members = [self._field(found, MEMBERS + 8 * each, pointer) for each in range(len(form.members))]
             values = [self._value(*each) for each in zip(members, form.members, kind.types, strict=True)]
             return self.context.make_tuple(self.builder, kind, values)
@@ -125,6 +128,9 @@ class _Entry:
 
     def _scalar(self, found: Any, form: ScalarForm, kind: Any, place: int) -> Any:
         builder, wanted = self.builder, self.context.get_value_type(kind)
+        if form.kind is type(None) and isinstance(kind, types.NoneType):
+            self._insist(self._is(found, f"type.{place}"))
+            return self.context.get_dummy_value()
         if form.kind not in SAME:
             if np.dtype(form.kind).name != str(kind):
                 raise Unfit(f"{form} was compiled as {kind}")

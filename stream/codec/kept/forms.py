@@ -9,8 +9,8 @@ import numpy as np
 SAME = {bool: np.bool_, int: np.int64, float: np.float64}
 """Python's classes and those of numpy that stand for the same type of numba."""
 SCALARS = {each: each for each in (np.int32, np.uint32, np.uint64, np.float32)} | {each: each for each in SAME}
-SCALARS |= {other: each for each, other in SAME.items()}
-"""Classes of numbers, and which of them a form has."""
+SCALARS |= {other: each for each, other in SAME.items()} | {type(None): type(None)}
+"""Classes of numbers and of None, and which of them a form has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,10 +102,11 @@ def layouts_are_known() -> bool:
         for kind, each in zip("ddQi", numbers, strict=True)
     ]
     members = struct.unpack("4Q", ctypes.string_at(id(numbers) + tuple.__basicsize__, 32))
+    (length,) = struct.unpack("q", ctypes.string_at(id(numbers) + head, 8))
     return (
         struct.unpack("3q", ctypes.string_at(strides, 24)) == array.strides
         and all(one == other for one, other in zip(read, numbers, strict=True))
-        and members == tuple(map(id, numbers))
+        and (length, members) == (4, tuple(map(id, numbers)))
     )
 
 

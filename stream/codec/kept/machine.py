@@ -10,8 +10,8 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-FORMAT = 1
-"""Of the kept files, and of how kernels are called."""
+MAKERS = ("entry.py", "elf.py", "forms.py", "loading.py")
+"""Whose work is in a kept file beside that of numba."""
 ABOUT_A_PROCESSOR = 8192
 """Bytes of /proc/cpuinfo that surely describe one processor whole."""
 
@@ -31,11 +31,12 @@ def machine() -> str | None:
     try:
         versions = [version(name) for name in ("numba", "llvmlite", "numpy")]
         processor = _processor()
+        makers = [sha256(Path(__file__).with_name(name).read_bytes()).hexdigest() for name in MAKERS]
     except (PackageNotFoundError, OSError, ValueError):
         return None
     chosen = sorted((name, value) for name, value in os.environ.items() if name.startswith("NUMBA_"))
     kept = [pair for pair in chosen if pair[0] != "NUMBA_CACHE_DIR"]
-    about = (FORMAT, sys.version, sys.implementation.cache_tag, versions, processor, kept)
+    about = (makers, sys.version, sys.implementation.cache_tag, versions, processor, kept)
     return sha256(repr(about).encode()).hexdigest()
 
 
