@@ -7,7 +7,7 @@ or, once its end message (or the next scan's start) has come, when nothing of it
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,12 +82,13 @@ class Coordinator:
         self._finished: dict[str, EndStatus] = {}
         self._took_part: dict[str, set[int]] = {}
         self._gave: dict[int, float] = {}
+        self._processes: dict[bytes, Any] = {}
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inbeam-coordinator", daemon=True)
         self._thread.start()
 
     def took_part(self, uid: str) -> frozenset[int]:
-        """The numbers of the receivers that know of a scan: each has a file of it."""
+        """The numbers of the receivers that know of a scan: each has a file of it, and will say so."""
         return frozenset(self._took_part.get(uid, ()))
 
     def gave_at(self, number: int) -> float:
@@ -114,6 +115,7 @@ class Coordinator:
         say, uid, running = told["say"], told.get("uid"), self.running
         if say == "hello":
             self._receivers.add(who)
+            self._forget(who, told)
             if running is not None:
                 self._tell_start(who, running)
         elif say == "start":
@@ -126,6 +128,15 @@ class Coordinator:
                 running.heard = self._gave[number_of(who)] = time.monotonic()
             elif say == "end":
                 running.status = EndStatus.DISARMED if told.get("disarmed") else EndStatus.COMPLETE
+
+    def _forget(self, who: bytes, told: Mapping[str, Any]) -> None:
+        """A receiver that was started again goes on with what its journal has. Of other scans that are over it may have
+        a file, but completes it no more: whoever waits for it need not."""
+        process, before = told.get("process"), self._processes.get(who)
+        self._processes[who] = process
+        if before is not None and process != before:
+            for uid in self._finished.keys() - {told.get("resumes")}:
+                self._took_part[uid].discard(number_of(who))
 
     def _begin(self, who: bytes, told: dict[str, Any], parts: Sequence[bytes]) -> None:
         messages.header_of(told, parts)

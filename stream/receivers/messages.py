@@ -1,8 +1,9 @@
 """What receivers and their coordinator say to each other, over ZMQ: JSON, and bytes of the detector behind it.
 
-To the coordinator: {"say": "hello"} · {"say": "start", "uid", "expected", "parts": [n
-...]} and the messages that began the scan · {"say": "got", "uid"} and the frame numbers (uint32) · {"say": "end",
-"uid", "disarmed"} · {"say": "next"}: the start of another scan has come, and waits.
+To the coordinator: {"say": "hello", "process", "resumes"}: which process this is, and the uid of the scan that it goes
+on with, or null · {"say": "start", "uid", "expected", "parts": [n ...]} and the messages that began the scan · {"say":
+"got", "uid"} and the frame numbers (uint32) · {"say": "end", "uid", "disarmed"} · {"say": "next"}: the start of another
+scan has come, and waits.
 To a receiver: {"say": "start", ...} as above · {"say": "finish", "uid", "status"}.
 """
 

@@ -5,6 +5,8 @@ The detector gives it a part of the images; that a scan begins, and that it is o
 """
 
 import logging
+import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -99,7 +101,8 @@ class ReceiverSource:
 
     def _all_events(self) -> Iterator[Event]:
         decoder, receivers = self._decoder, self.receivers
-        self._say(messages.packed("hello"))
+        resumes = next((event.uid for event in self._restored if isinstance(event, ScanStart)), None)
+        self._say(messages.packed("hello", process=f"{socket.gethostname()} {os.getpid()}", resumes=resumes))
         yield from self._noted(self._restored, own=True)
         self._restored = []
         looked = 0.0
