@@ -286,6 +286,11 @@ def test_tables_that_do_not_fit_are_noted_and_left_out() -> None:
     ] * 2
 
 
+def test_a_message_of_the_other_protocol_is_told_as_such() -> None:
+    (note,) = feed([b"\xd9\xd9\xf7\xa1dtypeestart"])
+    assert isinstance(note, Note) and "is this a stream2 detector?" in note.text
+
+
 def test_a_message_beyond_the_limits_is_refused() -> None:
     decoder = Decoder(Limits(message_bytes=500, parts=4, json_bytes=80))
     for parts, text in (

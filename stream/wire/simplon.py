@@ -34,6 +34,8 @@ Json: TypeAlias = dict[str, Any]
 CHANNEL = "threshold_{}"
 """v1 has channels without names; this is what stream2 calls the same ones."""
 TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32")
+CBOR = b"\xd9\xd9\xf7"
+"""What a message of stream2 begins with."""
 GRAMMAR = re.compile(r"(?:bs(8|16|32))?-?(lz4)?([<>])?")
 
 
@@ -170,7 +172,8 @@ def read_json(part: Buffer, limits: Limits) -> Json:
     try:
         found = json.loads(str(part, "utf-8"))
     except (ValueError, RecursionError) as error:
-        raise BadMessage(f"a part that should be JSON is not: {str(error)[:100]}") from None
+        hint = " (is this a stream2 detector?)" if bytes(part[: len(CBOR)]) == CBOR else ""
+        raise BadMessage(f"a part that should be JSON is not: {str(error)[:100]}{hint}") from None
     if not isinstance(found, dict):
         raise BadMessage("a JSON part that is no object")
     return found
