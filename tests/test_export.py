@@ -171,6 +171,17 @@ def test_wrong_arguments_are_told_before_anything_is_read(
     assert options[0].split("=")[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "words"), [("20:30", "chooses none"), ("2:1", "chooses none"), ("-99", "begins before the first")]
+)
+def test_frames_of_which_there_is_none_are_told(
+    text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = written(tmp_path / "scan.h5")
+    assert export(source, "-o", tmp_path, f"--frames={text}") == 1
+    assert f"--frames {text} {words} of its 4 frames, numbered from 0" in capsys.readouterr().err
+
+
 def test_a_frame_that_is_asked_for_and_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = written(tmp_path / "scan.h5")
     with h5py.File(source, "r+") as file:

@@ -129,6 +129,10 @@ def _export(results: Results, options: argparse.Namespace, taken: set[Path]) -> 
     unit = options.unit or results.unit
     radial = converted(results.radial, results.unit, unit, results.wavelength_angstrom)
     wanted = chosen(options.frames, len(results))
+    if len(results) and (not wanted or wanted[0] < 0):
+        lacks = "chooses none" if not wanted else "begins before the first"
+        frames = f"{len(results)} frames, numbered from 0"
+        raise InbeamError(f"{results.path}: --frames {options.frames} {lacks} of its {frames}")
     held = [index for index in wanted if results.has(index)]
     targets = {index: _target(results, options, index, kind) for index in held}
     _free(targets, options, taken)

@@ -60,6 +60,9 @@ def run(options: argparse.Namespace) -> int:
     with opened(options.input_path, named) as scan:
         angles = angles_of(options.angles, options.max_angle, scan)
         numbers = scan.numbers(Key.PROJECTION)
+        if beyond := sorted(number for number in flats.exclude if number >= len(scan.keys)):
+            text = f"there is no frame {beyond[0]}: {scan.source} has {len(scan.keys)}, numbered from 0"
+            raise ConfigError([("--exclude", text)])
         kept = ~np.isin(numbers, sorted(flats.exclude))
         angles, numbers = angles[kept], numbers[kept]
         progress, device = _progress("projections"), options.device
@@ -128,6 +131,8 @@ def _first_look(options: argparse.Namespace, algorithm: str) -> None:
         raise ConfigError([("--mcp-corrections", text)])
     if (options.output_path / VOLUME).exists():
         raise ConfigError([("--output-path", f"{options.output_path} holds a volume already: choose another folder")])
+    if options.num_iter < 1:
+        raise ConfigError([("--num-iter", f"{options.num_iter}: give 1 round or more")])
     for name, low, high in (("circular_mask", 0.0, 2.0), ("cut_off", 0.0, 1.0)):
         value = getattr(options, name)
         if value is not None and not low <= value < high:

@@ -13,6 +13,11 @@ from processors.tomography import engines
 from processors.tomography.filters import WINDOWS
 from stream.errors import ConfigError
 
+OF_STEP = {
+    "rotate": "--rotation", "air": "--air-region", "crop": "--region-of-interest", "cut_off": "--pre-cut-off",
+    "median": "--median-filter-size",
+}  # fmt: skip
+"""Where the option of a step is not called as the step is."""
 STRIPES = {"none": None, "wf": "wavelet-fourier", "wavelet-fourier": "wavelet-fourier", "ti": "titarenko"} | {
     each: each for each in ("titarenko", "sorting")
 }
@@ -96,8 +101,19 @@ def steps_of(options: argparse.Namespace) -> Steps:
             }
         )
     except ValidationError as error:
-        problems = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
+        problems = [(option_of(str(each["loc"][0])), _words(each)) for each in error.errors()]
         raise ConfigError(problems) from error
+
+
+def option_of(step: str) -> str:
+    """The option by which a step is asked for."""
+    return OF_STEP.get(step, f"--{step.replace('_', '-')}")
+
+
+def _words(problem: Any) -> str:
+    """What pydantic says, with the part of the option where there is one."""
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    return ": ".join([*map(str, problem["loc"][1:]), text])
 
 
 def _area(option: str, given: str | None) -> dict[str, Any] | None:
@@ -122,6 +138,8 @@ def numbers_of(given: str | None) -> frozenset[int]:
         first, _, last = each.strip().partition("-")
         if not first.isdecimal() or (last and not last.isdecimal()):
             raise ConfigError([("--exclude", f"{each!r} is no frame number and no range of them, such as 10-12")])
+        if int(last or first) < int(first):
+            raise ConfigError([("--exclude", f"{each!r} ends before its first frame")])
         found.update(range(int(first), int(last or first) + 1))
     return frozenset(found)
 

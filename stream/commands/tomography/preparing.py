@@ -16,6 +16,7 @@ from processors.projections.references import References
 from processors.projections.stage import Counted, Stage
 from stream.commands.tomography.engine import engine_for
 from stream.commands.tomography.inputs import Radiographs
+from stream.commands.tomography.options import option_of
 from stream.errors import ConfigError
 from stream.events import Array
 from stream.turning import Key
@@ -65,7 +66,11 @@ def prepared(
     Raises ConfigError where there is no flat and nothing to take its place, and for what cannot be normalised."""
     if not len(numbers):
         raise ConfigError([("--input-path", f"{scan.source} has no projection that is of use")])
-    stage = Stage(steps, scan.shape, "")
+    try:
+        stage = Stage(steps, scan.shape, "")
+    except ConfigError as error:
+        problems = [(option_of(step.strip(".").partition(".")[0]), text) for step, text in error.problems]
+        raise ConfigError(problems) from error
     references, monitor = _references(scan, flats), scan.monitor if flats.monitor else None
     raw = False
     if not references.flats and steps.air is None:
