@@ -22,7 +22,7 @@ from processors.reconstruction.live import Tomogram
 from processors.reconstruction.options import Config as Config
 from processors.reconstruction.ringless import WANTED, enough
 from processors.reconstruction.state import References, State
-from processors.tomography import gridding
+from processors.tomography import gridding, running
 from processors.tomography.rings import without_rings
 from stream.context import ALONE, Context
 from stream.errors import ConfigError
@@ -95,6 +95,8 @@ class Tomography:
             made.made_before = self._made_before
         gridding.compile_kernels()
         planes.compile_kernels()
+        if config.rings is not None:
+            running.compile_kernels()
         plane = made.plane if config.vertical else (1, 1)
         frames = scan.expected if scan.expected is None or scan.expected <= MOST_ANNOUNCED else None
         product = layout.slices(config, made.width, frames, plane)

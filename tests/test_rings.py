@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import median_filter
 
-from processors.tomography import rings, wavelets
+from processors.tomography import rings, running, wavelets
 
 ANGLES, COLUMNS = np.arange(45)[:, None], np.arange(37)[None, :]
 SMOOTH = np.exp(-(((COLUMNS - 18 - 6 * np.sin(ANGLES / 9)) / 6.0) ** 2)) * 2 + 0.05
@@ -74,3 +75,11 @@ def test_a_sample_that_turns_steadily_has_its_projections_in_order(first: float,
     assert (np.diff(order) % 90 == 1).all()
     if turn == 180:
         np.testing.assert_array_equal(order, np.arange(90))
+
+
+@pytest.mark.parametrize(("columns", "size"), [(37, 5), (37, 21), (8, 21), (1, 3), (40, 1)])
+def test_a_running_median_is_that_of_sorting_every_window(columns: int, size: int) -> None:
+    values = np.random.default_rng(6).integers(0, 9, (12, columns)) / 4
+    np.testing.assert_array_equal(running.medians(values, size), median_filter(values, (1, size)))
+    with pytest.raises(ValueError, match="odd"):
+        running.medians(values, size + 1)

@@ -401,7 +401,10 @@ def test_the_tooth_has_its_axis_where_it_is(shared: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_process_makes_of_savus_folder_what_tomo_reconstruct_does(shared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rings", [None, "sorting", "wavelet-fourier", "titarenko"])
+def test_process_makes_of_savus_folder_what_tomo_reconstruct_does(
+    rings: str | None, shared: Path, tmp_path: Path
+) -> None:
     series = shared / "tomo" / "savu_24737_tiff"
     angles = tmp_path / "angles.txt"
     np.savetxt(angles, np.loadtxt(series / "angles.txt")[10:101])
@@ -409,13 +412,21 @@ def test_process_makes_of_savus_folder_what_tomo_reconstruct_does(shared: Path, 
         "stream": {"type": "files", "files": []},
         "processors": [
             {"type": "projection", "flat": str(series / "flat_00001.tiff"), "dark": str(series / "dark_00001.tiff")},
-            {"type": "tomography", "slices": [76], "centre": 85.85, "vertical": False, "turn": {"angles": str(angles)}},
+            {
+                "type": "tomography",
+                "slices": [76],
+                "centre": 85.85,
+                "vertical": False,
+                "turn": {"angles": str(angles)},
+                "rings": rings,
+            },
         ],
         "sinks": [{"type": "hdf5", "path": str(tmp_path / "out.h5")}],
     }
     (tmp_path / "savu.yaml").write_text(yaml.safe_dump(config))
     assert main(["process", str(tmp_path / "savu.yaml"), str(series / "tiffs")]) == 0
     more = ("--angles", str(angles), "--cor", "85.85", "--slices", "76:77", "--circular-mask", "0")
+    more += ("--remove-stripes", rings or "none")
     wanted = reconstructed(series / "tiffs", tmp_path / "made", *more)[0]
     with h5py.File(tmp_path / "out.h5") as file:
         found = np.asarray(file["entry/data/slice_1"])

@@ -4,7 +4,10 @@ by row, and seen along one line of each row's slice. A projection whose weight c
 Conventions as in `processors.tomography`: the line of angle w and column t goes through x cos w + y sin w = t - centre.
 """
 
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +113,10 @@ class Planes:
             counts = self._store.rows(there.tolist(), first, end)
             none = np.zeros((end - first, columns), bool)
             lines = counts if beam is None else beam.lines(there, counts, first, none)
-            smooth = [without_rings(lines[:, row], method, angles[there]) for row in range(end - first)]
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                smooth = list(
+                    pool.map(partial(without_rings, method=method, angles_deg=angles[there]), lines.swapaxes(0, 1))
+                )
             part = np.zeros((2, end - first, self._planes.shape[2]))
             for place, index in enumerate(there.tolist()):
                 projection = np.stack([each[place] for each in smooth])

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from processors.tomography.running import medians
 from processors.tomography.wavelets import joined, split
 from stream.events import Array
 
@@ -40,11 +41,9 @@ def round_the_circle(angles_deg: Array) -> Array:
 def by_sorting(sinogram: Array, size: int = 21) -> Array:
     """N. T. Vo, R. C. Atwood, M. Drakopoulos, Opt. Express 26 (2018) 28396, algorithm 3: each column in the order of
     its values, a median over `size` neighbouring columns, and back in the order of the angles. Not for wide stripes."""
-    from scipy.ndimage import median_filter
-
     values = _checked(sinogram)
     order = np.argsort(values, axis=0, kind="stable")
-    smooth = median_filter(np.take_along_axis(values, order, 0), (1, size))
+    smooth = medians(np.take_along_axis(values, order, 0), size)
     found = np.empty_like(values)
     np.put_along_axis(found, order, smooth, 0)
     return found
