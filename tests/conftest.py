@@ -3,11 +3,13 @@
 import os
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from one_node import one_node, there
 
 pytest.register_assert_rewrite("stream.testing")
 
@@ -66,3 +68,18 @@ def ipv6() -> None:
             probe.bind(("::1", 0))
     except OSError:
         pytest.skip("no IPv6 on this machine")
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[None]:
+    """A SLURM that every process started from here finds."""
+    if not there():
+        pytest.skip("no SLURM here (Debian: slurm-wlm, munge), or not root")
+    with (
+        tempfile.TemporaryDirectory(prefix="one") as folder,  # the names of sockets must be short
+        one_node(Path(folder)) as config,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        Path(folder).chmod(0o755)
+        patch.setenv("SLURM_CONF", str(config))
+        yield

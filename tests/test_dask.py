@@ -14,7 +14,7 @@ import yaml
 from commands import wait_for
 
 from sinks.check import check
-from stream.commands import dask_cluster, on_dask
+from stream.commands import dask_cluster, dask_jobs, on_dask
 from stream.commands.main import main
 from stream.config import load
 from stream.errors import ConfigError
@@ -126,7 +126,7 @@ def test_every_frame_is_in_exactly_one_part(of: int, count: int) -> None:
 
 def test_a_job_of_slurm_asks_for_what_the_address_says() -> None:
     pytest.importorskip("dask_jobqueue")
-    cluster = dask_cluster.slurm("slurm://beamline?cores=8&memory=32GB&walltime=02:00:00&account=mx1&jobs=3")
+    cluster = dask_jobs.slurm("slurm://beamline?cores=8&memory=32GB&walltime=02:00:00&account=mx1&jobs=3").cluster
     try:
         script = cluster.job_script()
     finally:

@@ -2,13 +2,10 @@
 
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from one_node import one_node, there
 from submitted import jobs, look, over, said, submitted, until
 
 from stream.jobs import folders, queue
@@ -26,21 +23,6 @@ def place(tmp_path: Path) -> Path:
     """A folder with the YAML of the resources."""
     (tmp_path / "inbeam-jobs.yaml").write_text(yaml.safe_dump({"resources": RESOURCES}))
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[None]:
-    """A SLURM that every process started from here finds."""
-    if not there():
-        pytest.skip("no SLURM here (Debian: slurm-wlm, munge), or not root")
-    with (
-        tempfile.TemporaryDirectory(prefix="one") as folder,  # the names of sockets must be short
-        one_node(Path(folder)) as config,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        Path(folder).chmod(0o755)
-        patch.setenv("SLURM_CONF", str(config))
-        yield
 
 
 @pytest.mark.slow

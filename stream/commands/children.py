@@ -122,13 +122,14 @@ class LocalCrew:
 
 
 @contextmanager
-def local(count: int | None) -> Iterator[Crew]:
+def local(count: int | None, stopped: Callable[[], bool]) -> Iterator[Crew]:
     """A crew of this machine, for so many receivers."""
     with TemporaryDirectory(prefix="inbeam-") as folder:
         yield LocalCrew(folder, count or 1)
 
 
-Crews = Callable[[int | None], AbstractContextManager[Crew]]
+Crews = Callable[[int | None, Callable[[], bool]], AbstractContextManager[Crew]]
+"""Called with how many receivers there are to be, and what tells that nobody wants them any more."""
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -59,8 +59,9 @@ def crews(scheduler: str, config: Config) -> Crews:
     """Opens a crew on the workers of this scheduler. Raises ConfigError, InbeamError."""
 
     @contextmanager
-    def opened(count: int | None) -> Iterator[DaskCrew]:
-        with connected(scheduler) as client, marked(config) as marker:
+    def opened(count: int | None, stopped: Callable[[], bool]) -> Iterator[DaskCrew]:
+        wanted = connected(scheduler, file=config.run.resources, threads=count, stopped=stopped)
+        with wanted as client, marked(config) as marker:
             crew = DaskCrew(client, scheduler, count, marker)
             try:
                 yield crew

@@ -40,7 +40,7 @@ def process_on(scheduler: str, config: Config, *, parts: int | None, quiet: bool
     if found:
         raise ConfigError(found)
     preflight(config)
-    with connected(scheduler) as client:
+    with connected(scheduler, file=config.run.resources) as client:
         count = divisions.parts(config, parts, PARTS_PER_THREAD * max(1, sum(client.nthreads().values())))
         documents = [document_of(config, number, count) for number in range(count)]
         told = _results(client, documents, quiet=quiet)

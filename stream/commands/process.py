@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dask",
         metavar="SCHEDULER",
-        help="divide each scan among the workers of tcp://host:port, local://N, or slurm://QUEUE?cores=8&memory=16GB"
-        "&jobs=4&walltime=01:00:00 (inbeam[dask])",
+        help="divide each scan among the workers of tcp://host:port, local://N, slurm://QUEUE?cores=8&memory=16GB"
+        "&jobs=4&walltime=01:00:00, or a cluster in inbeam-jobs.yaml (inbeam[dask])",
     )
     parser.add_argument(
         "--parts", type=int, metavar="N", help="of each scan (default: two for each thread of a worker)"

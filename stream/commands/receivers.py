@@ -128,7 +128,7 @@ class Receivers:
         if problems := list(_problems(self._config, self._count)):
             raise ConfigError(problems)
         preflight(self._config)
-        with ExitStack() as served, self._crews(self._count) as crew:
+        with ExitStack() as served, self._crews(self._count, lambda: self._stopping) as crew:
             self._crew, count = crew, crew.count
             self._coordinator = Coordinator(crew.endpoint, self._patience_s, crew.keys)
             try:

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dask",
         metavar="SCHEDULER",
-        help="receivers on the workers of tcp://host:port, local://N, or slurm://QUEUE?cores=8&memory=16GB&jobs=4; "
-        "without --receivers one for each worker (inbeam[dask])",
+        help="receivers on the workers of tcp://host:port, local://N, slurm://QUEUE?cores=8&memory=16GB&jobs=4, or a "
+        "cluster in inbeam-jobs.yaml; without --receivers one for each worker (inbeam[dask])",
     )
 
 

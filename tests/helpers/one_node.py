@@ -51,7 +51,7 @@ MpiDefault=none
 ReturnToService=2
 SelectType=select/cons_tres
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
-NodeName={name} NodeAddr=127.0.0.1 CPUs=1 State=UNKNOWN
+NodeName={name} NodeAddr=127.0.0.1 CPUs=1 RealMemory=2000 State=UNKNOWN
 PartitionName=short Nodes={name} Default=YES MaxTime=60 State=UP
 """)
     environment = {**os.environ, "SLURM_CONF": str(config)}
