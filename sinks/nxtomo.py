@@ -149,6 +149,8 @@ class Tomo:
         if not self.settled:
             return
         self._begin_so_far()
+        if self._so_far is not None:
+            self._so_far.forget()
         file, units = self._archive.file, self._scan.readings or {}
         root = file.layout
         if "count_time" in root[DETECTOR]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,11 @@ def turned(index: int) -> Frame:
     return frame(index, readings={"image_key": float(KEYS[index]), "rotation_angle": ANGLES[index]})
 
 
-def begun(path: Path, frames: int = 8, told: list[str] | None = None, **options: Any) -> Any:
+def begun(path: Path, frames: int = 8, told: list[str] | None = None, uid: str = "01-first", **options: Any) -> Any:
     context = Context("sinks.0", trouble=(told if told is not None else []).append)
     given = {"flush_frames": 1, "closed_frames": 3, "pixel_size_m": (1e-6, 1e-6), "energy_kev": 20, **options}
     sink = nxtomo.create(nxtomo.Config(path=str(path), **given), context)
-    sink.start(scan(expected=frames), ())
+    sink.start(scan(uid, expected=frames), ())
     return sink
 
 
@@ -131,6 +132,20 @@ def test_a_scan_that_is_stopped_and_gone_on_with_has_them_all(tmp_path: Path) ->
     assert opened(so_far)["sums"] == sums(range(6))
     again.finish(ScanEnd("01-first", announced=8, expected=8))
     assert opened(so_far)["sums"] == sums(range(8)) and check(tmp_path / "a.nx").sound
+
+
+def test_nothing_of_an_earlier_scan_is_taken_for_one_that_replaces_it(tmp_path: Path) -> None:
+    sink, so_far = begun(tmp_path / "a.nx"), tmp_path / "a_so_far" / "a.nx"
+    for index in range(8):
+        sink.write(turned(index))
+    sink.finish(ScanEnd("01-first", announced=8, expected=8))
+    again = begun(tmp_path / "a.nx", uid="02-second", if_exists="overwrite")
+    again.write(replace(turned(0), scan="02-second"))
+    assert not so_far.exists() and not list(so_far.parent.glob("frames_*"))
+    for index in range(1, 4):
+        again.write(replace(turned(index), scan="02-second"))
+    assert opened(so_far)["sums"] == sums(range(3))
+    again.close()
 
 
 def test_where_they_cannot_be_written_that_is_said_and_the_scan_has_its_file(tmp_path: Path) -> None:

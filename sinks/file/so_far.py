@@ -41,6 +41,12 @@ class SoFar:
         self._parts = 0
         self._late: set[int] = set()
 
+    def forget(self) -> None:
+        """The scan is a new one: what an earlier one left under this name is not of it."""
+        with self._telling():
+            for each in (self.file, *self.folder.glob("frames_*.h5")):
+                each.unlink(missing_ok=True)
+
     def written(self, index: int) -> None:
         """A frame has been put into its place."""
         if index // self._frames < self._parts:
