@@ -11,13 +11,17 @@ from bragg_frames import crystal, poni
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed_frames import damaged, fill, packed
-from ringed import SHAPE, assert_equal, frame, polar, recipe
+from ringed import SHAPE, assert_equal, assert_same, frame, polar, recipe, weights
 
 from processors import sparsify
+from processors.bragg.adding import _packing, _table
+from processors.bragg.bulk_sums import COPIES, unpack
 from processors.bragg.cpu import CpuEngine
-from processors.bragg.model import Recipe
+from processors.bragg.model import Recipe, Sparse
 from processors.bragg.polar import Polar
+from processors.bragg.screen import Screen
 from stream import CorruptPayload, Detector, Frame, FrameStatus, ScanStart
+from stream.codec.low_bytes import LowBytes
 from stream.codec.native import bslz4_compress
 from stream.codec.payload import decode
 from stream.events import Array, Encoding, Payload
@@ -60,6 +64,14 @@ def test_any_frame_gives_what_its_decoded_pixels_give(data: Any) -> None:
         found = one.run_packed(payload)
         if found is not None:
             assert_equal(found, one.run(image))
+
+
+@pytest.mark.parametrize("pixels", [1, 7, 8, 63, 64, 65, 121, 128, 129])
+def test_every_word_of_a_frame_has_a_bound_to_be_compared_with(pixels: int) -> None:
+    """Also those behind the last pixel: else what lies behind the bounds would be read."""
+    rings = replace(polar(), bin_of=np.arange(pixels, dtype=np.uint16) % (polar().bins + 1))
+    low = LowBytes(np.ones(pixels, bool), np.dtype(np.uint16))
+    assert Screen(rings)._first.size == low.words.size
 
 
 @pytest.mark.slow
@@ -116,6 +128,96 @@ def test_damaged_bytes_are_refused_for_the_same_reason_or_give_the_same() -> Non
         assert_equal(found, wanted)
 
     try_one()
+
+
+def through(one: CpuEngine, image: Array) -> Sparse:
+    """As the processor does it."""
+    payload = packed(image)
+    return (one.run_packed(payload) if one.takes(payload) else None) or one.run(image)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=25)
+@given(
+    st.sampled_from(("uint8", "uint32", "int16")),
+    st.sampled_from(("poisson", "azimuthal", "hybrid")),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from((0.0, 0.3, 0.9995)),
+    st.booleans(),
+    st.lists(st.sampled_from((0.0, 0.03, 1.0, 4.0, 40.0, 300.0)), min_size=3, max_size=6),
+    st.sampled_from((polar(), frayed())),
+)
+def test_weighted_frames_give_what_their_decoded_pixels_give(
+    dtype: str, model: str, seed: int, spread: float, dark: bool, means: list[float], rings: Polar
+) -> None:
+    """Bit for bit what an engine says that had the same frames decoded, and what clipping pixel by pixel says."""
+    dice = np.random.default_rng(seed)
+    offset = dice.uniform(-0.5, 2, SHAPE).astype(np.float32) if dark else None
+    norm = np.abs(weights(seed, spread))
+    norm[norm < 1e-6] = 0.0
+    made = rings, recipe(dtype, model, cutoff=2.0 * (seed % 3)), offset, norm
+    by_bytes, decoded = CpuEngine(*made, packed=np.dtype(dtype)), CpuEngine(*made)
+    plain = CpuEngine(*made, by_bulk=False)
+    for mean in means:
+        image = frame(dice, dtype, mean)
+        found = through(by_bytes, image)
+        assert_equal(found, decoded.run(image))
+        if spread < 0.9:
+            assert_same(found, plain.run(image))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["poisson", "azimuthal", "hybrid"])
+@pytest.mark.parametrize("dark", [False, True])
+def test_weighted_frames_that_are_alike_are_not_decoded(model: str, dark: bool) -> None:
+    """Dense ones and nearly empty ones."""
+    offset = np.random.default_rng(2).uniform(-0.5, 2, SHAPE).astype(np.float32) if dark else None
+    for mean in (0.03, 2.0):
+        dice = np.random.default_rng(5)
+        made = polar(), recipe("uint32", model), offset, weights(1, 0.4)
+        one, plain = CpuEngine(*made, packed=np.dtype(np.uint32)), CpuEngine(*made, by_bulk=False)
+        images = [frame(dice, "uint32", mean, ring=80) for _ in range(4)]
+        for image in images * 4:
+            through(one, image)
+        for image in images:
+            assert one.takes(packed(image))
+            found = one.run_packed(packed(image))
+            assert found is not None
+            assert_same(found, plain.run(image))
+
+
+@pytest.mark.slow
+def test_frames_that_become_bright_and_dark_again_are_clipped_right() -> None:
+    """Ranges of bytes, of two bytes, and of bytes again."""
+    dice, made = np.random.default_rng(8), (polar(), recipe("uint16", "hybrid"), None, weights(3, 0.2))
+    one, plain = CpuEngine(*made, packed=np.dtype(np.uint16)), CpuEngine(*made, by_bulk=False)
+    widths = []
+    for mean in (2.0, 2.0, 2.0, 900.0, 900.0, 900.0, 2.0, 2.0, 2.0, 2.0):
+        image = frame(dice, "uint16", mean, ring=80)
+        assert_same(through(one, image), plain.run(image))
+        widths.append(one._bulk._adder.wide)
+    assert not widths[2] and widths[5] and not widths[-1]
+
+
+@given(st.integers(1, 2**20), st.booleans(), st.data())
+def test_packed_sums_never_run_over(pixels: int, squares: bool, data: Any) -> None:
+    """As many pixels as there can be in a sum, all with the largest count, or with two."""
+    (filled_shift, square_shift), highest = _packing(pixels, squares)
+    if not highest:
+        return
+    table = _table(filled_shift, square_shift)
+    count, many = data.draw(st.integers(0, highest)), data.draw(st.integers(0, pixels))
+    numbers = {highest: pixels - many, count: many} if count != highest else {highest: pixels}
+    total = sum(int(table[value]) * number for value, number in numbers.items())
+    assert total < 2**64
+    added = np.zeros((1, 4))
+    sums = np.zeros((COPIES, 1), np.uint64)
+    sums[1] = total
+    words = np.uint64(filled_shift), np.uint64(square_shift)
+    unpack(sums, np.zeros((COPIES, 1 if squares else 0), np.uint64), np.zeros((0, 1, 2)), words, 1.0, added)
+    assert added[0, 0] == sum(value * number for value, number in numbers.items())
+    assert added[0, 1] == sum(number for value, number in numbers.items() if value)
+    assert added[0, 3] == (sum(value**2 * number for value, number in numbers.items()) if squares else 0)
 
 
 class Looks:

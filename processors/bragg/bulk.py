@@ -5,18 +5,21 @@ from typing import Any
 import numpy as np
 
 from processors.bragg import clip_bulk, clip_counts
+from processors.bragg.adding import Adder
+from processors.bragg.bulk_sums import SHIFT
 from processors.bragg.model import Recipe
 from processors.bragg.polar import Polar
 from processors.bragg.selection import Judge
+from stream.codec.low_bytes import LowBytes
 from stream.events import Array
 
 MARGIN, FEW = 0.93, 1.5
 """A range goes MARGIN - FEW / sqrt(pixels) of the way from the mean to what is clipped, or to what may be picked."""
-ROOM = 8
-"""One pixel in ROOM may be set apart."""
 MANY = 16
 """More than one in MANY: the ranges are chosen anew."""
 TRIES = 3
+BRIGHT = 64
+"""Where more than one pixel in BRIGHT is in a bin that reaches beyond a byte, the ranges are of two."""
 LEAST_NORM = 1e-20
 """Below it a corrected count may be beyond float32."""
 
@@ -34,6 +37,8 @@ class Bulk:
         usable = np.isfinite(norm) & (norm != 0) if norm.size else np.ones(pixels, bool)
         if dark.size:
             usable &= np.isfinite(dark)
+        self.wanted = usable & ((polar.bin_of < bins) | (polar.position >= 0))
+        """bool (pixels,): whose counts are looked at."""
         self._bins = np.where(usable, polar.bin_of, polar.bin_of.dtype.type(bins))
         self._totals = np.zeros((bins, 4))
         weight, offset = (
@@ -44,26 +49,17 @@ class Bulk:
             self._totals[:, column] = np.bincount(self._bins[usable], chosen, bins + 1)[:bins]
         largest = max(int(self._totals[:, clip_bulk.NUMBER].max(initial=0)), 1)
         limits = recipe.limits
-        self._low = int(max(np.ceil(limits[0]), 0))
-        self._high = int(
-            min(np.floor(limits[1]), clip_bulk.EVERY - 1, np.iinfo(dtype).max, (2**clip_bulk.SHIFT - 1) // largest)
-        )
-        self._first, self._last = np.ones(pixels, np.uint16), np.zeros(pixels, np.uint16)
+        least, self._most = int(max(np.ceil(limits[0]), 0)), int(np.iinfo(dtype).max)
+        span = least, int(min(np.floor(limits[1]), self._most, (2**SHIFT - 1) // largest))
+        self._model = clip_counts.MODELS[recipe.error_model]
+        self._adder = Adder(self._bins, bins, dark, norm, self._model != clip_counts.POISSON, span)
         self._lower, self._upper = np.full(bins, np.inf, np.float32), np.full(bins, -np.inf, np.float32)
         self._known = False
-        self._model = clip_counts.MODELS[recipe.error_model]
-        scatters = self._model != clip_counts.POISSON
-        self._scatter = np.zeros((clip_bulk.COPIES if scatters else 0, bins + 1, 2))
-        self._sums = np.zeros((clip_bulk.COPIES, bins + 1), np.uint64)
-        self._addends = np.zeros(clip_bulk.BLOCK, np.uint32)
-        self._flags = np.zeros(clip_bulk.BLOCK, np.uint8)
         self._out, self._start = np.zeros((bins, 4)), np.zeros(bins + 1, np.int64)
         self._kept, self._tried = np.empty((2, bins, 2), np.float32)
-        self._apart = np.empty(pixels // ROOM + 2 * clip_bulk.BLOCK, np.int32)
-        room = self._apart.size
-        self._counts, self._own = np.empty(room, np.uint32), np.empty(room, np.uint16)
+        room = self._adder.apart.size
+        self._x, self._raw = np.empty(room, np.float32), np.empty(room, np.int64)
         self._values, self._sorted = np.empty((3, room), np.float32), np.empty((3, room), np.float32)
-        self._most = np.uint32(np.iinfo(dtype).max)
         self._spoilt, self._unfit = np.zeros(bins, np.bool_), np.zeros(bins, np.bool_)
 
     @staticmethod
@@ -77,15 +73,25 @@ class Bulk:
         used = norm[np.isfinite(norm) & (norm != 0)]
         return bool(used.size == 0 or used.min() >= LEAST_NORM)
 
-    def run(self, flat: Array, mean: Array, deviation: Array, found: Array) -> int:
-        """Background of one frame into mean and deviation (bins,), the candidates, ascending, into `found`. Returns how
-        many; -1 if it cannot be done so: then the frame is to be clipped otherwise, and `learn` told of it."""
+    @property
+    def by_bytes(self) -> bool:
+        """True if `run` can do a frame of one byte per pixel."""
+        return self._known and not self._adder.wide
+
+    def known(self, number: int) -> tuple[Array, Array] | None:
+        """x and counts of the candidates that `run` has found; None where some are not among those set apart."""
+        return None if self._judge.stray.size else (self._x[:number], self._raw[:number])
+
+    def run(self, frame: Array | LowBytes, mean: Array, deviation: Array, found: Array) -> int:
+        """Background of one frame, flat, into mean and deviation (bins,), the candidates, ascending, into `found`.
+        Returns how many; -1 if it cannot be done so: then the frame is to be clipped otherwise, and `learn` told of
+        it."""
         if not self._known:
             return -1
         before = self._lower.copy(), self._upper.copy()
         self._unfit[:] = False
         for _ in range(TRIES):
-            number = self._clip(flat, mean, deviation)
+            number = self._clip(frame, mean, deviation)
             if number < 0:
                 break
             bound = self._judge.bounds(mean, deviation)
@@ -97,18 +103,22 @@ class Bulk:
                 self._tried[:] = self._kept
             self._unfit |= unfit
             self._lower[unfit], self._upper[unfit] = np.inf, -np.inf  # all its pixels are set apart
-            self._apply(unfit)
+            self._adder.apply(self._lower, self._upper, unfit)
         else:
             number = -1
         if number < 0:
             self._lower[:], self._upper[:] = before
+            self._known = False  # the ranges of counts are those of the last try
             return -1
         if self._unfit.any():
             self._choose(mean, bound, self._kept[:, 0], self._kept[:, 1], before)
-        elif number * MANY > flat.size:
+        elif number * MANY > self._bins.size:
             self._choose(mean, bound, self._kept[:, 0], self._kept[:, 1])
-        many = int(clip_bulk.candidates(self._apart, number, self._values, self._own, bound, found))
-        return self._judge.add_stray(found, many)
+        adder = self._adder
+        many = clip_bulk.candidates(
+            adder.apart, number, self._values, adder.counts, self._most, adder.own, bound, found, self._x, self._raw
+        )
+        return self._judge.add_stray(found, int(many))
 
     def learn(self, mean: Array, deviation: Array) -> None:
         """Choose the ranges from the background of a frame that was clipped otherwise."""
@@ -125,26 +135,22 @@ class Bulk:
             self._choose(mean, bound, mean - reach, mean + reach)
         self._known = True
 
-    def _clip(self, flat: Array, mean: Array, deviation: Array) -> int:
-        recipe, ranges = self._recipe, (self._first, self._last)
-        raw, words = flat.view(self._unsigned), self._flags.view(np.uint64).reshape(-1, 8)
-        into = (self._sums, self._addends, self._flags, words, self._apart, self._counts, self._own)
-        number = clip_bulk.add_bulk(raw, self._bins, *ranges, *into)
+    def _clip(self, frame: Array | LowBytes, mean: Array, deviation: Array) -> int:
+        recipe, adder = self._recipe, self._adder
+        number = adder.add(frame.low, frame) if isinstance(frame, LowBytes) else adder.add(frame.view(self._unsigned))
         if number < 0:
             return -1
-        if self._scatter.size:
-            clip_bulk.add_scatter(raw, self._bins, *ranges, self._dark, self._norm, self._scatter)
         clip_bulk.correct_apart(
-            flat, self._apart, self._counts, self._own, number, self._most, recipe.limits, self._dark, self._norm,
+            adder.apart, adder.counts, adder.own, number, self._most, recipe.limits, self._dark, self._norm,
             self._out, self._start, self._values,
         )  # fmt: skip
-        clip_bulk.sort_apart(number, self._start, self._values, self._own, *self._sorted)
+        clip_bulk.sort_apart(number, self._start, self._values, adder.own, *self._sorted)
         clip_bulk.clip(
-            self._sums, self._scatter, self._totals, self._out, self._start, *self._sorted, self._polar.members,
+            adder.added, self._totals, self._out, self._start, *self._sorted, self._polar.members,
             self._model, recipe.cutoff_clip, recipe.cycle, np.float32(recipe.empty), self._lower, self._upper,
             self._kept, mean, deviation, self._spoilt,
         )  # fmt: skip
-        return int(number)
+        return number
 
     def _choose(
         self, mean: Array, bound: Array, lower: Array, upper: Array, before: tuple[Array, Array] | None = None
@@ -157,15 +163,17 @@ class Bulk:
             top = np.asarray(mean + near * (np.minimum(upper, bound[:-1]) - mean), np.float32)
         if before is None:
             self._lower, self._upper = bottom, top
-            self._apply(np.ones(mean.size, np.bool_))
+            self._adder.widen(self._is_bright(top))
+            self._adder.apply(bottom, top, np.ones(mean.size, np.bool_))
         else:
             unfit = self._unfit
             self._lower[unfit] = np.fmax(before[0], bottom)[unfit]
             self._upper[unfit] = np.fmin(before[1], top)[unfit]
-            self._apply(unfit)
+            self._adder.apply(self._lower, self._upper, unfit)
 
-    def _apply(self, anew: Array) -> None:
-        clip_bulk.ranges(
-            self._bins, self._dark, self._norm, self._lower, self._upper, anew, self._low, self._high,
-            self._first, self._last,
-        )  # fmt: skip
+    def _is_bright(self, top: Array) -> bool:
+        """True if many pixels are in bins that reach, with the mean of their weights, beyond what a byte holds."""
+        pixels = np.maximum(self._totals[:, clip_bulk.NUMBER], 1)
+        counts = (top * self._totals[:, clip_bulk.NORM] + self._totals[:, clip_bulk.DARK]) / pixels
+        bright = counts > self._adder.highest_narrow
+        return bool(pixels[bright].sum() * BRIGHT > pixels.sum())

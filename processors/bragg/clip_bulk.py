@@ -14,164 +14,48 @@ from math import isfinite
 
 import numpy as np
 
+from processors.bragg.bulk_sums import COUNTS, CROSS, FILLED, POWER
 from processors.bragg.clip_counts import AZIMUTHAL, HYBRID, chauvenet
-from stream.codec.bits import bit_count, lowest_bit
 from stream.codec.compiler import kernel
 
-SHIFT = 31
-"""Of the packed sums: a count, and above it one for every pixel that is not 0."""
-EVERY = 65535
-"""As `last`: whatever the count is."""
-BLOCK = 512
-COPIES = 4
 SUMS = {"reassoc", "contract", "nsz"}
 """fastmath flags that let sums be vectorised; NaN and infinity keep their meaning."""
 NUMBER, NORM, SQUARE, DARK = range(4)
 """Columns of the sums over all pixels of a bin: pixels, norm, norm^2, dark."""
-CROSS, POWER = range(2)
-"""Columns of the sums that only the scatter needs: signal * norm, signal^2."""
 
 
 @kernel
-def ranges(bins, dark, norm, lower, upper, anew, low, high, first, last):  # type: ignore[no-untyped-def]
-    """The counts `first` ... `last` (uint16, pixels) of every pixel whose x lies in lower ... upper (float32, bins) of
-    its bin, as float32 decides it, and that lie in low ... high < EVERY; first > last where there is none. Only for the
-    bins that are `anew` (bool); any count will do for pixels without a bin. dark, norm: float32 (pixels,), or empty."""
-    w, d = np.float32(1.0), np.float32(0.0)
-    for i in range(bins.size):
-        b = bins[i]
-        if b == anew.size:
-            first[i], last[i] = 0, EVERY
-            continue
-        if not anew[b]:
-            continue
-        if norm.size:
-            w = norm[i]
-        if dark.size:
-            d = dark[i]
-        first[i], last[i] = 1, 0
-        bottom, top = lower[b], upper[b]
-        if not bottom <= top:
-            continue
-        end = np.float64(top) * np.float64(w) + np.float64(d)
-        most = high if end >= high else (np.int64(np.floor(end)) if end >= low else low - 1)
-        while most < high and (np.float32(most + 1) - d) / w <= top:
-            most += 1
-        while most >= low and (np.float32(most) - d) / w > top:
-            most -= 1
-        begin = np.float64(bottom) * np.float64(w) + np.float64(d)
-        least = low if begin <= low else (np.int64(np.ceil(begin)) if begin <= high else high + 1)
-        while least > low and (np.float32(least - 1) - d) / w >= bottom:
-            least -= 1
-        while least <= most and (np.float32(least) - d) / w < bottom:
-            least += 1
-        if least <= most:
-            first[i], last[i] = least, most
-
-
-@kernel
-def add_bulk(raw, bins, first, last, sums, addends, flags, words, apart, counts, own):  # type: ignore[no-untyped-def]
-    """Add the counts of the bulk to `sums` (COPIES, bins + 1) uint64; the places of the others that belong to a bin go
-    to `apart` (int32), ascending, their counts to `counts` (uint32), their bins to `own` (uint16). Returns how many, or
-    -1 where there is no room for more.
-
-    raw: unsigned. addends: uint32 (BLOCK,); flags: uint8 (BLOCK,); words: the same as uint64 (BLOCK / 64, 8); scratch.
-    """
-    one, most_counts = np.uint32(1 << SHIFT), np.uint32(EVERY)
-    sums[:] = 0
-    sums0, sums1, sums2, sums3 = sums[0], sums[1], sums[2], sums[3]
-    found = 0
-    full = raw.size // BLOCK * BLOCK
-    for start in range(0, full, BLOCK):
-        pixels, into = raw[start : start + BLOCK], bins[start : start + BLOCK]
-        least, most = first[start : start + BLOCK], last[start : start + BLOCK]
-        for j in range(BLOCK):
-            count = min(np.uint32(pixels[j]), most_counts)
-            inside = (count >= np.uint32(least[j])) & (count <= np.uint32(most[j]))
-            addends[j] = (count | (one if count else np.uint32(0))) if inside else np.uint32(0)
-            flags[j] = np.uint8(not inside)
-        for j in range(0, BLOCK, COPIES):
-            sums0[into[j]] += addends[j]
-            sums1[into[j + 1]] += addends[j + 1]
-            sums2[into[j + 2]] += addends[j + 2]
-            sums3[into[j + 3]] += addends[j + 3]
-        if found + BLOCK + 64 > apart.size:
-            return -1
-        before = found
-        for k in range(words.shape[0]):
-            bits = np.uint64(0)
-            for j in range(8):  # eight bytes that are 0 or 1 become eight bits
-                bits |= ((words[k, j] * np.uint64(0x0102040810204080)) >> np.uint64(56)) << np.uint64(8 * j)
-            behind = found + int(bit_count(bits))
-            while bits:  # two at a time: places too many are overwritten
-                apart[found] = start + 64 * k + np.int64(lowest_bit(bits))
-                bits &= bits - np.uint64(1)
-                apart[found + 1] = start + 64 * k + np.int64(lowest_bit(bits))
-                bits &= bits - np.uint64(1)
-                found += 2
-            found = behind
-        for each in range(before, found):
-            j = apart[each] - start
-            counts[each], own[each] = pixels[j], into[j]
-    if found + BLOCK > apart.size:
-        return -1
-    for i in range(full, raw.size):
-        count = min(np.uint32(raw[i]), most_counts)
-        if np.uint32(first[i]) <= count <= np.uint32(last[i]):
-            sums0[bins[i]] += count | (one if count else np.uint32(0))
-        else:
-            apart[found] = i
-            counts[found], own[found] = raw[i], bins[i]
-            found += 1
-    return found
-
-
-@kernel
-def add_scatter(raw, bins, first, last, dark, norm, sums):  # type: ignore[no-untyped-def]
-    """What the scatter about a mean needs of the bulk: `sums` (COPIES, bins + 1, 2) float64, see CROSS and POWER."""
-    sums[:] = 0.0
-    w, d = 1.0, 0.0
-    for i in range(raw.size):
-        count = np.uint32(raw[i])
-        if np.uint32(first[i]) <= count <= np.uint32(last[i]):  # without a bin: to no avail
-            if norm.size:
-                w = np.float64(norm[i])
-            if dark.size:
-                d = np.float64(dark[i])
-            signal = np.float64(count) - d
-            sums[i % COPIES, bins[i], 0] += signal * w
-            sums[i % COPIES, bins[i], 1] += signal * signal
-
-
-@kernel
-def correct_apart(image, apart, counts, own, number, most, limits, dark, norm, out, start, values):  # type: ignore[no-untyped-def]
+def correct_apart(apart, counts, own, number, most, limits, dark, norm, out, start, values):  # type: ignore[no-untyped-def]
     """Correct the pixels set apart: x, norm and variance of the raw counts (Poisson) into `values` float32 (3, ...), x
     NaN for bad ones. `out` (bins, 4): what they take away from the sums over all pixels; start (bins + 1,): in
-    start[b + 1] how many of bin b are not bad. most: the largest count of the type of `image`."""
+    start[b + 1] how many of bin b are not bad. counts: int64, see `_meant`."""
     low, high, dummy_low, dummy_high = limits
     out[:] = 0.0
     start[:] = 0
-    w, d = np.float32(1.0), np.float32(0.0)
+    value, weights, offsets = values[0], values[1], values[2]
+    for k in range(number):  # by themselves: pixels that are not in the cache are waited for together
+        weights[k] = norm[apart[k]] if norm.size else np.float32(1.0)
     for k in range(number):
-        i = apart[k]
-        b = np.int64(own[k])
-        if norm.size:
-            w = norm[i]
-        if dark.size:
-            d = dark[i]
-        raw = np.float64(counts[k])
-        if counts[k] > most:
-            raw = np.float64(image[i])
-        weight = np.float64(w)
+        offsets[k] = dark[apart[k]] if dark.size else np.float32(0.0)
+    for k in range(number):
+        raw = _meant(counts[k], most)
+        good = low <= raw <= high and not dummy_low <= raw <= dummy_high
+        value[k] = (np.float32(raw) - offsets[k]) / weights[k] if good else np.float32(np.nan)
+    for k in range(number):
+        b = np.uint64(own[k])
+        weight = np.float64(weights[k])
         out[b, 0] += 1.0
         out[b, 1] += weight
         out[b, 2] += weight * weight
-        out[b, 3] += np.float64(d)
-        good = low <= raw <= high and not dummy_low <= raw <= dummy_high
-        start[b + 1] += good
-        values[0, k] = (np.float32(raw) - d) / w if good else np.float32(np.nan)
-        values[1, k] = w
-        values[2, k] = max(np.float32(raw), np.float32(1.0))
+        out[b, 3] += np.float64(offsets[k])
+        start[b + np.uint64(1)] += value[k] == value[k]
+        offsets[k] = max(np.float32(_meant(counts[k], most)), np.float32(1.0))
+
+
+@kernel(inline="always")
+def _meant(count, most):  # type: ignore[no-untyped-def]
+    """A raw count, whose bits mean a negative one beyond `most`, the largest count of the frame's type."""
+    return np.float64(count) - (2.0 * np.float64(most) + 2.0 if count > most else 0.0)
 
 
 @kernel
@@ -263,30 +147,25 @@ def _clip_bin(pixels, bulk, value, weight, spread, members, model, cutoff, cycle
 
 @kernel
 def clip(  # type: ignore[no-untyped-def]
-    sums, scatter, totals, out, start, value, weight, spread, members, model, cutoff, cycles, empty, lower, upper, kept,
+    added, totals, out, start, value, weight, spread, members, model, cutoff, cycles, empty, lower, upper, kept,
     mean, deviation, spoilt,
 ):  # fmt: skip
     """Clip every bin: writes float32 `mean` and `deviation` (bins,) and `kept` (bins, 2), see `_clip_bin`. `spoilt` is
     set where the bulk of a bin would have been clipped: there they are only near the truth.
 
-    scatter: as `add_scatter` leaves it, or empty (poisson). totals: (bins, 4), over all pixels. lower, upper: as given
-    to `ranges`. members: pixels per bin, dynamically masked ones included.
+    added: float64 (bins, 4), sums over the bulk, see `bulk_sums`. totals: (bins, 4), over all pixels. lower, upper: as
+    given to `ranges`. members: pixels per bin, dynamically masked ones included.
     """
-    mask = (np.uint64(1) << np.uint64(SHIFT)) - np.uint64(1)
     bulk, within, kept_sums = np.zeros(6), np.zeros(2, np.float32), np.zeros(5)
     for b in range(members.size):
-        packed = sums[0, b] + sums[1, b] + sums[2, b] + sums[3, b]
-        pixels = totals[b, NUMBER] - out[b, NUMBER]
-        counts = np.float64(packed & mask)
+        pixels, counts = totals[b, NUMBER] - out[b, NUMBER], added[b, COUNTS]
         bulk[0] = counts - (totals[b, DARK] - out[b, DARK])
         bulk[1] = totals[b, NORM] - out[b, NORM]
         bulk[2] = totals[b, SQUARE] - out[b, SQUARE]
-        bulk[3] = counts + pixels - np.float64(packed >> np.uint64(SHIFT))
+        bulk[3] = counts + pixels - added[b, FILLED]
+        bulk[4], bulk[5] = added[b, CROSS], added[b, POWER]
         if pixels == 0.0:
             bulk[:] = 0.0
-        elif scatter.size:
-            bulk[4] = scatter[0, b, 0] + scatter[1, b, 0] + scatter[2, b, 0] + scatter[3, b, 0]
-            bulk[5] = scatter[0, b, 1] + scatter[1, b, 1] + scatter[2, b, 1] + scatter[3, b, 1]
         within[0], within[1] = lower[b], upper[b]
         own = slice(start[b], start[b + 1])
         mean[b], deviation[b], inside = _clip_bin(
@@ -297,10 +176,11 @@ def clip(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def candidates(apart, number, values, own, bound, found):  # type: ignore[no-untyped-def]
-    """Those of the pixels set apart that are above their bin's bound go to `found`; returns their number."""
+def candidates(apart, number, values, counts, most, own, bound, found, x, raw):  # type: ignore[no-untyped-def]
+    """Those of the pixels set apart that are above their bin's bound go to `found`, their x to `x` (float32), their
+    counts to `raw` (int64); returns their number."""
     many = 0
     for k in range(number):
-        found[many] = apart[k]
+        found[many], x[many], raw[many] = apart[k], values[0, k], np.int64(_meant(counts[k], most))
         many += values[0, k] > bound[own[k]]
     return many

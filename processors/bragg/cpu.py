@@ -9,6 +9,7 @@ from processors.bragg.bulk import Bulk
 from processors.bragg.model import Recipe, Sparse
 from processors.bragg.packed import Packed
 from processors.bragg.polar import Polar
+from processors.bragg.screen import Screen
 from processors.bragg.selection import NONE, Judge, Seen
 from processors.bragg.variance import Variance
 from stream.codec.low_bytes import LowBytes
@@ -52,21 +53,28 @@ class CpuEngine:
         self._bad |= ~np.isfinite(table)
         self._table = np.where(np.isfinite(table), table, 0.0)
         self._scratch: tuple[Array, ...] = ()
+        self._weighted = bool(self._dark.size or self._norm.size)
         self._packed: Packed | None = None
-        if packed is not None and LowBytes.suits(packed) and not self._dark.size and not self._norm.size:
-            self._packed = Packed(polar, packed)
+        if packed is not None and LowBytes.suits(packed):
+            bulk = self._bulk_of(packed) if self._weighted else None
+            if bulk is not None:
+                self._packed = Packed(bulk.wanted, packed)
+            elif not self._weighted:
+                self._packed = Packed((polar.bin_of < polar.bins) | (polar.position >= 0), packed)
+                self._screen = Screen(polar)
+                self._members = np.bincount(polar.bin_of, minlength=polar.bins + 1)
 
     def run(self, image: Array) -> Sparse:
         """Background, picked pixels and peaks of one frame."""
         flat = image.reshape(-1)
-        if image.dtype.kind in "iu" and not self._dark.size and not self._norm.size:
+        if image.dtype.kind in "iu" and not self._weighted:
             self._clip_counts(flat)
             return self._pick(flat, flat)
         seen = Seen.whole(flat)
         bulk = self._bulk_of(image.dtype)
-        number = -1 if bulk is None else bulk.run(flat, self._mean, self._deviation, self._found)
+        number = self._run_bulk(flat)
         if number >= 0:
-            return self._judge.judge(seen, image.dtype, self._mean, self._deviation, self._found[:number])
+            return self._judged(seen, image.dtype, number)
         corrected = self._clip_corrected(flat)
         if bulk is not None:
             bulk.learn(self._mean, self._deviation)
@@ -79,23 +87,38 @@ class CpuEngine:
 
     def takes(self, payload: Payload) -> bool:
         """True if `run_packed` may be asked for this one, whose shape is the scan's."""
-        return self._packed is not None and self._packed.low.takes(payload)
+        ready = not self._weighted or (self._bulk is not None and self._bulk.by_bytes)
+        return ready and self._packed is not None and self._packed.low.takes(payload)
 
     def run_packed(self, payload: Payload) -> Sparse | None:
         """What `run` says of the decoded frame, the very same numbers, from one byte per pixel. None if its counts are
-        too large for that. Raises CorruptPayload, as `decode` would."""
-        packed, judge = self._packed, self._judge
+        too large for that, or unlike those before. Raises CorruptPayload, as `decode` would."""
+        packed = self._packed
         assert packed is not None, "ask `takes` first"
         if not packed.read(payload):
             return None
-        seen = packed.seen()
+        number = self._run_bulk(packed.low) if self._weighted else self._run_bytes(packed)
+        if number < 0:
+            return None
+        return self._judged(packed.seen(), payload.dtype, number)
+
+    def _judged(self, seen: Seen, dtype: np.dtype[Any], number: int) -> Sparse:
+        known = self._bulk.known(number) if self._bulk is not None else None
+        return self._judge.judge(seen, dtype, self._mean, self._deviation, self._found[:number], known)
+
+    def _run_bulk(self, frame: Array | LowBytes) -> int:
+        """Background and candidates of a weighted frame; how many are in `_found`, or -1."""
+        return -1 if self._bulk is None else self._bulk.run(frame, self._mean, self._deviation, self._found)
+
+    def _run_bytes(self, packed: Packed) -> int:
+        """The same of one without weights."""
+        seen, low, bin_of = packed.seen(), packed.low, self.polar.bin_of
         hist, _, _ = self._counting()
-        beyond = clip_counts.count_low(*seen, packed.low.filled, self.polar.bin_of, packed.members, hist, self._found)
-        self._clip_histogram(seen.counts, self.polar.bin_of[seen.places], beyond)
-        bound = judge.bounds(self._mean, self._deviation)
-        number = packed.screen.candidates(packed.low.words, seen, bound, self._found)
-        number = judge.add_stray(self._found, number)
-        return judge.judge(seen, payload.dtype, self._mean, self._deviation, self._found[:number])
+        beyond = clip_counts.count_low(*seen, low.filled, bin_of, self._members, hist, self._found)
+        self._clip_histogram(seen.counts, bin_of[seen.places], beyond)
+        bound = self._judge.bounds(self._mean, self._deviation)
+        number = self._screen.candidates(low.words, seen, bound, self._found)
+        return self._judge.add_stray(self._found, number)
 
     def _bulk_of(self, dtype: np.dtype[Any]) -> Bulk | None:
         if self._undecided:

@@ -1,11 +1,9 @@
-"""Frames as one byte per pixel, straight from the packed ones: what an engine needs for them beside its own."""
+"""Frames as one byte per pixel, straight from the packed ones, where their counts are small enough."""
 
 from typing import Any
 
 import numpy as np
 
-from processors.bragg.polar import Polar
-from processors.bragg.screen import Screen
 from processors.bragg.selection import Seen
 from stream.codec.low_bytes import LowBytes
 from stream.events import Array, Payload
@@ -17,11 +15,9 @@ LONGEST = 15
 class Packed:
     """One worker's, for frames of one shape and type."""
 
-    def __init__(self, polar: Polar, dtype: np.dtype[Any]) -> None:
-        self.low = LowBytes((polar.bin_of < polar.bins) | (polar.position >= 0), dtype)
-        self.screen = Screen(polar)
-        self.members: Array = np.bincount(polar.bin_of, minlength=polar.bins + 1)
-        """int64 (bins + 1,): the pixels of each bin, and those without one."""
+    def __init__(self, wanted: Array, dtype: np.dtype[Any]) -> None:
+        """wanted: bool (pixels,), see `LowBytes`."""
+        self.low = LowBytes(wanted, dtype)
         self._untried = self._patience = 0
 
     def read(self, payload: Payload) -> bool:

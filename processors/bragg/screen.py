@@ -24,7 +24,7 @@ class Screen:
 
     def __init__(self, polar: Polar) -> None:
         bins = polar.bins
-        padded = np.full(-(-polar.bin_of.size // 8) * 8, bins, np.uint16)
+        padded = np.full(-(-polar.bin_of.size // 64) * 64, bins, np.uint16)  # as many words as `LowBytes` has
         padded[: polar.bin_of.size] = polar.bin_of
         each = padded.reshape(-1, 8)
         first = each.min(axis=1)

@@ -70,15 +70,26 @@ class Judge:
             found[:total].sort()
         return total
 
-    def judge(self, seen: Seen, dtype: np.dtype[Any], mean: Array, deviation: Array, candidates: Array) -> Sparse:
+    def judge(
+        self,
+        seen: Seen,
+        dtype: np.dtype[Any],
+        mean: Array,
+        deviation: Array,
+        candidates: Array,
+        known: tuple[Array, Array] | None = None,
+    ) -> Sparse:
         """seen: counts, of which only candidates and the pixels around them are read. dtype: of the frame. candidates:
-        int32, ascending."""
+        int32, ascending. known: x of the candidates, NaN where they are not valid, and their counts."""
         recipe, polar, limits = self._recipe, self._polar, self._recipe.limits
         noise = np.float32(recipe.noise)
-        counts, place = seen.of(candidates), polar.position[candidates]
-        dark, norm = (array[candidates] if array.size else array for array in (self._dark, self._norm))
-        x, kept = np.empty(len(candidates), np.float32), np.empty(len(candidates) + 1, np.int64)
-        picking.correct(counts, dark, norm, limits, x)
+        place, kept = polar.position[candidates], np.empty(len(candidates) + 1, np.int64)
+        if known is None:
+            counts, x = seen.of(candidates), np.empty(len(candidates), np.float32)
+            dark, norm = (array[candidates] if array.size else array for array in (self._dark, self._norm))
+            picking.correct(counts, dark, norm, limits, x)
+        else:
+            x, counts = known
         kept = kept[: picking.pick(x, place, mean, deviation, noise, np.float32(recipe.cutoff_pick), kept)]
         index = candidates[kept].astype(np.uint32)
         rows = np.empty((len(candidates) if recipe.cutoff_peak > 0 else 0, 5))
