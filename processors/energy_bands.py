@@ -188,7 +188,7 @@ class EnergyBands:
                 bad = np.isnan(total) if total.dtype.kind == "f" else total == _no_sum(total.dtype)
                 self._bad[band] |= bad
                 self._sums[band] += np.where(bad, 0, total)
-            values = part.fields["spectrum"]
+            values = part.fields["spectrum"][()]
             self._spectrum |= {index: values[index] for index in part.covered.tolist()}
         self._dirty = set(range(len(self._sums)))
         self._tell_what_is_missing()

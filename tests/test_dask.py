@@ -142,6 +142,9 @@ def test_a_job_of_slurm_asks_for_what_the_address_says() -> None:
         ("http://host", "is no scheduler"),
         ("slurm://q?cores=many", "whole numbers"),
         ("slurm://q?nodes=2", "unknown nodes"),
+        ("slurm://q?jobs=0", "1 or more"),
+        ("local://two", "two is no number of workers"),
+        ("local://0", "0 is no number of workers"),
     ],
 )
 def test_a_scheduler_that_is_none_is_told(scheduler: str, told: str) -> None:

@@ -2,10 +2,11 @@
 
 A point that one of them has is as it is there, bit for bit. Of a point that several have frames of, the means are
 weighed by how many frames are in them: as float32 they were rounded, so that the mean of all may differ by 1e-6 of
-itself from that of a single process. A frame that two processes had is known by its number where it is alone at its
-point; else the mean cannot be had, and is refused.
+itself from that of a single process. A frame that several processes had is known by its number and its values where it
+is alone at its point; else the mean cannot be had, and is refused.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -60,7 +61,8 @@ def merged(parts: Sequence[Partial], most_bytes: float, offset: int) -> tuple[Li
     """(the lines of all, the frame numbers that they cover). parts: of the cube, one at least. Raises InbeamError."""
     numbers = np.concatenate([part.covered for part in parts])
     covered, times = np.unique(numbers, return_counts=True)
-    unsure = set(covered[(times > 1) & (covered >= offset)].tolist())
+    inside = covered >= offset
+    surplus = Counter(dict(zip(covered[inside].tolist(), (times[inside] - 1).tolist(), strict=True)))
     shape = parts[0].fields["I"].shape
     lines = Lines(shape[1], shape[2:], errors="I_errors" in parts[0].fields, most_bytes=most_bytes)
     for part in parts:
@@ -68,8 +70,8 @@ def merged(parts: Sequence[Partial], most_bytes: float, offset: int) -> tuple[Li
         for row in np.flatnonzero((index >= 0).any(axis=1)).tolist():
             found = _line(part, row, index[row])
             line = lines.begin(row, int(index[row].max()))
-            unsure -= set(_join(line, found))
-    if unsure:
+            surplus.subtract(_join(line, found))
+    if unsure := [index for index, times in surplus.items() if times > 0]:
         raise InbeamError(
             f"{len(unsure)} frames came to two processes (the first: frame {min(unsure)}), and are twice in the means "
             "of their points: give the archive's master to `inbeam process`"
@@ -86,6 +88,8 @@ def _join(line: Line, other: Line) -> list[int]:
     """Put the points of `other` into `line`. Returns the frames that both have, and that were taken once."""
     there = other.index >= 0
     same = there & (line.index == other.index) & (line.frames == other.frames) & (line.frames <= 1)
+    unlike = (line.values != other.values) & ~(np.isnan(line.values) & np.isnan(other.values))
+    same &= ~unlike.any(axis=tuple(range(1, unlike.ndim)))  # the number is that of the lowest frame at the point
     new, both = there & ~same & (line.frames == 0) & (other.frames > 0), there & ~same & (line.frames > 0)
     both &= other.frames > 0
     mine, theirs = line.frames[both].astype(np.float64), other.frames[both].astype(np.float64)

@@ -61,7 +61,9 @@ def _opened(scheduler: str, file: Path | None, stack: ExitStack) -> tuple[Any, d
     if kind.scheme == "local":
         from distributed import LocalCluster
 
-        workers = int(kind.netloc) if kind.netloc.isdecimal() else os.cpu_count() or 1
+        if kind.netloc and not (kind.netloc.isdecimal() and int(kind.netloc)):
+            raise ConfigError([("--dask", f"{scheduler}: {kind.netloc} is no number of workers, such as local://4")])
+        workers = int(kind.netloc) if kind.netloc else os.cpu_count() or 1
         cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
         stack.callback(cluster.close)
         return cluster, None

@@ -69,6 +69,8 @@ def slurm(address: str) -> Queue:
         cores, processes, jobs = (int(told.get(name, "1")) for name in ("cores", "processes", "jobs"))
     except ValueError as error:
         raise ConfigError([("--dask", f"cores, processes and jobs are whole numbers: {error}")]) from error
+    if min(cores, processes, jobs) < 1:
+        raise ConfigError([("--dask", f"{address}: cores, processes and jobs are 1 or more")])
     memory = {"memory": told["memory"]} if "memory" in told else _unsaid("--mem")
     walltime = told.get("walltime", "01:00:00")
     queue = {"queue": parts.netloc or None, "account": told.get("account"), "walltime": walltime}

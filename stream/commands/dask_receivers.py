@@ -121,6 +121,7 @@ class DaskChild:
     def start(self) -> None:
         """See `Child`."""
         crew = self._crew
+        crew.desk.withdraw(self._token)  # who comes late with the old one is not another process of this number
         self._token, self._done = uuid.uuid4().hex, None
         order = {"document": json.loads(json.dumps(self.document, default=str)), "marker": str(crew.marker)}
         self._seat = crew.desk.expect(self._token, order, lambda told: self._said.put((self.number, dict(told))))

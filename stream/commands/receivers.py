@@ -175,9 +175,9 @@ class Receivers:
         number = len(self._courses)
         document = document_of(self._config, number, self._crew, self._coordinator.endpoint, place)
         course = Course(self._crew.child(number, document, self._said), place, begun=time.monotonic())
-        self._courses.append(course)
-        self._masters.count = len(self._courses)
         course.child.start()
+        self._courses.append(course)  # for whoever watches from another thread, who may ask it at once
+        self._masters.count = len(self._courses)
 
     def _follow(self) -> None:
         asked = False

@@ -39,6 +39,7 @@ class Link:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.SNDHWM, 0)  # or this thread would wait for who is gone, and not see it
         self._socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
         self._socket.setsockopt(zmq.IPV6, int(needs_ipv6(endpoint)))
         self._socket.curve_serverkey = key.encode()
@@ -117,7 +118,7 @@ class Link:
             while not self._outgoing.empty():
                 self._socket.send_multipart(self._outgoing.get())
             cut_off = self._cut_off is not None and now - self._cut_off > CUT_OFF_S
-            if cut_off or quiet_s > SILENT_S:
+            if (cut_off or quiet_s > SILENT_S) and not self._heard_out.is_set():
                 self._order.put(None)
                 self._halt()
                 self._heard_out.set()
