@@ -225,6 +225,20 @@ def test_a_projection_that_is_excluded_goes_with_its_angle(tmp_path: Path, capsy
     assert told == [angle for angle in ANGLES.tolist() if angle != 90]
 
 
+@pytest.mark.parametrize(("name", "number"), [("sample/raw_30.tif", 34), ("dark/raw_1.tif", 1)])
+def test_an_image_that_is_cut_off_is_told_with_the_number_that_leaves_it_out(
+    name: str, number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = imat(tmp_path / "imat")
+    broken = source.parent / name
+    broken.write_bytes(broken.read_bytes()[:150])
+    more = ("--angles", "0:177", "--cor", "22.7")
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN, *more]) == 2
+    told = capsys.readouterr().err
+    assert str(broken) in told and f"--exclude {number}" in told
+    close(reconstructed(source, tmp_path / "made", *more, "--exclude", str(number)))
+
+
 @pytest.mark.slow
 def test_the_monitor_takes_out_what_the_beam_has_lost(tmp_path: Path) -> None:
     frames = np.concatenate([DARKS, FLATS, SAMPLE[:20], SAMPLE[:1], SAMPLE[20:]]).astype(float)

@@ -89,7 +89,7 @@ def prepared(
 
     def one(place: int) -> Counted:
         number = int(numbers[place])
-        image = scan.read(number)
+        image = _read(scan, number)
         if raw:
             image = np.asarray(image, np.float32) / max(float(np.max(image)), 1e-30)
         try:
@@ -131,13 +131,21 @@ def _on_disk(folder: Path, shape: tuple[int, int, int]) -> tuple[Path, Array]:
     return path, np.memmap(path, np.float32, "r+", shape=shape)
 
 
+def _read(scan: Radiographs, number: int) -> Array:
+    try:
+        return scan.read(number)
+    except ConfigError as error:
+        advice = f"mend it, or leave it out: --exclude {number}"
+        raise ConfigError([(option, f"{text}: {advice}") for option, text in error.problems]) from error
+
+
 def _references(scan: Radiographs, flats: Flats) -> References:
     found = References()
     for key, kind in ((Key.FLAT, "flat"), (Key.DARK, "dark")):
         for number in scan.numbers(key).tolist():
             if number not in flats.exclude:
                 reading = float("nan") if scan.monitor is None else float(scan.monitor[number])
-                found.add(kind, number, scan.read(number), reading)
+                found.add(kind, number, _read(scan, number), reading)
     return found
 
 
