@@ -41,7 +41,7 @@ class Map:
 
     def __init__(self, config: Config, context: Context = ALONE) -> None:
         self.config, self._context = config, context
-        self._scan = ""
+        self._scan, self._announced = "", 0
         self._of, self._signal, self._errors = "", "", ""
         self._grid: Grid
         self._lines: Lines
@@ -78,7 +78,7 @@ class Map:
         fields = {field.name: field for field in source.fields}
         self._errors = f"{source.signal}_errors" if f"{source.signal}_errors" in fields else ""
         grid, told = grid_for(config, scan)
-        self._grid = grid
+        self._grid, self._announced = grid, scan.expected or 0
         bins = tuple(int(size or 0) for size in fields[source.signal].shape)
         most = config.memory_gb * 1e9
         self._lines = Lines(grid.columns, bins, errors=bool(self._errors), most_bytes=most)
@@ -146,6 +146,10 @@ class Map:
         pieces = {**self._positions(rows), **({"frames": Piece((0, 0), frames)} if rows else {})}
         covers, self._outside = self._outside, []
         updates += self._pair(pieces, {**self._positions(rows), **self._pictures.labels()}, covers)
+        highest = max(self._taken, default=-1)
+        if self._taken and self.config.offset >= max(highest + 1, end.expected, self._announced):
+            text = f"all {len(self._taken)} frames lie before offset {self.config.offset}: nothing is in the map"
+            self._context.trouble(f"{self.config.name}: {text}")
         if self._unusable:
             count, first = len(self._unusable), min(self._unusable)
             self._context.trouble(

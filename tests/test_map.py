@@ -38,6 +38,17 @@ class TestMapOfSeveralFramesPerPoint(GathererConformance):
         return [Patterns(errors=True)]
 
 
+def test_a_map_that_begins_behind_the_last_frame_is_told() -> None:
+    told: list[str] = []
+    for offset in (6, 7):
+        options = mapping.Config(fast={"points": 3}, offset=offset)
+        found = Gathered(mapping.create(options, Context(trouble=told.append)), [Patterns()], examples.scan("01", 7))
+        for number in range(7):
+            found.take(examples.frame(number))
+        found.finish(7)
+    assert told == ["map: all 7 frames lie before offset 7: nothing is in the map"]
+
+
 @pytest.mark.parametrize("flags", list(product((False, True), repeat=len(FLAGS))))
 def test_every_frame_lies_at_its_own_number(flags: tuple[bool, ...]) -> None:
     """The oracle walks over the points as the motors do, the map computes from the number."""

@@ -353,7 +353,6 @@ def test_the_original_ends_with_the_largest_angle(tmp_path: Path) -> None:
         (("--exclude", "a"), "no frame number"),
         (("--exclude", "3,999"), "--exclude: there is no frame 999"),
         (("--exclude", "9-7"), "ends before its first frame"),
-        (("-a", "sirt", "-n", "0"), "--num-iter: 0: give 1 round or more"),
         (("--circular-mask", "-1"), "must be from 0"),
         (("--phase", "1e-6,0.1"), "needs 4 numbers"),
         (("--monitor",), "no reading of the beam"),

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from stream import wording
 from stream.errors import SourceLost
+from stream.numbers import above_zero, whole
 from stream.wire.capture import Writer
 from stream.wire.socket import Message, Receiver
 from stream.wire.socket_options import SocketOptions
@@ -27,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", type=Path, help="file to write; an existing one is kept")
     parser.add_argument("--socket", choices=("pull", "sub"), default="pull", help="pull: PUSH detectors (default)")
     parser.add_argument("--bind", action="store_true", help="wait for senders at ENDPOINT instead of connecting")
-    parser.add_argument("--messages", type=int, metavar="N", help="stop after N messages")
-    parser.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds")
+    parser.add_argument("--messages", type=whole(1), metavar="N", help="stop after N messages")
+    parser.add_argument("--seconds", type=above_zero, metavar="N", help="stop after N seconds")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--max-message-mb", type=float, default=1024.0, metavar="MB", help="largest message taken")
     parser.add_argument("--server-key", type=Path, metavar="FILE", help="CURVE certificate of the sending end")

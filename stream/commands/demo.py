@@ -17,6 +17,7 @@ from stream.commands.picture import draw
 from stream.commands.progress import show_progress
 from stream.config import load
 from stream.errors import InbeamError
+from stream.numbers import above_zero, whole
 from stream.pipeline.memory import keep_freed_memory
 from stream.pipeline.report import Report
 from stream.pipeline.runner import Run, stop_on_signals
@@ -30,8 +31,8 @@ MADE_HERE = ("frames.h5*", "results.h5*", "demo.png", "demo.yaml", "detector.*",
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `inbeam demo`."""
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
-    parser.add_argument("--frames", type=int, default=240, help="frames to send (default: 240, about 350 MB)")
-    parser.add_argument("--rate", type=float, default=40.0, help="frames per second (default: 40)")
+    parser.add_argument("--frames", type=whole(1), default=240, help="frames to send (default: 240, about 350 MB)")
+    parser.add_argument("--rate", type=above_zero, default=40.0, help="frames per second (default: 40)")
 
 
 def run(options: argparse.Namespace) -> int:

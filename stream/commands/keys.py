@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: both files are there; 1: one cannot be written."""
-    if options.name != Path(options.name).name or options.name.startswith("."):
+    if not options.name or options.name != Path(options.name).name or options.name.startswith("."):
         raise ConfigError([("NAME", f"{options.name!r}: a plain name such as monitor")])
     public, secret = make(options.folder, options.name)
     print(f"{public}  carry it to the other end\n{secret}  stays here, readable by you alone")

@@ -23,6 +23,7 @@ from stream.commands.original3d.arrays import Stack, opened
 from stream.commands.original3d.target import write
 from stream.errors import ConfigError
 from stream.events import Array
+from stream.numbers import whole
 
 OFF = 0.4
 """Of a step: how far a position may be from where equal steps would have it."""
@@ -36,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-m", "--method", choices=("recon3d", "sirt", "moments"), default="recon3d", help="see docs/topotomo.md"
     )
     parser.add_argument("--bug-compat", action="store_true", help="recon3d with the bugs of the original")
-    parser.add_argument("--iterations", type=int, default=10, metavar="N", help="of sirt (10)")
-    parser.add_argument("--subsets", type=int, default=10, metavar="N", help="of sirt (10)")
+    parser.add_argument("--iterations", type=whole(1), default=10, metavar="N", help="of sirt (10)")
+    parser.add_argument("--subsets", type=whole(1), default=10, metavar="N", help="of sirt (10)")
     parser.add_argument("--min-sum", type=float, default=0.0, metavar="COUNTS", help="pixels with less have no signal")
     parser.add_argument("--least-density", type=float, default=0.0, metavar="SHARE", help="voxels with less are NaN")
     parser.add_argument("--force", action="store_true", help="also if omega covers less than 180 degrees")
     parser.add_argument("--array", metavar="FILE", help="default: dataarray_final.npy, dataarray.npy or dataarray.h5")
-    parser.add_argument("--threads", type=int, metavar="N", help="default: one per core")
+    parser.add_argument("--threads", type=whole(1), metavar="N", help="default: one per core")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: recon3d.h5 beside the array")
     parser.add_argument("--overwrite", action="store_true", help="replace results that are there")
 

@@ -15,6 +15,7 @@ from stream.commands.original3d.arrays import Writer
 from stream.commands.original3d.frames import Found, Motors
 from stream.errors import ConfigError, InbeamError
 from stream.events import Array
+from stream.numbers import whole
 
 NO_FILES = "-"
 SIMULATED = ("phi_upper", "phi_lower", "Omega")
@@ -43,11 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--npy", action="store_true", help="write dataarray.npy instead of dataarray.h5")
     parser.add_argument("--overwrite", action="store_true", help="replace an array that is there")
     clean = parser.add_argument_group("cleaning, in this order, at each omega")
-    clean.add_argument("--lowest", type=int, default=0, metavar="N", help="subtract the mean of the N weakest frames")
+    clean.add_argument(
+        "--lowest", type=whole(0), default=0, metavar="N", help="subtract the mean of the N weakest frames"
+    )
     clean.add_argument("--highest", type=float, metavar="COUNTS", help="larger signals become 0, as negative ones do")
-    clean.add_argument("--border", type=int, default=0, metavar="PX", help="subtract the plane through the borders")
+    clean.add_argument(
+        "--border", type=whole(0), default=0, metavar="PX", help="subtract the plane through the borders"
+    )
     clean.add_argument("--level", type=float, metavar="COUNTS", help="0 where the sum over the tilts is not above this")
-    clean.add_argument("--least-area", type=int, default=100, metavar="PX", help="smaller regions above it become 0")
+    clean.add_argument(
+        "--least-area", type=whole(0), default=100, metavar="PX", help="smaller regions above it become 0"
+    )
     clean.add_argument("--equalise", action="store_true", help="all omegas get the same total")
 
 

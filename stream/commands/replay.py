@@ -11,6 +11,7 @@ from stream import registry
 from stream.commands.given import must_be_there
 from stream.errors import ConfigError, InbeamError
 from stream.events import Buffer
+from stream.numbers import whole
 from stream.simulate import play
 from stream.simulate.encode import HeaderDetail
 from stream.simulate.messages import Message, classify, label
@@ -34,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("stream2", "simplon"),
         help="protocol of a recorded scan (default stream2); a capture keeps its own",
     )
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="play it N times (default %(default)s)")
+    parser.add_argument("--repeat", type=whole(1), default=1, metavar="N", help="play it N times (default %(default)s)")
     parser.add_argument("--header-detail", choices=("all", "basic", "none"), default="all", help="default %(default)s")
     parser.add_argument(
-        "--series", type=int, default=1, metavar="ID", help="number of the first series encoded (default 1)"
+        "--series", type=whole(0), default=1, metavar="ID", help="number of the first series encoded (default 1)"
     )
     play.add_arguments(parser, rate="as-recorded")
 

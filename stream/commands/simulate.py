@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from stream.errors import InbeamError
+from stream.numbers import whole
 from stream.simulate import play
 from stream.simulate.detectors import DETECTORS
 from stream.simulate.eiger import poni, pool
@@ -18,16 +19,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--detector", choices=sorted(DETECTORS), default="eiger2-4m", help="default %(default)s")
     parser.add_argument("--protocol", choices=("stream2", "simplon"), default="stream2", help="default %(default)s")
-    parser.add_argument("--frames", type=int, metavar="N", help="images per scan (default: one scan without end)")
-    parser.add_argument("--scans", type=int, default=1, metavar="N", help="scans in all, 0: without end (default 1)")
+    parser.add_argument("--frames", type=whole(1), metavar="N", help="images per scan (default: one scan without end)")
+    parser.add_argument(
+        "--scans", type=whole(0), default=1, metavar="N", help="scans in all, 0: without end (default 1)"
+    )
     parser.add_argument(
         "--dtype", choices=("uint8", "uint16", "uint32"), help="of the pixels (default: the detector's)"
     )
-    parser.add_argument("--channels", type=int, default=1, metavar="N", help="thresholds, stream2 only (default 1)")
-    parser.add_argument("--spots", type=int, default=0, metavar="N", help="Bragg spots per frame (default 0)")
-    parser.add_argument("--pool", type=int, default=8, metavar="K", help="different frames, sent by turns (default 8)")
+    parser.add_argument(
+        "--channels", type=whole(1), default=1, metavar="N", help="thresholds, stream2 only (default 1)"
+    )
+    parser.add_argument("--spots", type=whole(0), default=0, metavar="N", help="Bragg spots per frame (default 0)")
+    parser.add_argument(
+        "--pool", type=whole(1), default=8, metavar="K", help="different frames, sent by turns (default 8)"
+    )
     parser.add_argument("--header-detail", choices=("all", "basic", "none"), default="all", help="default %(default)s")
-    parser.add_argument("--series", type=int, default=1, metavar="ID", help="number of the first series (default 1)")
+    parser.add_argument(
+        "--series", type=whole(0), default=1, metavar="ID", help="number of the first series (default 1)"
+    )
     parser.add_argument("--poni", type=Path, metavar="FILE", help="write the geometry for pyFAI to this file first")
     play.add_arguments(parser, rate="100")
 

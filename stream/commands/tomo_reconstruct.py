@@ -131,8 +131,6 @@ def _first_look(options: argparse.Namespace, algorithm: str) -> None:
         raise ConfigError([("--mcp-corrections", text)])
     if (options.output_path / VOLUME).exists():
         raise ConfigError([("--output-path", f"{options.output_path} holds a volume already: choose another folder")])
-    if options.num_iter < 1:
-        raise ConfigError([("--num-iter", f"{options.num_iter}: give 1 round or more")])
     for name, low, high in (("circular_mask", 0.0, 2.0), ("cut_off", 0.0, 1.0)):
         value = getattr(options, name)
         if value is not None and not low <= value < high:

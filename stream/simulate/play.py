@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stream.errors import InbeamError
+from stream.numbers import above_zero
 from stream.simulate.faults import Faults, Report, inject, parse
 from stream.simulate.messages import Message
 from stream.simulate.sender import PORTS, Sender
@@ -23,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, rate: str) -> None:
         "--rate", default=rate, metavar="HZ", help="images per second, max, or as-recorded (default %(default)s)"
     )
     parser.add_argument(
-        "--timeout", type=float, default=60.0, metavar="S", help="longest wait for a reader, s (default %(default)s)"
+        "--timeout",
+        type=above_zero,
+        default=60.0,
+        metavar="S",
+        help="longest wait for a reader, s (default %(default)s)",
     )
     parser.add_argument("--secret-key", type=Path, metavar="FILE", help="CURVE: our certificate (*.key_secret)")
     parser.add_argument(

@@ -7,6 +7,7 @@ from typing import Any
 
 from stream.commands.maps.inputs import expand, local
 from stream.errors import ConfigError
+from stream.numbers import whole
 
 NAMES: Mapping[str, str] = {
     "first_number": "--first",
@@ -23,11 +24,8 @@ NAMES: Mapping[str, str] = {
 }
 
 
-def count(text: str) -> int:
-    """A number of points."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of points: 1 or more")
-    return int(text)
+count = whole(1)
+"""A number of points."""
 
 
 def add_inputs(parser: argparse.ArgumentParser, files: str, output: str | None) -> None:
@@ -49,7 +47,7 @@ def add_inputs(parser: argparse.ArgumentParser, files: str, output: str | None) 
     )
     parser.add_argument(
         "--first",
-        type=_offset,
+        type=whole(0),
         metavar="N",
         help="number in the name of the first frame; default: the lowest there is (new)",
     )
@@ -65,7 +63,7 @@ def add_corrections(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--flat", metavar="FILE,FILE", help="flat images to average and divide by")
     parser.add_argument("-m", "--mask", metavar="FILE", help="mask, nonzero = bad pixel; default: the detector's own")
     parser.add_argument("-p", "--poni", metavar="FILE", help="geometry, a PONI file (mandatory)")
-    parser.add_argument("-O", "--offset", type=_offset, default=None, metavar="N", help="leave out the first N frames")
+    parser.add_argument("-O", "--offset", type=whole(0), default=None, metavar="N", help="leave out the first N frames")
     parser.add_argument("-g", "--gpu", action="store_true", help="integrate with OpenCL on a GPU")
     parser.add_argument("-S", "--stats", action="store_true", help="save statistics as a picture, OUT_stats.png")
 
@@ -85,9 +83,3 @@ def inputs(options: argparse.Namespace, more: tuple[str, ...] = ()) -> tuple[tup
         raise ConfigError([("--watch", "follows one folder: give that alone as FILE")])
     pattern = f"{options.prefix}*{options.extension}"
     return (folder,), {"include": [pattern]} if pattern != "*" else {}
-
-
-def _offset(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number of frames, 0 or more")
-    return int(text)

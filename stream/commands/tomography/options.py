@@ -12,6 +12,7 @@ from processors.shared.device import WORDS
 from processors.tomography import engines
 from processors.tomography.filters import WINDOWS
 from stream.errors import ConfigError
+from stream.numbers import whole
 
 OF_STEP = {
     "rotate": "--rotation", "air": "--air-region", "crop": "--region-of-interest", "cut_off": "--pre-cut-off",
@@ -55,14 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     slices.add_argument(
         "-a", "--algorithm", help="; ".join(f"{k}: {', '.join(v)}" for k, v in engines.ALGORITHMS.items())
     )
-    slices.add_argument("-n", "--num-iter", type=int, default=50, help="rounds of iterative ones")
+    slices.add_argument("-n", "--num-iter", type=whole(1), default=50, help="rounds of iterative ones")
     slices.add_argument("--window", choices=WINDOWS, default="ramp", help="of the filter of filtered back-projection")
     slices.add_argument("--slices", metavar="FIRST:END", help="rows of the prepared projections; default: all")
     slices.add_argument(
         "--half-acquisition", action="store_true", help="the axis lies near an edge, a full turn shows both sides"
     )
     slices.add_argument("--cut-off", type=float, help="values below it, of the way from least to most, become least")
-    slices.add_argument("--out-median-filter", type=int, default=0, help="of each slice")
+    slices.add_argument("--out-median-filter", type=whole(0), default=0, help="of each slice")
     slices.add_argument(
         "--circular-mask",
         type=float,
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     slices.add_argument("--out-img-format", choices=("tiff", "tif", "fits", "fit", "png", "none"), default="tiff")
     slices.add_argument("--pre-processed", action="store_true", help="write the prepared projections as images too")
-    slices.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    slices.add_argument("--threads", type=whole(1), default=os.cpu_count() or 1)
     slices.add_argument("-v", "--verbose", action="count", default=0, help="print what the README says")
 
 
