@@ -107,6 +107,7 @@ def test_whoever_has_the_file_open_goes_on_reading_the_same_frames_when_the_scan
         np.testing.assert_array_equal(data[()], [image(index) for index in range(3)])
 
 
+@pytest.mark.slow
 def test_a_frame_that_comes_late_is_put_into_its_part(tmp_path: Path) -> None:
     sink, so_far = begun(tmp_path / "a.nx"), tmp_path / "a_so_far" / "a.nx"
     for index in (0, 2, 3, 4):
@@ -120,6 +121,7 @@ def test_a_frame_that_comes_late_is_put_into_its_part(tmp_path: Path) -> None:
     assert opened(so_far)["keys"] == [*KEYS[:5], 3, 3, 3]
 
 
+@pytest.mark.slow
 def test_a_scan_that_is_stopped_and_gone_on_with_has_them_all(tmp_path: Path) -> None:
     sink, so_far = begun(tmp_path / "a.nx"), tmp_path / "a_so_far" / "a.nx"
     for index in range(4):
@@ -134,6 +136,7 @@ def test_a_scan_that_is_stopped_and_gone_on_with_has_them_all(tmp_path: Path) ->
     assert opened(so_far)["sums"] == sums(range(8)) and check(tmp_path / "a.nx").sound
 
 
+@pytest.mark.slow
 def test_nothing_of_an_earlier_scan_is_taken_for_one_that_replaces_it(tmp_path: Path) -> None:
     sink, so_far = begun(tmp_path / "a.nx"), tmp_path / "a_so_far" / "a.nx"
     for index in range(8):
