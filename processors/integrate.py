@@ -7,7 +7,6 @@ that corrects, masks and sums at once.
 import json
 import logging
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from stream.context import ALONE, Context
 from stream.errors import ConfigError, InbeamError
 from stream.events import Array, Frame, Payload, ScanEnd, ScanStart
 from stream.products import Axis, Field, Product, Reduction
+from stream.versions import version
 from stream.work import Work
 
 log = logging.getLogger("inbeam")

@@ -42,7 +42,7 @@ class RunOptions(Options):
     inbox_mb: float = Field(
         512.0,
         gt=0,
-        description="Encoded frames held before the workers, MB (10^6 bytes); `process` reads only 64 MB ahead unless "
+        description="Encoded frames held before the workers, MB (10^6 bytes); `process` reads only 32 MB ahead unless "
         "this is given",
     )
     sink_mb: float = Field(256.0, gt=0, description="Frames held before each sink, MB (10^6 bytes)")

@@ -10,7 +10,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.metadata import entry_points, version
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from stream.context import ALONE, Context
 from stream.errors import ConfigError, InbeamError
+from stream.versions import version
 
 Section: TypeAlias = Literal["stream", "processors", "sinks"]
 

@@ -6,7 +6,6 @@ order is ten times faster than gathering them (15 against 1.6 ms for 4.5 Mpixel)
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from processors.shared.geometry import files_of
 from processors.shared.poni import load
 from stream.errors import ConfigError
 from stream.events import Array
+from stream.versions import version
 
 if TYPE_CHECKING:
     from pyFAI.integrator.azimuthal import AzimuthalIntegrator

@@ -1,6 +1,5 @@
 """Radius and azimuth of every pixel, where a region asks for them: made once per scan and kept on disk."""
 
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from processors.shared import cache, geometry
 from processors.shared.poni import load
 from stream.errors import ConfigError
 from stream.events import Array, ScanStart
+from stream.versions import version
 
 
 class Rays:

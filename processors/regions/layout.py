@@ -5,7 +5,6 @@ every frame from its revision: /entry/changes has the sets, /entry/ledger/revisi
 """
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from processors.regions.options import Config, configured
 from processors.shared.correction import Correction
 from stream.events import Array, ScanStart
 from stream.products import Axis, Field, Product
+from stream.versions import version
 
 F8, I4 = np.dtype("f8"), np.dtype("i4")
 OWN = "pixel number (the centre of the first pixel is 0), or the place along the region's own axis"

@@ -2,11 +2,11 @@
 
 import logging
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 from processors.shared import cache
 from stream.codec.kept.machine import machine
+from stream.versions import version
 
 log = logging.getLogger("inbeam")
 

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from processors.shared import cache
 from processors.shared.poni import check, fields, load, number
 from stream.errors import ConfigError
 from stream.events import Detector
+from stream.versions import version
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +15,7 @@ from sinks.file.columns import Rows
 from sinks.file.swmr import SwmrFile
 from stream.events import Detector
 from stream.products import Axis, Product
+from stream.versions import version
 
 OURS = ("instrument", "sample", "ledger", "provenance", "monitor", "readings", "changes", "frames", "data")
 STANDARD = (

@@ -29,13 +29,22 @@ def fill_of(dtype: np.dtype[Any]) -> Any:
     return np.zeros((), dtype)[()]
 
 
-def refuse_unreadable(name: str, item: Any) -> None:
-    """Refuse what makes SWMR readers fail: vlen data, and contiguous datasets that were never written."""
-    if not isinstance(item, h5py.Dataset):
-        return
-    if h5py.check_vlen_dtype(item.dtype) is not None or (
-        (text := h5py.check_string_dtype(item.dtype)) is not None and text.length is None
-    ):
-        raise ValueError(f"/{name} has variable length: use fixed-length bytes in a file that grows")
-    if item.chunks is None and item.size and not item.id.get_storage_size() and not item.is_virtual:
-        raise ValueError(f"/{name} is contiguous and empty: write it before the start, or make it chunked")
+def refuse_unreadable(file: h5py.File) -> None:
+    """Refuse what makes SWMR readers fail: vlen data, and contiguous datasets that were never written.
+
+    Raises ValueError. Through HDF5's own functions: there are a hundred datasets, each an object of many parts to h5py.
+    """
+
+    def look(name: bytes, about: Any) -> None:
+        if about.type != h5py.h5o.TYPE_DATASET:
+            return
+        dataset = h5py.h5d.open(file.id, name)
+        kind = dataset.get_type()
+        text = kind.get_class() == h5py.h5t.STRING and kind.is_variable_str()
+        if text or kind.get_class() == h5py.h5t.VLEN:
+            raise ValueError(f"/{name.decode()} has variable length: use fixed-length bytes in a file that grows")
+        contiguous = dataset.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+        if contiguous and dataset.get_space().get_simple_extent_npoints() and not dataset.get_storage_size():
+            raise ValueError(f"/{name.decode()} is contiguous and empty: write it before the start, or make it chunked")
+
+    h5py.h5o.visit(file.id, look, info=True)

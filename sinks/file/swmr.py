@@ -196,7 +196,7 @@ class SwmrFile:
     def start(self) -> None:
         """The layout is complete: check it, give the file its name, let readers in. Raises SinkFailed."""
         with failing(self.path, "create"):
-            self._file.visititems(refuse_unreadable)
+            refuse_unreadable(self._file)
             self._file.flush()
             self._file.swmr_mode = True
             if self._claim is not None:

@@ -15,7 +15,6 @@ from types import FunctionType
 from typing import Any, TypeVar, cast
 
 from stream.codec.kept import loading, store
-from stream.codec.kept.elf import Unfit
 from stream.codec.kept.forms import Form, forms_of, plain
 from stream.codec.kept.identity import Unknown, called, identity
 from stream.codec.kept.machine import machine
@@ -90,8 +89,8 @@ class Kernel:
         self._entries: dict[tuple[Form, ...], Entry] = {}
         self._loaded: list[loading.Loaded] = []
         self._compiled: Any = None
-        self._kept = 0
-        """Versions of `_compiled` that have been looked at."""
+        self._seen: set[object] = set()
+        """Of the versions of `_compiled`: those that have been kept, or cannot be."""
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """What numba's own kernel would give."""
@@ -145,7 +144,7 @@ class Kernel:
         """Let numba do it, and keep what it has made."""
         compiled = self.real()
         result = compiled(*arguments)
-        if len(compiled.overloads) != self._kept:
+        if len(self._seen) < len(compiled.overloads):
             self._keep(arguments)
         return result
 
@@ -164,15 +163,18 @@ class Kernel:
 
     def _keep(self, arguments: Sequence[Any]) -> None:
         with _ONE_AT_A_TIME:
-            self._kept = len(self._compiled.overloads)
-            forms = forms_of(arguments) if self._key else None
+            forms = forms_of(arguments)
+            seen = forms if forms is not None else tuple(map(self._compiled.typeof_pyval, arguments))
+            if seen in self._seen:
+                return
+            self._seen.add(seen)
             if forms is None:
                 return
             from stream.codec.kept.compiling import code_of
 
             try:
                 code = code_of(self._compiled, arguments, forms, self._addresses(forms, arguments))
-            except Unfit as why:
+            except Exception as why:  # Unfit, or whatever another numba does otherwise: that must not cost a frame
                 log.debug("%s is kept by numba alone: %s", self.__name__, why)
                 return
             store.save(self._source, self._name(forms), self._key, code)

@@ -8,7 +8,7 @@ from stream.config import load
 from stream.document import read
 from stream.sources.files import found
 
-READ_AHEAD_MB = 64
+READ_AHEAD_MB = 32
 """A disk waits for us, unlike a detector: reading further ahead only fills memory."""
 
 

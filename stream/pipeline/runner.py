@@ -31,7 +31,7 @@ from stream.roles import Connected, Counters, Finite, Restorable, Source
 log = logging.getLogger("inbeam")
 LONGEST_PAUSE_S = 30.0
 PROGRESS_S = 0.25
-READ_AHEAD_MB = 64.0
+READ_AHEAD_MB = 32.0
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

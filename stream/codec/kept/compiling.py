@@ -100,9 +100,12 @@ class _Objects(CompileResultCacheImpl):
         return super().rebuild(target_context, payload)  # type: ignore[no-untyped-call]
 
     def _note(self, payload: Any) -> None:
-        (_, kind, content), described, *_, must_be_prepared, _ = payload
-        if kind == "object" and not must_be_prepared:
-            self.objects[described.llvm_func_name] = content[0]
+        try:
+            (_, kind, content), described, *_, must_be_prepared, _ = payload
+            if kind == "object" and not must_be_prepared:
+                self.objects[described.llvm_func_name] = content[0]
+        except (TypeError, ValueError, AttributeError):  # another numba: it keeps its own, we do not
+            return
 
 
 class _Cache(FunctionCache):

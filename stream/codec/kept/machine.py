@@ -7,8 +7,10 @@ import sys
 import sysconfig
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+
+from stream.versions import version
 
 MAKERS = ("entry.py", "elf.py", "forms.py", "loading.py")
 """Whose work is in a kept file beside that of numba."""
