@@ -199,6 +199,7 @@ def test_frames_that_become_bright_and_dark_again_are_clipped_right() -> None:
     assert not widths[2] and widths[5] and not widths[-1]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**20), st.booleans(), st.data())
 def test_packed_sums_never_run_over(pixels: int, squares: bool, data: Any) -> None:
     """As many pixels as there can be in a sum, all with the largest count, or with two."""
