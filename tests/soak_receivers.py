@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 from commands import committed
 from dectris_messages import pixels, stream2_end, stream2_image, stream2_start
+from receivers import INTEGRATE
 
 from sinks.check import check
 from stream.commands.demo import free_port
@@ -75,13 +76,18 @@ class Detector:
         self._context.destroy(linger=0)
 
 
-def scan(number: int, folder: Path, rng: random.Random, most: int) -> dict[str, int]:
+MAP = {"type": "map", "fast": {"points": 50}, "slow": {"points": FRAMES // 50}}
+
+
+def scan(number: int, folder: Path, rng: random.Random, most: int, mapped: bool) -> dict[str, int]:
     """One scan with `most` kills at most; the counts of its master, what was on disk before the last kill, faults."""
     detector = Detector(number)
+    sinks = [{"type": "archive", "path": str(folder / f"{number}.h5")}]
     config = validate(
         {
             "stream": {"type": "stream2", "endpoint": detector.endpoint},
-            "sinks": [{"type": "archive", "path": str(folder / f"{number}.h5")}],
+            "processors": [{"type": "correct"}, INTEGRATE, MAP] if mapped else [],
+            "sinks": [*sinks, *([{"type": "hdf5", "path": str(folder / f"{number}_map.h5")}] if mapped else [])],
             "run": {"scans": 1, "journal": str(folder)},
         }
     )
@@ -111,7 +117,8 @@ def scan(number: int, folder: Path, rng: random.Random, most: int) -> dict[str, 
     receivers.stop()
     thread.join(30)
     detector.close()
-    return {**blows, "sent again": again, **counted(folder / f"{number}.h5", on_disk)}
+    found = {**blows, "sent again": again, **counted(folder / f"{number}.h5", on_disk)}
+    return found | (mapped_wrong(folder / f"{number}_map.h5") if mapped else {})
 
 
 def struck(process: int, what: str, rng: random.Random) -> int:
@@ -159,6 +166,23 @@ def counted(master: Path, on_disk: np.ndarray) -> dict[str, int]:
     }
 
 
+def mapped_wrong(master: Path) -> dict[str, int]:
+    """Points of the map that are not the pattern of their frame, or have one of a frame that is not there."""
+    verdict = check(master)
+    if not verdict.sound:
+        print(verdict.line(), flush=True)
+    with h5py.File(master) as file:
+        states = file["entry/ledger/status"][()]
+        has = np.zeros(FRAMES, bool)
+        has[: len(states)] = np.isin(states, (1, 2, 3))[:FRAMES]
+        index, cube = file["entry/map/frame_index"][()].ravel(), file["entry/map/I"][()].reshape(FRAMES, -1)
+        patterns = file["entry/data/I"][()]
+    wrong = index != np.where(has, np.arange(FRAMES), -1)
+    for number in np.flatnonzero(has).tolist():
+        wrong[number] |= not np.array_equal(cube[number], patterns[number], equal_nan=True)
+    return {"points": int(has.sum()), "wrong points": int(wrong.sum()), "map not sound": int(not verdict.sound)}
+
+
 def there(folder: Path, number: int) -> np.ndarray:
     """The frames that the parts hold safely just now."""
     found = np.zeros(FRAMES, bool)
@@ -178,6 +202,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--map", action="store_true", help="each receiver also integrates and maps its frames")
     parser.add_argument("--limit-s", type=float, default=1800.0)
     options = parser.parse_args()
     rng, begun, number = random.Random(options.seed), time.monotonic(), 0
@@ -185,15 +210,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         while totals["kills"] < options.kills and time.monotonic() - begun < options.limit_s:
             number += 1
-            found = scan(number, Path(folder), rng, options.kills - totals["kills"]) | {"scans": 1}
+            found = scan(number, Path(folder), rng, options.kills - totals["kills"], options.map) | {"scans": 1}
             for name, count in found.items():
                 totals[name] = totals.get(name, 0) + count
             print(f"scan {number}, {time.monotonic() - begun:.0f} s: {found}", flush=True)
     for name, count in totals.items():
         print(f"{name:>15} {count:6d}")
-    faults = ("of these gone", "wrong pixels", "not sound")
+    faults = ("of these gone", "wrong pixels", "not sound", "wrong points", "map not sound")
     lost = totals["accounted"] != totals["frames"]
-    return int(lost or any(totals[name] for name in faults) or totals["kills"] < options.kills)
+    return int(lost or any(totals.get(name) for name in faults) or totals["kills"] < options.kills)
 
 
 if __name__ == "__main__":
