@@ -118,7 +118,7 @@ def scan(number: int, folder: Path, rng: random.Random, most: int, mapped: bool)
     thread.join(30)
     detector.close()
     found = {**blows, "sent again": again, **counted(folder / f"{number}.h5", on_disk)}
-    return found | (mapped_wrong(folder / f"{number}_map.h5") if mapped else {})
+    return found | (mapped_wrong(folder / f"{number}_map.h5", folder / f"{number}.h5") if mapped else {})
 
 
 def struck(process: int, what: str, rng: random.Random) -> int:
@@ -147,9 +147,7 @@ def counted(master: Path, on_disk: np.ndarray) -> dict[str, int]:
         print(verdict.line(), flush=True)
     with h5py.File(master) as file:
         ledger = file["entry/ledger"]
-        states, counts = ledger["status"][()], ledger["counts"][()]
-        has = np.zeros(FRAMES, bool)
-        has[: len(states)] = np.isin(states, (1, 2, 3))[:FRAMES]
+        has, counts = with_data(file), ledger["counts"][()]
         images = file["entry/data/data"][()]
         wrong = sum(not np.array_equal(images[index], pixels(index)) for index in np.flatnonzero(has).tolist())
         repeats = int(ledger["repeats"][0])
@@ -166,21 +164,40 @@ def counted(master: Path, on_disk: np.ndarray) -> dict[str, int]:
     }
 
 
-def mapped_wrong(master: Path) -> dict[str, int]:
-    """Points of the map that are not the pattern of their frame, or have one of a frame that is not there."""
-    verdict = check(master)
-    if not verdict.sound:
-        print(verdict.line(), flush=True)
-    with h5py.File(master) as file:
-        states = file["entry/ledger/status"][()]
-        has = np.zeros(FRAMES, bool)
-        has[: len(states)] = np.isin(states, (1, 2, 3))[:FRAMES]
+def mapped_wrong(master: Path, archived: Path) -> dict[str, int]:
+    """Points of the map that are not the pattern of their frame, or have one of a frame that is not there.
+
+    A frame that a killed receiver had in the file of results only, not in the archive yet, cannot be given to the map
+    again: the map does not cover it, and says so.
+    """
+    with h5py.File(master) as file, h5py.File(archived) as other:
+        has, both = with_data(file), with_data(other) & with_data(file)
         index, cube = file["entry/map/frame_index"][()].ravel(), file["entry/map/I"][()].reshape(FRAMES, -1)
+        covered = np.zeros(FRAMES, bool)
+        told = file["entry/map/covered_frames"][:FRAMES]
+        covered[: len(told)] = told
         patterns = file["entry/data/I"][()]
-    wrong = index != np.where(has, np.arange(FRAMES), -1)
-    for number in np.flatnonzero(has).tolist():
+    wrong = (index != np.where(covered, np.arange(FRAMES), -1)) | (covered & ~has)
+    for number in np.flatnonzero(covered & has).tolist():
         wrong[number] |= not np.array_equal(cube[number], patterns[number], equal_nan=True)
-    return {"points": int(has.sum()), "wrong points": int(wrong.sum()), "map not sound": int(not verdict.sound)}
+    problems = [text for text in check(master).problems if "does not cover" not in text]
+    for text in problems:
+        print(text, flush=True)
+    return {
+        "points": int(covered.sum()),
+        "in one file only": int((has & ~covered & ~both).sum()),
+        "wrong points": int(wrong.sum()),
+        "points gone": int((both & ~covered).sum()),
+        "map not sound": int(bool(problems)),
+    }
+
+
+def with_data(file: h5py.File) -> np.ndarray:
+    """bool (FRAMES,), by the ledger."""
+    states = file["entry/ledger/status"][:FRAMES]
+    found = np.zeros(FRAMES, bool)
+    found[: len(states)] = np.isin(states, (1, 2, 3))
+    return found
 
 
 def there(folder: Path, number: int) -> np.ndarray:
@@ -216,7 +233,7 @@ def main() -> int:
             print(f"scan {number}, {time.monotonic() - begun:.0f} s: {found}", flush=True)
     for name, count in totals.items():
         print(f"{name:>15} {count:6d}")
-    faults = ("of these gone", "wrong pixels", "not sound", "wrong points", "map not sound")
+    faults = ("of these gone", "wrong pixels", "not sound", "wrong points", "points gone", "map not sound")
     lost = totals["accounted"] != totals["frames"]
     return int(lost or any(totals.get(name) for name in faults) or totals["kills"] < options.kills)
 

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 
 from sinks.file import ledger_reader, repair
+from sinks.file.continued import Elsewhere
 from sinks.receivers import gathered, master
 from stream.config import Config
 from stream.errors import SinkFailed
@@ -82,10 +83,10 @@ class Masters:
         self.troubles[text] = None
 
     def make(self, name: str, uid: str, files: Mapping[int, list[str | None]]) -> tuple[list[Path], list[int]]:
-        """(the masters, the parts that are in them). files: part -> of each of its sinks, in order."""
+        """(the masters, of each of their parts which it is). files: part -> of each of its sinks, in order."""
         links: dict[str, str] = {}
         made: list[Path] = []
-        parts: dict[int, Path] = {}
+        parts: list[tuple[int, Path]] = []
         for place in sorted(range(len(self._sinks)), key=lambda place: self._sinks[place]["type"] != "archive"):
             sink = self._sinks[place]
             parts = self._parts(uid, {number: found[place] for number, found in files.items()})
@@ -93,10 +94,8 @@ class Masters:
                 self.troubles[f"scan {name}: no part has a file for {sink['path']}"] = None
                 continue
             # a part whose file another process held has a number behind its name, which the whole has not
-            wanted = Path(
-                min((master.whole_name(str(part)) for part in parts.values()), key=lambda name: (len(name), name))
-            )
-            found, exists = [parts[number] for number in sorted(parts)], sink.get("if_exists", "number")
+            wanted = Path(min((master.whole_name(str(part)) for _, part in parts), key=lambda name: (len(name), name)))
+            found, exists = [part for _, part in parts], sink.get("if_exists", "number")
             try:
                 done = master.make(
                     found, wanted, if_exists=exists, links=links, gatherers=self._mergers(), trouble=self._trouble
@@ -106,16 +105,17 @@ class Masters:
                 continue
             for text in gathered.lacking(done):
                 self._trouble(f"scan {name}: {text}")
-            links |= {os.path.relpath(part, done.parent): done.name for part in parts.values()}
+            links |= {os.path.relpath(part, done.parent): done.name for part in found}
             made.append(done)
-        return made, sorted(parts)
+        return made, [number for number, _ in parts]
 
     def _mergers(self) -> dict[str, Mergeable]:
         found = _gatherers(self._config, self._trouble)
         return {name_of(options): role for _, options, role in found if isinstance(role, Mergeable)}
 
-    def _parts(self, uid: str, told: Mapping[int, str | None]) -> dict[int, Path]:
-        """Part -> its file. A process that was killed, or that found its file complete, has one all the same."""
+    def _parts(self, uid: str, told: Mapping[int, str | None]) -> list[tuple[int, Path]]:
+        """(part, its file). A process that was killed, or that found its file complete, has one all the same; one whose
+        file somebody held has several."""
         found = {number: Path(file) for number, file in told.items() if file is not None}
         for number in range(self.count):
             if number in found or not found:
@@ -128,8 +128,26 @@ class Masters:
                     repair.repair(guess, patience_s=1.0)
                     found[number] = guess
                 except SinkFailed as error:
-                    self.troubles[str(error)] = None
-        return found
+                    self._trouble(str(error))
+        return [(number, each) for number, path in sorted(found.items()) for each in self._with_earlier(path)]
+
+    def _with_earlier(self, path: Path) -> list[Path]:
+        """The files of which each continues the one before it, up to this one."""
+        chain = [path]
+        while (elsewhere := _elsewhere(chain[0])) is not None:
+            earlier = chain[0].parent / elsewhere.file
+            try:
+                repair.repair(earlier, patience_s=1.0)
+            except (SinkFailed, OSError) as error:
+                self._trouble(f"{error}; the {len(elsewhere.held)} frames that it has are not in the file of the whole")
+                break
+            chain.insert(0, earlier)
+        return chain
+
+
+def _elsewhere(path: Path) -> Elsewhere | None:
+    with repair.looked_into(path) as file:
+        return ledger_reader.read(file).elsewhere
 
 
 def _sink(sink: Mapping[str, Any], number: int) -> dict[str, Any]:

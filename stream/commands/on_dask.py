@@ -147,14 +147,14 @@ def _finish(config: Config, documents: list[dict[str, Any]], told: Mapping[int, 
                     fresh.add(line["scan"])
     for uid, (name, files) in scans.items():
         made, parts = masters.make(name, uid, files)
-        if len(parts) < len(documents):
-            troubles[f"scan {name}: {len(documents) - len(parts)} of {len(documents)} parts are missing"] = None
+        if len(set(parts)) < len(documents):
+            troubles[f"scan {name}: {len(documents) - len(set(parts))} of {len(documents)} parts are missing"] = None
         if made:
             became = dividing.told(made[0], name)
             if uid in fresh:  # what was there already is no loss of this run
                 troubles |= dict.fromkeys(became.troubles)
             place = ", ".join(map(str, made)) + ("" if uid in fresh else " (was there already)")
-            log.info("%s, %d parts -> %s", became.line, len(parts), place)
+            log.info("%s, %d parts -> %s", became.line, len(set(parts)), place)
     troubles |= masters.troubles
     if troubles:
         print(f"inbeam: {'; '.join(troubles)}", flush=True)
