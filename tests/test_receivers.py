@@ -79,7 +79,6 @@ def test_the_files_of_three_receivers_are_one_that_reads_like_that_of_a_single_r
 
 
 def recorded(folder: Path) -> Path:
-
     path = folder / "again.yaml"
     plain = {**INTEGRATE, "beam_center_px": [6.0, 5.0], "pixel_size_m": [75e-6, 75e-6]}
     document = {
@@ -148,7 +147,6 @@ def merged(tmp_path: Path) -> Path:
 def test_a_master_reads_like_one_file_also_from_elsewhere(
     merged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     monkeypatch.chdir("/")
     assert check(merged).sound, check(merged).line()
     with h5py.File(merged) as file:

@@ -9,10 +9,12 @@ from typing import Any
 import h5py
 import hdf5plugin  # noqa: F401
 import numpy as np
+import packed_frames
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from integration_frames import PONI, rings, scan_of
+from packed_frames import fill, flagged, packed
 
 from processors import correct, integrate
 from processors.integration.cpu import CpuEngine
@@ -44,15 +46,6 @@ def plan_of(
     return Plan(n_bins, bins, starts, nothing, weights, offset, low, high, *empty, MODELS[model], float("nan"), False)
 
 
-def flagged(dtype: np.dtype[Any]) -> Any:
-    """All bits set, as the detectors flag pixels."""
-    return dtype.type(-1 if dtype.kind == "i" else np.iinfo(dtype).max)
-
-
-def packed(image: Array, block_bytes: int = 8192) -> Payload:
-    return Payload(bslz4_compress(image, block_bytes=block_bytes), Encoding.BSLZ4, image.shape, image.dtype)
-
-
 def assert_same(one: Any, other: Any) -> None:
     for left, right in zip(one, other, strict=True):
         np.testing.assert_array_equal(left, right)
@@ -69,23 +62,7 @@ def frames(draw: st.DrawFn) -> tuple[Array, Array, int]:
     bins = dice.integers(0, n_bins, pixels).astype(np.uint16)
     outside = dice.random(pixels) < draw(st.sampled_from((0.0, 0.02, 0.5)))
     bins[outside] = n_bins
-    largest = np.iinfo(dtype).max
-    step = draw(st.sampled_from((8192 // dtype.itemsize, 1000)))
-    for start in range(0, pixels, step):
-        piece = image[start : start + step]
-        mean = draw(st.sampled_from((0, 0.001, 0.03, 0.2, 2, 60, 250)))
-        piece[:] = np.minimum(dice.poisson(mean, piece.size), largest)
-        kind = draw(st.sampled_from(("counts", "counts", "flags", "a flag more", "some bright ones", "anything")))
-        if kind in ("flags", "a flag more"):
-            piece[outside[start : start + step]] = flagged(dtype)
-        if kind == "a flag more":
-            piece[dice.integers(piece.size)] = flagged(dtype)
-        elif kind == "some bright ones":
-            some = dice.integers(piece.size, size=draw(st.sampled_from((1, 3, 40, 300))))
-            values = np.array((254, 255, 256, 0x1FF, 0x10000, 0x1000000, largest - 1, largest)) & largest
-            piece[some] = dice.choice(values, some.size)
-        elif kind == "anything":
-            piece[:] = dice.integers(0, largest, piece.size, endpoint=True)
+    fill(draw, image, outside)
     return image.reshape(1, -1), bins, n_bins
 
 
@@ -96,6 +73,7 @@ def frames(draw: st.DrawFn) -> tuple[Array, Array, int]:
     st.sampled_from(("none", "poisson", "azimuthal_exact")),
     st.booleans(),
 )
+@example((np.zeros((1, 1), np.uint8), np.array([3], np.uint16), 3), 0, "azimuthal_exact", False)  # no pixel has a bin
 def test_every_kind_of_block_adds_what_its_pixels_add(
     made: tuple[Array, Array, int], high: int, model: str, dark: bool
 ) -> None:
@@ -238,23 +216,7 @@ def good_bytes(dtype: str) -> bytes:
 def damaged(draw: st.DrawFn) -> Payload:
     """A frame with some bytes changed, cut out, put in or cut off."""
     dtype = draw(st.sampled_from(DTYPES))
-    data = bytearray(good_bytes(dtype))
-    for _ in range(draw(st.integers(1, 3))):
-        if not data:
-            break
-        place = draw(st.integers(0, len(data) - 1) | st.integers(0, min(40, len(data) - 1)))
-        kind = draw(st.sampled_from(["change", "bit", "cut", "insert", "end"]))
-        if kind == "change":
-            data[place] = draw(st.sampled_from((0, 1, 15, 16, 240, 255)))
-        elif kind == "bit":
-            data[place] ^= 1 << draw(st.integers(0, 7))
-        elif kind == "cut":
-            del data[place : place + draw(st.integers(1, 9))]
-        elif kind == "insert":
-            data[place:place] = draw(st.binary(min_size=1, max_size=9))
-        else:
-            del data[max(place, 1) :]
-    return Payload(bytes(data), Encoding.BSLZ4, (1, BLOCKS + 5), np.dtype(dtype))
+    return Payload(draw(packed_frames.damaged(good_bytes(dtype))), Encoding.BSLZ4, (1, BLOCKS + 5), np.dtype(dtype))
 
 
 @settings(deadline=None, max_examples=400)

@@ -8,9 +8,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+import packed_frames
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packed_frames import packed
 
 from processors.shared.device import context_of, devices
 from processors.shared.unpacking import Unpacker
@@ -53,11 +55,6 @@ class OnDevice:
 @cache
 def on_device(dtype: str, group: int) -> OnDevice:
     return OnDevice(dtype, group)
-
-
-def packed(image: Array, block_bytes: int = 8192) -> Payload:
-    shape = (1, image.size) if image.ndim == 1 else image.shape
-    return Payload(bslz4_compress(image, block_bytes=block_bytes), Encoding.BSLZ4, shape, image.dtype)
 
 
 def framed(blocks: list[bytes], image_bytes: int, block_bytes: int, tail: bytes = b"") -> bytes:
@@ -127,23 +124,8 @@ def damaged(draw: st.DrawFn) -> Payload:
     dtype = draw(st.sampled_from(("uint8", "uint16", "uint32")))
     dice = np.random.default_rng(draw(st.integers(0, 9)))
     image = dice.poisson(np.where(np.arange(9005) < 4000, 0.02, 3)).astype(dtype)
-    data = bytearray(packed(image).data)
-    for _ in range(draw(st.integers(1, 3))):
-        if len(data) < 14:
-            break
-        place = draw(st.integers(12, len(data) - 1) | st.integers(12, min(50, len(data) - 1)))
-        kind = draw(st.sampled_from(("change", "bit", "cut", "insert", "end")))
-        if kind == "change":
-            data[place] = draw(st.sampled_from((0, 1, 15, 16, 240, 255)))
-        elif kind == "bit":
-            data[place] ^= 1 << draw(st.integers(0, 7))
-        elif kind == "cut":
-            del data[place : place + draw(st.integers(1, 9))]
-        elif kind == "insert":
-            data[place:place] = draw(st.binary(min_size=1, max_size=9))
-        else:
-            del data[max(place, 13) :]
-    return Payload(bytes(data), Encoding.BSLZ4, (1, 9005), np.dtype(dtype))
+    data = draw(packed_frames.damaged(bytes(packed(image).data), header=12))
+    return Payload(data, Encoding.BSLZ4, (1, 9005), np.dtype(dtype))
 
 
 def assert_as_the_library(payload: Payload, group: int) -> None:

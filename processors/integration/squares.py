@@ -71,7 +71,9 @@ def whole_weights(weights: NDArray[np.float32], used: NDArray[np.bool_]) -> tupl
     """Positive weights as whole multiples of one power of 2, and that; unused ones become 0. None if there is none that
     leaves all of them exact and below 2**32."""
     chosen = weights[used]
-    if not chosen.size or not chosen.min() > 0:
+    if not chosen.size:
+        return np.zeros(weights.size, np.uint32), 1.0
+    if not chosen.min() > 0:
         return None
     exponent = int(np.frexp(chosen.min())[1]) - 24
     if np.ldexp(np.float64(chosen.max()), -exponent) >= 1 << 32:

@@ -17,8 +17,8 @@ def flagged(dtype: np.dtype[Any]) -> Any:
 
 
 def packed(image: Array, block_bytes: int = 8192) -> Payload:
-    """As the detectors pack it."""
-    shape = (image.shape[0], image.shape[1])
+    """As the detectors pack it; a flat image is one row."""
+    shape = (1, image.size) if image.ndim == 1 else (image.shape[0], image.shape[1])
     return Payload(bslz4_compress(image, block_bytes=block_bytes), Encoding.BSLZ4, shape, image.dtype)
 
 
@@ -45,13 +45,14 @@ def fill(draw: st.DrawFn, image: Array, outside: Array) -> None:
 
 
 @st.composite
-def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """The bytes of a frame, with some of them changed, cut out, put in or cut off."""
+def damaged(draw: st.DrawFn, whole: bytes, header: int = 0) -> bytes:
+    """The bytes of a frame, with some of them behind its header changed, cut out, put in or cut off."""
     data = bytearray(whole)
     for _ in range(draw(st.integers(1, 3))):
-        if not data:
+        last = len(data) - 1
+        if last <= header:
             break
-        place = draw(st.integers(0, len(data) - 1) | st.integers(0, min(40, len(data) - 1)))
+        place = draw(st.integers(header, last) | st.integers(header, min(header + 40, last)))
         kind = draw(st.sampled_from(["change", "bit", "cut", "insert", "end"]))
         if kind == "change":
             data[place] = draw(st.sampled_from((0, 1, 15, 16, 240, 255)))
@@ -62,5 +63,5 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
         elif kind == "insert":
             data[place:place] = draw(st.binary(min_size=1, max_size=9))
         else:
-            del data[max(place, 1) :]
+            del data[max(place, header + 1) :]
     return bytes(data)
