@@ -41,14 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--centre", type=float, metavar="COLUMN", help="of the axis, from 0; default: as recorded")
     parser.add_argument("--centre-from", metavar="READING", help="estimate it by the absorption of a diode's reading")
     parser.add_argument("--window", choices=WINDOWS, help="default: as recorded, else ramp")
-    parser.add_argument(
-        "--air", type=whole(0), metavar="POINTS", help="at each end; 0: no correction; default: as recorded"
-    )
+    parser.add_argument("--air", type=int, metavar="POINTS", help="at each end; 0: no correction; default: as recorded")
     parser.add_argument("--air-by", choices=("subtract", "divide"), help="what is done with it")
     parser.add_argument("--outliers", type=float, metavar="SIGMA", help="0: none; default: as recorded, else none")
-    parser.add_argument(
-        "--longest-gap", type=whole(0), metavar="POINTS", help="missing points that are interpolated (3)"
-    )
+    parser.add_argument("--longest-gap", type=int, metavar="POINTS", help="missing points that are interpolated (3)")
     parser.add_argument("--half-acquisition", action="store_true", default=None, help="the axis lies near an edge")
     parser.add_argument("--threads", type=whole(1), help="default: one per core")
 
