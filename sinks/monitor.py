@@ -33,7 +33,7 @@ from stream.errors import CorruptPayload, SinkFailed
 from stream.events import Array, Frame, FrameStatus, Item, ScanEnd, ScanStart, Update
 from stream.ledger import Stored
 from stream.preflight import Known, Problem
-from stream.products import Product
+from stream.products import Product, shown
 from stream.registry import CHANGES, Options
 from stream.roles import Counters, Sink
 from stream.wire.endpoint import check, taken
@@ -141,6 +141,7 @@ class Monitor:
             self._bound = True
             if self._config.image != "none":
                 preview(np.zeros((1, 1), scan.dtype.newbyteorder("=")), 1, "mean")  # compile before the frames come
+        products = shown(products)
         self._scan, self._products, self._frame = scan, products, None
         self._wholes = Wholes(products, int(self._config.whole_mb * 1e6))
         self._bad = {channel: bad_pixels(scan, products, channel) for channel in scan.channels}

@@ -31,7 +31,7 @@ from stream.errors import SinkFailed
 from stream.events import Frame, Item, ScanEnd, ScanStart, Update
 from stream.ledger import Stored
 from stream.preflight import Known, Problem
-from stream.products import Product
+from stream.products import Product, shown
 from stream.registry import CHANGES, Options
 from stream.roles import Counters, Sink
 from stream.wire.endpoint import taken
@@ -124,7 +124,7 @@ class Page:
         """Listen, for the first scan. Raises SinkFailed if the address cannot be had."""
         self._listen()
         options = self._changes.options()
-        self._news.start(scan, products, {option["path"]: option["value"] for option in options})
+        self._news.start(scan, shown(products), {option["path"]: option["value"] for option in options})
         self._news.options(options)
         return None
 

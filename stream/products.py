@@ -3,8 +3,8 @@
 A SWMR file must be complete before the first frame, therefore every dataset is declared here, at the start of a scan.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -127,3 +127,10 @@ class Declared:
     (`work.get(Declared)`)."""
 
     products: tuple[Product, ...]
+
+
+def shown(products: Sequence[Product]) -> tuple[Product, ...]:
+    """The products without their fields that are `partial`: those that anybody may look at."""
+    return tuple(
+        replace(product, fields=tuple(each for each in product.fields if not each.partial)) for product in products
+    )

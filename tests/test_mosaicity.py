@@ -10,6 +10,7 @@ from tilted import CHI, FWHM, RZ, SHAPE, a_scan, assert_as_numpy, begun, by_nump
 from processors import mosaicity
 from stream import Context, Frame, FrameStatus
 from stream.errors import ConfigError
+from stream.products import shown
 from stream.testing import GathererConformance, examples
 
 
@@ -257,3 +258,11 @@ def test_a_frame_that_failed_is_a_hole() -> None:
     found = gathered(start(), [*frames[:4], failed, *frames[5:]], Context(trouble=lambda text: None), motors=(CHI, RZ))
     assert_as_numpy(found.fields("mosaicity"), np.delete(signal, 4, 0), np.delete(where, 4, 1))
     assert 4 not in found.covered["mosaicity"] and found.fields("mosaicity")["frame_index"][0, 4] == -1
+
+
+def test_nobody_is_shown_the_sums_that_are_there_to_be_merged() -> None:
+    part = begun(replace(start(), part=0), motors=(CHI, RZ))
+    whole = begun(start(), motors=(CHI, RZ))
+    assert any(field.partial for product in part.products for field in product.fields)
+    names = [[field.name for field in product.fields] for product in shown(part.products)]
+    assert names == [[field.name for field in product.fields] for product in whole.products]
