@@ -256,6 +256,7 @@ def test_names_of_parts_lead_back_to_the_whole() -> None:
             assert master.whole_name(master.part_name(path, number)) == path
     assert master.whole_name("data.r0_2.h5") == "data_2.h5"
     assert master.whole_name("beam.rest.h5") == "beam.rest.h5"
+    assert master.beside(Path("a.r1/b.r1.c.r1_2.h5"), 0) == Path("a.r1/b.r1.c.r0_2.h5")
 
 
 @pytest.mark.parametrize(

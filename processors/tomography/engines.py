@@ -53,10 +53,7 @@ def slice_of(
     wide = values.shape[1] if size is None else size
     if engine != "inbeam":
         work = peers.by_tomopy if engine == "tomopy" else peers.by_astra
-        found = work(
-            values, angles, centre, algorithm=algorithm, iterations=iterations, size=wide, window=window,
-            weights=weights,
-        )  # fmt: skip
+        found = work(values, angles, centre, peers.Wanted(algorithm, iterations, wide, window, weights))
     elif algorithm == "gridrec":
         found = gridding.fbp(values, angles, centre=centre, size=wide, window=window, weights=weights)
     elif algorithm == "fbp":

@@ -10,6 +10,7 @@ gridrec leaves out is added: it is the same all over the slice.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -35,6 +36,21 @@ ASTRA_WINDOWS: Mapping[Window, str] = {
 SOME_ANGLES = 90
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """size: of the slice, pixels; weights: what each projection stands for, radian, None: by the angles."""
+
+    algorithm: str
+    iterations: int
+    size: int
+    window: Window
+    weights: Array | None
+
+    def shares(self, angles: Array) -> Array:
+        """The weights, float64 (angles,)."""
+        return weights_of(angles) if self.weights is None else np.asarray(self.weights)
+
+
 def imported(engine: Literal["tomopy", "astra"]) -> Any:
     """The package. Raises ConfigError where it is not installed."""
     try:
@@ -49,27 +65,17 @@ def imported(engine: Literal["tomopy", "astra"]) -> Any:
     return astra
 
 
-def by_tomopy(
-    sinogram: Array,
-    angles: Array,
-    centre: float,
-    *,
-    algorithm: str,
-    iterations: int,
-    size: int,
-    window: Window,
-    weights: Array | None,
-) -> Array:
+def by_tomopy(sinogram: Array, angles: Array, centre: float, wanted: Wanted) -> Array:
     """sinogram float32 (angles, columns), angles in degrees -> float32 (size, size)."""
-    share = weights_of(angles) if weights is None else np.asarray(weights)
+    share, algorithm, size = wanted.shares(angles), wanted.algorithm, wanted.size
     radian, recon = np.deg2rad(angles), partial(_recon, radian=np.deg2rad(angles), algorithm=algorithm)
     if algorithm == "gridrec":
-        return _gridrec(sinogram, radian, centre, size, window, share)
+        return _gridrec(sinogram, radian, centre, size, wanted.window, share)
     if algorithm == "fbp":
-        ready = filters.filtered(sinogram, filters.response(sinogram.shape[1], window)) * share[:, None]
+        ready = filters.filtered(sinogram, filters.response(sinogram.shape[1], wanted.window)) * share[:, None]
         return recon(ready, centre=centre + 0.5, size=size)
     values = np.maximum(sinogram, 0) if algorithm in OF_COUNTS else sinogram
-    return recon(values, centre=centre + 0.5, size=size, num_iter=iterations)
+    return recon(values, centre=centre + 0.5, size=size, num_iter=wanted.iterations)
 
 
 def _recon(sinogram: Array, radian: Array, centre: float, size: int, algorithm: str, **more: Any) -> Array:
@@ -121,25 +127,14 @@ def _scale_of_gridrec(length: int, size: int) -> Array:
     return np.asarray(ratio / np.sqrt(ratio[size // 2]))
 
 
-def by_astra(
-    sinogram: Array,
-    angles: Array,
-    centre: float,
-    *,
-    algorithm: str,
-    iterations: int,
-    size: int,
-    window: Window,
-    weights: Array | None,
-) -> Array:
+def by_astra(sinogram: Array, angles: Array, centre: float, wanted: Wanted) -> Array:
     """sinogram float32 (angles, columns), angles in degrees -> float32 (size, size). ASTRA's y runs upwards, ours
     downwards with the rows."""
     astra = imported("astra")
-    columns, radian = sinogram.shape[1], np.deg2rad(angles)
-    volume = astra.create_vol_geom(size, size)
+    columns, radian, algorithm = sinogram.shape[1], np.deg2rad(angles), wanted.algorithm
+    volume = astra.create_vol_geom(wanted.size, wanted.size)
     if algorithm in DIRECT:  # which take no axis beside the middle
-        share = weights_of(angles) if weights is None else np.asarray(weights)
-        weighted = sinogram * (share * len(angles) / np.pi)[:, None]
+        weighted = sinogram * (wanted.shares(angles) * len(angles) / np.pi)[:, None]
         sinogram = np.ascontiguousarray(_in_the_middle(weighted, centre))
         geometry = astra.create_proj_geom("parallel", 1.0, sinogram.shape[1], -radian)
     else:
@@ -155,9 +150,9 @@ def by_astra(
         options = astra.astra_dict(algorithm)
         options |= {"ProjectorId": projector, "ProjectionDataId": data, "ReconstructionDataId": into}
         if algorithm in DIRECT:
-            options["option"] = {"FilterType": ASTRA_WINDOWS[window]}
+            options["option"] = {"FilterType": ASTRA_WINDOWS[wanted.window]}
         made = astra.algorithm.create(options)
-        astra.algorithm.run(made, 1 if algorithm in DIRECT else iterations)
+        astra.algorithm.run(made, 1 if algorithm in DIRECT else wanted.iterations)
         found = np.array(astra.data2d.get(into))
         astra.algorithm.delete(made)
     finally:

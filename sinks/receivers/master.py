@@ -35,6 +35,7 @@ log = logging.getLogger("inbeam")
 GROUP = "/entry/receivers"
 RECEIVER, COPIES, DIFFERING = f"{LEDGER}/receiver", f"{LEDGER}/copies", f"{LEDGER}/differing"
 REAL_BYTES = 64
+OF_PART = re.compile(r"\.r[0-9]+((?:_[0-9]+)?(?:\.[^./]*)?)$")
 NOT_FRAMES = (LEDGER, "/entry/changes", "/entry/provenance", GROUP)
 
 
@@ -255,7 +256,12 @@ def part_name(path: str, number: int) -> str:
 
 def whole_name(path: str) -> str:
     """What the configuration calls the file of a receiver; data.r0_2.h5 is the second of its name."""
-    return re.sub(r"\.r[0-9]+((?:_[0-9]+)?(?:\.[^./]*)?)$", r"\1", path)
+    return OF_PART.sub(r"\1", path)
+
+
+def beside(part: Path, number: int) -> Path:
+    """The file of receiver `number`, where that of another one is `part`."""
+    return part.with_name(OF_PART.sub(rf".r{number}\1", part.name))
 
 
 def parts_of(file: Any, path: Path) -> Iterator[tuple[int, Path, bool]]:

@@ -120,8 +120,7 @@ class Masters:
         for number in range(self.count):
             if number in found or not found:
                 continue
-            other, path = next(iter(found.items()))
-            guess = path.with_name(path.name.replace(f".r{other}", f".r{number}"))
+            guess = master.beside(next(iter(found.values())), number)
             there = repair.find(guess)
             if there is not None and there.uid == uid:
                 try:
@@ -146,8 +145,11 @@ class Masters:
 
 
 def _elsewhere(path: Path) -> Elsewhere | None:
-    with repair.looked_into(path) as file:
-        return ledger_reader.read(file).elsewhere
+    try:
+        with repair.looked_into(path) as file:
+            return ledger_reader.read(file).elsewhere
+    except (OSError, KeyError, ValueError, RuntimeError):  # what is wrong with it is told where the master is made
+        return None
 
 
 def _sink(sink: Mapping[str, Any], number: int) -> dict[str, Any]:

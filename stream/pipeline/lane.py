@@ -10,13 +10,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from stream.errors import InbeamError
-from stream.events import EMPTY, Change, Frame, FrameStatus, Item, ScanEnd, ScanStart, Update
-from stream.ledger import Stored
+from stream.events import EMPTY, Change, Frame, FrameStatus, ScanEnd, ScanStart, Update
+from stream.pipeline.entries import Closing, Entry, Opening
 from stream.pipeline.inbox import LONGEST_PAUSE_S, NUDGE_BYTES, NUDGE_SECONDS
 from stream.products import Product
 from stream.roles import Counters, Filing, Sink
@@ -25,35 +24,6 @@ TICK_SECONDS = 0.05
 LATEST_SECONDS = 0.01
 """How often a lane of policy `latest` looks: what is shown, is shown up to a hundred times a second."""
 Policy: TypeAlias = Literal["block", "give up", "latest"]
-
-
-@dataclass(slots=True)
-class Opening:
-    """A scan to open, and the answer of the sink."""
-
-    scan: ScanStart
-    products: Sequence[Product]
-    answered: threading.Event = field(default_factory=threading.Event)
-    stored: Stored | None = None
-
-
-@dataclass(slots=True)
-class Closing:
-    """The end of a scan, and that the sink has dealt with it."""
-
-    end: ScanEnd
-    answered: threading.Event = field(default_factory=threading.Event)
-    kept: str = ""
-    """Where the sink has the scan, in words; "" where it has no file of its own, or has failed."""
-    file: Path | None = None
-    """The sink's file of the scan, unless it was there already and left alone."""
-    there: Path | None = None
-    """The file that was left alone."""
-    failed: bool = False
-    """True if the sink could not take all of the scan."""
-
-
-Entry: TypeAlias = Opening | Item | Closing
 
 
 class Lane:

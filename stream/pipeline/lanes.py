@@ -8,9 +8,10 @@ from stream.config import RunOptions
 from stream.events import Change, Frame, ScanEnd, ScanStart, Update
 from stream.latency import Histogram
 from stream.ledger import Stored
+from stream.pipeline.entries import Closing, Opening
 from stream.pipeline.figures import LaneFigures
 from stream.pipeline.gathering import Gathering
-from stream.pipeline.lane import Closing, Lane, Opening, Policy
+from stream.pipeline.lane import Lane, Policy
 from stream.pipeline.revisions import OptionSet, Revisions
 from stream.products import Product
 from stream.roles import Counters, Sink, Timed
