@@ -41,6 +41,7 @@ fuzz: $(VENV)/ready
 soak: $(VENV)/ready
 	$(BIN)/python tests/soak.py --frames 1000000 --kills 210
 	$(BIN)/python tests/soak_receivers.py --kills 200
+	$(BIN)/python tests/soak_dask.py --scans 28
 
 clean:
 	rm -rf $(VENV) demo

@@ -16,6 +16,7 @@ from schedulers import children_of, scheduler
 
 from sinks.check import check
 from sinks.file.locks import is_written
+from stream.commands import on_dask
 from stream.commands.main import main
 
 pytest.importorskip("distributed")
@@ -37,6 +38,7 @@ def command(tmp_path: Path) -> Callable[..., list[str]]:
         "stream": {"type": "files", "files": ["given"]},
         "processors": [{"type": "correct"}],
         "sinks": [{"type": "archive", "path": str(tmp_path / "out/{scan}.h5"), "flush_frames": 1}],
+        "run": {"inbox_mb": 0.05, "sink_mb": 0.05},  # what was read ahead is finished
     }
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(document))
 
@@ -74,26 +76,38 @@ def whole(folder: Path, count: int) -> None:
             np.testing.assert_array_equal(file["entry/data/data"][index], recorded["entry/data/data"][index])
 
 
-def test_when_the_scheduler_is_killed_the_parts_stop_in_order_and_a_new_start_finishes_them(
-    tmp_path: Path, command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+def test_when_all_workers_or_the_scheduler_are_killed_the_parts_stop_in_order_and_a_new_start_finishes_them(
+    tmp_path: Path,
+    command: Callable[..., list[str]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with scheduler(tmp_path, workers=1) as dask, begun(command(dask.address, "--parts", "3")) as codes:
-        wait_for(lambda: any(committed(path) > 5 for path in parts(tmp_path)), "frames on disk")
-        dask.process.kill()
+    monkeypatch.setattr(on_dask, "WORKERLESS_S", 1.0)
+    with scheduler(tmp_path, workers=1) as dask:
+        with begun(command(dask.address, "--parts", "2")) as codes:
+            wait_for(lambda: any(committed(path) > 5 for path in parts(tmp_path)), "frames on disk")
+            next(iter(dask.workers.values())).kill()
+        assert codes == [1] and "has had no worker for 1 s: start some" in capsys.readouterr().err
+        wait_for(lambda: not any(is_written(path) for path in parts(tmp_path)), "the end of every part")
+        before = sum(map(committed, parts(tmp_path)))
+        dask.ready(1)
+        with begun(command(dask.address)) as codes:
+            wait_for(lambda: sum(map(committed, parts(tmp_path))) > before, "more frames on disk")
+            dask.process.kill()
     assert codes == [1]
-    assert f"{dask.address} is gone: start it and its workers again. " in capsys.readouterr().err
+    assert f"{dask.address} is gone: start it and its workers, then this command again. " in capsys.readouterr().err
     wait_for(lambda: not any(is_written(path) for path in parts(tmp_path)), "the end of every part")
     assert not (tmp_path / "out/scan.h5").exists() and 0 < sum(map(committed, parts(tmp_path))) < FRAMES
     for path in parts(tmp_path):
         assert check(path).sound, check(path).line()
     with scheduler(tmp_path, workers=1) as dask:
-        assert main(command(dask.address, "--parts", "5")) == 2 and "one of 3 parts" in capsys.readouterr().err
-        assert main(command(dask.address)) == 0, "four parts would be usual, but three were begun"
-        whole(tmp_path, 3)
-        assert len(parts(tmp_path)) == 3
+        assert main(command(dask.address, "--parts", "5")) == 2 and "one of 2 parts" in capsys.readouterr().err
+        assert main(command(dask.address)) == 0, "four parts would be usual, but two were begun"
+        whole(tmp_path, 2)
+        assert len(parts(tmp_path)) == 2
         (tmp_path / "out/scan.h5").unlink()
         assert main(command(dask.address)) == 0, "all parts are there, the master is not"
-        whole(tmp_path, 3)
+        whole(tmp_path, 2)
 
 
 def test_the_part_of_a_worker_that_stands_still_is_done_by_another(

@@ -99,7 +99,10 @@ def test_when_the_scheduler_is_killed_the_scan_stops_in_order_and_a_new_start_go
 ) -> None:
     monkeypatch.setattr(receivers_module, "PATIENCE_S", 0.5)
     config = configuration(tmp_path, detector.endpoint, scans=1)
-    with scheduler(tmp_path) as dask, running(config, 2, detector, crews=crews(dask.address, config)) as (made, codes):
+    with (
+        scheduler(tmp_path, workers=1) as dask,
+        running(config, 2, detector, crews=crews(dask.address, config)) as (made, codes),
+    ):
         detector.send(start(60), *(image(index) for index in range(20)))
         wait_for(lambda: on_disk(tmp_path) == 20, "all frames on disk")
         dask.process.kill()
@@ -112,7 +115,10 @@ def test_when_the_scheduler_is_killed_the_scan_stops_in_order_and_a_new_start_go
     again = Detector()
     again.port = detector.port
     detector.close()
-    with scheduler(tmp_path) as dask, running(config, 2, again, crews=crews(dask.address, config)) as (_, codes):
+    with (
+        scheduler(tmp_path, workers=1) as dask,
+        running(config, 2, again, crews=crews(dask.address, config)) as (_, codes),
+    ):
         again.send(*(image(index) for index in range(30, 60)), end())
     again.close()
     assert codes == [0] and (proven(tmp_path) == 1).all()
@@ -188,7 +194,7 @@ def test_what_cannot_be_done_is_told_before_a_frame_is_taken(
         Receivers(config, 5, crews(dask.address, config)).execute()
     ours = tmp_path / "elsewhere" / "marker"
     monkeypatch.setattr(dask_receivers, "marked", lambda config: nullcontext(ours))
-    assert Receivers(config, None, crews(dask.address, config)).execute() == 1
+    assert Receivers(config, 1, crews(dask.address, config)).execute() == 1
     assert "write to a folder that all machines share" in capsys.readouterr().out
     monkeypatch.setattr(dask_cluster, "CONNECT_S", 0.3)
     with pytest.raises(InbeamError, match="no scheduler of Dask answers"):

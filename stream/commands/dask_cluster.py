@@ -18,7 +18,7 @@ log = logging.getLogger("inbeam")
 CONNECT_S = 20.0
 """How long to wait for a scheduler to answer."""
 SCHEMES = ("tcp", "tls", "ucx", "ws", "wss")
-TALKATIVE = ("distributed", "tornado.application", "asyncio")
+TALKATIVE = ("distributed", "distributed.client", "tornado.application", "asyncio")
 
 
 @contextmanager
@@ -36,6 +36,7 @@ def connected(
     """
     try:
         from distributed import Client
+        from distributed.comm import CommClosedError
     except ImportError as error:
         raise InbeamError("Dask is not installed: pip install 'inbeam[dask]'") from error
     with ExitStack() as stack:
@@ -45,12 +46,20 @@ def connected(
             client = stack.enter_context(Client(address, timeout=CONNECT_S))
         except OSError as error:
             raise InbeamError(f"no scheduler of Dask answers at {scheduler}: {error}") from error
-        if queue is not None:
-            queue.submit()
-            _wait(client, queue, threads, stopped)
-        if not client.nthreads():
-            raise InbeamError(f"{scheduler} has no workers: start some with `dask worker {scheduler}`")
-        yield client
+        try:
+            if queue is not None:
+                queue.submit()
+                _wait(client, queue, threads, stopped)
+            if not client.nthreads():
+                raise InbeamError(f"{scheduler} has no workers: start some with `dask worker {scheduler}`")
+            yield client
+        except CommClosedError as error:
+            raise InbeamError(gone(scheduler)) from error
+
+
+def gone(scheduler: str) -> str:
+    """That there is no scheduler any more, and what to do."""
+    return f"the scheduler of Dask at {scheduler} is gone: start it and its workers, then this command again"
 
 
 def _opened(scheduler: str, file: Path | None, stack: ExitStack) -> tuple[Any, dask_jobs.Queue | None]:

@@ -25,7 +25,7 @@ import zmq
 
 from stream.commands import dividing
 from stream.commands.children import Child, Crews, Said
-from stream.commands.dask_cluster import connected
+from stream.commands.dask_cluster import connected, gone
 from stream.config import Config
 from stream.errors import ConfigError, InbeamError
 from stream.pipeline.journal import Journal
@@ -92,7 +92,7 @@ class DaskCrew:
         """See `Crew`."""
         if self.client.status == "running":
             return ""
-        return f"the scheduler of Dask at {self._scheduler} is gone: start it and its workers, then this command again"
+        return gone(self._scheduler)
 
     def workers(self, config: Config, place: int) -> int:
         """As configured, for each receiver; auto: the threads of its worker, shared with the others there."""

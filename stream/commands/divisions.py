@@ -10,14 +10,13 @@ from typing import Any
 import yaml
 
 from sinks.file import provenance, repair
-from sinks.receivers import master
 from stream.commands.dividing import MERGED
 from stream.config import Config
 from stream.errors import ConfigError
 from stream.sources.files import found
 
 LOOKED_AT = 200
-"""Of the files that could be the first part of one of the scans, the newest."""
+"""Of the files that could be parts of these scans, the newest."""
 
 
 def parts(config: Config, asked: int | None, usual: int) -> int:
@@ -37,22 +36,21 @@ def parts(config: Config, asked: int | None, usual: int) -> int:
 
 
 def _before(config: Config) -> Iterator[tuple[Path, int]]:
-    """The first part of each of the scans that is there, and into how many that scan was divided."""
+    """The parts of the scans that are there, and into how many that scan was divided. Any of them may be missing."""
     wanted = {os.path.realpath(path.partition("::")[0]) for path in found(config.document["stream"]["files"])}
     for sink in config.document["sinks"]:
         if sink["type"] in MERGED:
-            pattern = os.path.expanduser(master.part_name(str(sink["path"]), 0))
-            for path in _like(pattern):
+            for path in _like(os.path.expanduser(str(sink["path"]))):
                 made = _division(path)
                 if made is not None and made[0] in wanted:
                     yield path, made[1]
 
 
 def _like(pattern: str) -> list[Path]:
-    """The files whose names a pattern can have made, also with a number behind."""
+    """The parts whose names a pattern can have made, also with a number behind."""
     stem, suffix = os.path.splitext(pattern)
     fixed = [glob.escape(piece) for piece in re.split(r"\{[^}]*\}", stem)]
-    paths = [Path(name) for end in ("", "_*") for name in glob.glob("*".join(fixed) + end + glob.escape(suffix))]
+    paths = [Path(name) for name in glob.glob("*".join(fixed) + ".r[0-9]*" + glob.escape(suffix))]
     return sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True)[:LOOKED_AT]
 
 

@@ -18,7 +18,7 @@ from copy import deepcopy
 from typing import Any
 
 from stream.commands import dividing, divisions
-from stream.commands.dask_cluster import connected
+from stream.commands.dask_cluster import connected, gone
 from stream.commands.progress import show_counts
 from stream.config import Config
 from stream.errors import ConfigError, InbeamError
@@ -45,7 +45,7 @@ def process_on(scheduler: str, config: Config, *, parts: int | None, quiet: bool
         documents = [document_of(config, number, count) for number in range(count)]
         told = _results(client, documents, quiet=quiet)
         if len(told) < count:
-            done = f"{len(told)} of {count} parts are done: this command goes on with the rest"
+            done = f"{len(told)} of {count} parts are done: it goes on with the rest"
             raise InbeamError(f"{_lost(client, scheduler)}. {done}")
     return _finish(config, documents, told)
 
@@ -124,7 +124,7 @@ def _results(client: Any, documents: list[dict[str, Any]], *, quiet: bool) -> di
 
 def _lost(client: Any, scheduler: str) -> str:
     if client.status != "running":
-        return f"the scheduler of Dask at {scheduler} is gone: start it and its workers again"
+        return gone(scheduler)
     return f"{scheduler} has had no worker for {WORKERLESS_S:g} s: start some with `dask worker`"
 
 
