@@ -13,6 +13,9 @@ from sink_examples import PRODUCT, frame, image, make, open_files, pattern, scan
 from sinks.check import check
 from sinks.file import superblock
 from sinks.file.ledger_reader import read
+from sinks.file.whole import told, whole_file
+from stream.commands.main import main
+from stream.commands.original3d.arrays import Writer
 from stream.errors import SinkFailed
 from stream.events import ScanEnd
 
@@ -140,6 +143,81 @@ def test_no_room_for_the_layout_is_told_and_nothing_is_left(kind: str, small_dis
         sink.write(frame(0))
     sink.close()
     assert [entry.name for entry in small_disk.iterdir()] == ["ballast"]
+
+
+def test_a_file_that_is_written_at_one_go_is_whole_or_not_there(small_disk: Path) -> None:
+    path = small_disk / "volume.h5"
+    with (
+        pytest.raises(SinkFailed, match=r"cannot write .*volume\.h5: the disk is full: free space"),
+        whole_file(path) as file,
+    ):
+        data = file.create_dataset("data", (64, 512, 512), "f4", chunks=(1, 512, 512))
+        for place in range(64):
+            data[place] = np.random.default_rng(place).random((512, 512))
+    assert not list(small_disk.iterdir()) and not [name for name in open_files() if str(small_disk) in name]
+    with pytest.raises(KeyError), whole_file(path) as file:
+        file["data"] = np.arange(3)
+        file["nothing"]
+    assert not list(small_disk.iterdir())
+    with whole_file(path) as file:
+        file["data"] = np.arange(3)
+    with h5py.File(path) as read_again:
+        assert read_again["data"][()].tolist() == [0, 1, 2]
+
+
+def test_a_disk_that_is_full_at_any_place_of_it_is_told(small_disk: Path) -> None:
+    """Also in small datasets, which HDF5 keeps back until they are closed: that fails in silence, then it crashes."""
+    path, ballast, whole = small_disk / "volume.h5", small_disk / "ballast", 0
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
+    for room in range(0, 120_000, 8_192):
+        ballast.write_bytes(bytes(free - room))
+        try:
+            with whole_file(path) as file:
+                for number in range(20):
+                    file.create_group(f"group_{number}")["values"] = np.random.default_rng(number).random(500)
+        except SinkFailed:
+            assert list(small_disk.iterdir()) == [ballast]
+        else:
+            whole += 1
+            path.unlink()
+    assert 0 < whole < 10
+
+
+@pytest.mark.parametrize("npy", [False, True])
+@pytest.mark.parametrize("room", [0, 50_000])
+def test_an_array_without_room_is_told_and_nothing_is_left(npy: bool, room: int, small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    taken = os.statvfs(small_disk)
+    ballast.write_bytes(bytes(taken.f_bavail * taken.f_bsize - room))
+    axes = {name: np.arange(4.0) for name in ("mu", "gamma", "omega")}
+    with pytest.raises(SinkFailed, match=r"cannot write .*dataarray.*: the disk is full"):
+        writer = Writer(small_disk, axes, (64, 64), npy=npy)
+        try:
+            with told(writer.path):
+                for each in np.ndindex(4, 4, 4):
+                    writer.data[each] = np.random.default_rng(each).random((64, 64))
+            writer.finish({})
+        finally:
+            writer.give_up()
+    assert list(small_disk.iterdir()) == [ballast]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["keys", "monitor"], ["savu", "{list}", "-o", "made.yaml"], ["jobs", "submit", "true"]],
+    ids=lambda each: each[0],
+)
+def test_a_command_that_has_no_room_says_so(
+    words: list[str], small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(small_disk / "list.nxs", "w") as file:
+        plugin = file.create_group("entry/plugin/1")
+        plugin.update({"name": "DarkFlatFieldCorrection", "id": "savu.x", "active": True, "data": "{}"})
+    monkeypatch.chdir(small_disk)
+    (small_disk / "ballast").write_bytes(bytes(os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize))
+    assert main([each.format(list=small_disk / "list.nxs") for each in words]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (small_disk / "made.yaml").exists() and not list(small_disk.rglob("*.key*"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

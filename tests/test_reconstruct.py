@@ -187,7 +187,7 @@ def test_files_are_neither_replaced_nor_taken_for_what_they_are_not(
     assert "3 angles for 60 projections" in capsys.readouterr().err
     assert there.read_bytes() == b"precious"
     assert main(["reconstruct", str(there)]) == 1
-    assert main(["reconstruct", str(tmp_path / "none.h5")]) == 1
+    assert main(["reconstruct", str(tmp_path / "none.h5")]) == 2
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["data"] = 1
     assert main(["reconstruct", str(tmp_path / "other.h5")]) == 1

@@ -23,6 +23,7 @@ import zmq.auth
 from stream import Frame, FrameStatus, ScanEnd, ScanStart
 from stream.codec.payload import decode
 from stream.commands import replay, simulate
+from stream.commands.main import main
 from stream.errors import InbeamError
 from stream.simulate import eiger
 from stream.simulate.encode import scan_of
@@ -277,7 +278,7 @@ def test_a_taken_port_a_missing_file_and_wrong_options_are_told_with_what_to_do(
         taken = f"tcp://127.0.0.1:{other.getsockname()[1]}"
         assert Command(simulate, "--detector", "small", "--frames", "1", "--bind", taken).wait() == 1
         assert f"cannot send from {taken}" in (text := capsys.readouterr().err) and "--bind" in text
-    assert Command(replay, str(tmp_path / "no.h5")).wait() == 1
+    assert main(["replay", str(tmp_path / "no.h5")]) == 2
     assert "no.h5 is not there" in capsys.readouterr().err
     capture = capture_file(tmp_path / "x.cbor", [(0.0, list(message.parts)) for message in made_messages()])
     assert Command(replay, str(capture), "--as", "simplon").wait() == 1

@@ -43,11 +43,17 @@ def run(options: argparse.Namespace) -> int:
             left.unlink()
     keep_freed_memory()
     say("A first scan of two frames prepares geometry and kernels; both are cached for the next start.")
-    scan(folder / "first", frames=2, rate=options.rate, look=False)
+    first = scan(folder / "first", frames=2, rate=options.rate, look=False)
+    if first.exit_code:
+        say(f"inbeam demo: {first.summary()}")
+        return first.exit_code
     say(f"A simulated EIGER2 4M sends {options.frames} frames at {options.rate:g} Hz to {folder / 'demo.yaml'}.")
     report = scan(folder, frames=options.frames, rate=options.rate, look=True)
     shutil.rmtree(folder / "first")
-    show(folder, report)
+    if (folder / "results.h5").exists():
+        show(folder, report)
+    else:
+        say(f"inbeam demo: {report.summary()}")
     return report.exit_code
 
 

@@ -1,6 +1,7 @@
 """`inbeam COMMAND`: finds the module of the command, imports nothing else."""
 
 import argparse
+import errno
 import gc
 import logging
 import os
@@ -14,6 +15,8 @@ from importlib import import_module
 from stream.errors import ConfigError, InbeamError
 
 INTERRUPTED = 130
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What any file may meet, whoever writes it."""
 BEGIN_LATE = ("run", "process", "validate", "schema", "info", "completion")
 """Commands that hold nothing that Ctrl-C could leave half done, or take the signal over when they do."""
 COMMANDS = {
@@ -92,6 +95,12 @@ def _run(options: argparse.Namespace) -> int:
         return 2
     except InbeamError as error:
         print(f"inbeam {options.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"inbeam {options.command}: {where}{error.strerror}: free space, and start again", file=sys.stderr)
         return 1
 
 

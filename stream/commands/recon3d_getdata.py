@@ -10,6 +10,7 @@ import numpy as np
 from processors.correction.images import averaged
 from processors.moments.options import GammaOptions
 from processors.topotomography import cleaning
+from sinks.file.whole import told
 from stream.commands.original3d import frames
 from stream.commands.original3d.arrays import Writer
 from stream.commands.original3d.frames import Found, Motors
@@ -76,8 +77,9 @@ def run(options: argparse.Namespace) -> int:
     rows, columns = cut
     writer = Writer(folder, axes, (rows.stop - rows.start, columns.stop - columns.start), npy=options.npy)
     try:
-        taken = fill(writer, paths, found, cut, background)
-        clean(writer, options)
+        with told(target):
+            taken = fill(writer, paths, found, cut, background)
+            clean(writer, options)
         path = writer.path
         writer.finish({"source": f"{options.datadir}/{options.dataname}*", "arguments": " ".join(sys.argv[1:])})
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from sinks.export.write import put
 from stream.commands.given import must_be_files
 from stream.commands.tomography.savu import Mapped, mapped, plugins_of
 from stream.errors import ConfigError
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output is None:
         print(text, end="")
     else:
-        options.output.write_text(text, encoding="utf-8")
+        put(options.output, text.encode("utf-8"), overwrite=False)
     for line in found.lacking:
         print(f"inbeam savu: {line}", file=sys.stderr)
     return 1 if found.lacking else 0

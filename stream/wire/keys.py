@@ -31,7 +31,7 @@ def make(folder: Path, name: str) -> tuple[Path, Path]:
     except FileExistsError as error:
         raise InbeamError(f"{error.filename} exists and is left alone: choose another name, or move it away") from error
     except OSError as error:
-        raise InbeamError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise InbeamError(f"cannot write {error.filename or folder}: {error.strerror}") from error
     return public, secret
 
 
@@ -44,5 +44,10 @@ def load(path: Path) -> tuple[bytes, bytes | None]:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    with os.fdopen(os.open(path, EXCLUSIVE, mode), "w", encoding="ascii") as file:
-        file.write(text)
+    descriptor = os.open(path, EXCLUSIVE, mode)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError:
+        path.unlink()  # half a key would be in the way of the next
+        raise

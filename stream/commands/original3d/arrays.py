@@ -17,6 +17,7 @@ import numpy as np
 
 from sinks.file import nexus
 from sinks.file.storage import BITSHUFFLE
+from sinks.file.whole import Made, told
 from stream.errors import ConfigError, InbeamError
 from stream.events import Array
 
@@ -90,21 +91,25 @@ class Writer:
         shape = (*(len(values) for values in axes.values()), *frame)
         self.path = folder / ("dataarray.npy" if npy else "dataarray.h5")
         self._part = folder / f".{self.path.name}.part"
-        self._file: Any = None
-        if npy:
-            self.data: Any = np.lib.format.open_memmap(self._part, "w+", np.dtype("f4"), shape)
-            self.data[...] = np.nan
-            return
-        self._file = h5py.File(self._part, "w", libver="v110")
-        self.data = self._laid_out(shape)
+        self._file: Made | None = None
+        try:
+            with told(self.path):
+                self.data: Any = self._taken(shape) if npy else self._laid_out(shape)
+        except BaseException:
+            self.give_up()
+            raise
 
     def finish(self, about: Mapping[str, str]) -> None:
         """Give it its name, and write the axes as Recon3D has them."""
+        with told(self.path):
+            self._finish(about)
+
+    def _finish(self, about: Mapping[str, str]) -> None:
         if self._file is None:
             self.data.flush()
             del self.data
         else:
-            process = nexus.group(self._file["entry"], "process", "NXprocess")
+            process = nexus.group(self._file.file["entry"], "process", "NXprocess")
             texts = {"program": "inbeam", "version": version("inbeam"), "date": nexus.iso_time(time.time())}
             for name, text in {**texts, **about}.items():
                 nexus.text(process, name, text)
@@ -116,11 +121,20 @@ class Writer:
     def give_up(self) -> None:
         """Leave nothing, where `finish` has not been called."""
         if self._file is not None:
-            self._file.close()
+            self._file.let_go()
         self._part.unlink(missing_ok=True)
 
+    def _taken(self, shape: tuple[int, ...]) -> Any:
+        """All room at once: a full disk would end the process when the array is written to."""
+        data = np.lib.format.open_memmap(self._part, "w+", np.dtype("f4"), shape)
+        with open(self._part, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, self._part.stat().st_size)
+        data[...] = np.nan
+        return data
+
     def _laid_out(self, shape: tuple[int, ...]) -> Any:
-        file = self._file
+        self._file = Made(self._part)
+        file = self._file.file
         file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "inbeam"})
         entry = nexus.group(file, "entry", "NXentry")
         entry.attrs["default"] = "dataarray"

@@ -1,7 +1,6 @@
 """What a reconstruction leaves: slices as NXtomoproc and as images, a README, the exact configuration."""
 
 import io
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 import yaml
 
 from sinks.file import nexus
 from sinks.file.storage import BITSHUFFLE
+from sinks.file.whole import whole_file
 from stream.errors import ConfigError
 from stream.events import Array
 
@@ -26,42 +25,33 @@ VOLUME, README, CONFIGURATION = "volume.nxs", "0.README_reconstruction.txt", "0.
 def volume_file(path: Path, shape: tuple[int, int, int], about: Mapping[str, Any]) -> Iterator[Any]:
     """NXtomoproc: entry/data/data (slices, rows, columns), float32. Beside `path` first: one that was broken off never
     looks like one."""
-    made = path.with_name(f".{path.name}.part")
-    try:
-        with h5py.File(made, "w", libver="v110") as file:
-            file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "inbeam"})
-            entry = nexus.group(file, "entry", "NXentry")
-            entry.attrs["default"] = "data"
-            nexus.text(entry, "title", str(about["name"]))
-            nexus.text(entry, "definition", "NXtomoproc")
-            nexus.text(nexus.group(entry, "instrument", "NXinstrument"), "name", "unknown")
-            nexus.text(nexus.group(entry, "sample", "NXsample"), "name", str(about["name"]))
-            process = nexus.group(entry, "reconstruction", "NXprocess")
-            for name, text in (
-                ("program", "inbeam"),
-                ("version", version("inbeam")),
-                ("date", nexus.iso_time(time.time())),
-            ):
-                nexus.text(process, name, text)
-            parameters = nexus.group(process, "parameters", "NXparameters")
-            nexus.text(parameters, "raw_file", str(about["source"]))
-            nexus.text(parameters, "configuration", yaml.safe_dump(dict(about), sort_keys=False))
-            group = nexus.group(entry, "data", "NXdata")
-            data = group.create_dataset(
-                "data", shape, "f4", chunks=(1, shape[1], shape[2]), fillvalue=np.nan, **BITSHUFFLE
-            )
-            data.attrs.update(
-                {"transform": "inbeam", "offset": 0.0, "scaling": 1.0, "long_name": "absorption per pixel"}
-            )
-            data.attrs["interpretation"] = "image"
-            for number, (name, length) in enumerate(zip("zyx", shape, strict=True)):
-                nexus.array(group, name, np.arange(length), "pixel")
-                group.attrs[f"{name}_indices"] = number
-            group.attrs["signal"], group.attrs["axes"] = "data", ["z", "y", "x"]
-            yield data
-        os.replace(made, path)
-    finally:
-        made.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "inbeam"})
+        entry = nexus.group(file, "entry", "NXentry")
+        entry.attrs["default"] = "data"
+        nexus.text(entry, "title", str(about["name"]))
+        nexus.text(entry, "definition", "NXtomoproc")
+        nexus.text(nexus.group(entry, "instrument", "NXinstrument"), "name", "unknown")
+        nexus.text(nexus.group(entry, "sample", "NXsample"), "name", str(about["name"]))
+        process = nexus.group(entry, "reconstruction", "NXprocess")
+        for name, text in (
+            ("program", "inbeam"),
+            ("version", version("inbeam")),
+            ("date", nexus.iso_time(time.time())),
+        ):
+            nexus.text(process, name, text)
+        parameters = nexus.group(process, "parameters", "NXparameters")
+        nexus.text(parameters, "raw_file", str(about["source"]))
+        nexus.text(parameters, "configuration", yaml.safe_dump(dict(about), sort_keys=False))
+        group = nexus.group(entry, "data", "NXdata")
+        data = group.create_dataset("data", shape, "f4", chunks=(1, shape[1], shape[2]), fillvalue=np.nan, **BITSHUFFLE)
+        data.attrs.update({"transform": "inbeam", "offset": 0.0, "scaling": 1.0, "long_name": "absorption per pixel"})
+        data.attrs["interpretation"] = "image"
+        for number, (name, length) in enumerate(zip("zyx", shape, strict=True)):
+            nexus.array(group, name, np.arange(length), "pixel")
+            group.attrs[f"{name}_indices"] = number
+        group.attrs["signal"], group.attrs["axes"] = "data", ["z", "y", "x"]
+        yield data
 
 
 def image(path: Path, picture: Array, limits: tuple[float, float]) -> None:

@@ -1,20 +1,19 @@
 """The file of a volume: NeXus, (y, x, radial), written a block of radial bins at a time."""
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from processors.mapping.layout import RADIAL_CHUNK
 from processors.tomography.volume import Block
 from sinks.file import nexus
 from sinks.file.storage import BITSHUFFLE
+from sinks.file.whole import whole_file
 from stream.commands.volumes.source import Turned
 from stream.events import Array
 
@@ -38,20 +37,15 @@ def write(
     rows: by projection (`angle`, `weight`, degrees). sinogram, marks: of the sum of all bins. about: JSON-like, how it
     was made; `source` is the file of the map.
     """
-    made = path.with_name(f".{path.name}.part")
-    try:
-        with h5py.File(made, "w", libver="v110") as file:
-            file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "inbeam"})
-            entry = nexus.group(file, "entry", "NXentry")
-            entry.attrs["default"] = "volume"
-            nexus.text(entry, "title", turned.title)
-            _process(entry, about, summary)
-            total = _volume(nexus.group(entry, "volume", "NXdata"), turned, blocks, size)
-            _slice(nexus.group(entry, "slice", "NXdata"), turned, total, size)
-            _sinogram(nexus.group(entry, "sinogram", "NXdata"), rows, sinogram, marks)
-        os.replace(made, path)
-    finally:
-        made.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "inbeam"})
+        entry = nexus.group(file, "entry", "NXentry")
+        entry.attrs["default"] = "volume"
+        nexus.text(entry, "title", turned.title)
+        _process(entry, about, summary)
+        total = _volume(nexus.group(entry, "volume", "NXdata"), turned, blocks, size)
+        _slice(nexus.group(entry, "slice", "NXdata"), turned, total, size)
+        _sinogram(nexus.group(entry, "sinogram", "NXdata"), rows, sinogram, marks)
 
 
 def _process(entry: Any, about: Mapping[str, Any], summary: str) -> None:
