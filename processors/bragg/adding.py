@@ -35,8 +35,9 @@ class Adder:
         self._highest = {1: min(highest, limits[1]), 2: min(EVERY[2] - 1, limits[1])}
         self.wide = False
         """The ranges are of two bytes; else of one."""
-        self._first, self._last = np.ones(bins.size, np.uint8), np.zeros(bins.size, np.uint8)
-        self._zeros = np.zeros(-(-bins.size // 64), np.uint64)
+        self._spans = _spans(bins, n_bins)
+        self._zeros = np.zeros(self._spans.shape[1], np.uint64)
+        self._first, self._last = self._nothing(np.uint8)
         self._scatters = scatters
         scattered = scatters and not self._weights.size
         self._scatter = np.zeros((COPIES if scattered else 0, n_bins + 1, 2))
@@ -61,9 +62,8 @@ class Adder:
     def widen(self, wide: bool) -> None:
         """Before all ranges are made anew."""
         if wide != self.wide:
-            kind = np.uint16 if wide else np.uint8
             self.wide = wide
-            self._first, self._last = np.ones(self._bins.size, kind), np.zeros(self._bins.size, kind)
+            self._first, self._last = self._nothing(np.uint16 if wide else np.uint8)
         if wide and self._scatters and not self._scatter.size:
             self._scatter = np.zeros((COPIES, self._n_bins + 1, 2))
         if wide and not self._addends.size:
@@ -71,13 +71,16 @@ class Adder:
 
     def apply(self, lower: Array, upper: Array, anew: Array) -> None:
         """Make the ranges of counts from ranges of x, float32 (bins,), for the bins that are `anew`."""
-        width = self._first.itemsize
-        bulk_sums.ranges(
-            self._bins, self._dark, self._norm, lower, upper, anew, self._limits[0], self._highest[width], EVERY[width],
-            self._first, self._last,
-        )  # fmt: skip
-        if not self.wide:
-            bulk_sums.zeros_outside(self._first, self._zeros)
+        limits = self._limits[0], self._highest[self._first.itemsize]
+        into = (self._first, self._last, self._zeros)
+        places = (self._bins, self._spans)
+        bulk_sums.ranges(*places, self._dark, self._norm, lower, upper, anew, limits, *into)
+
+    def _nothing(self, kind: type[np.unsignedinteger[Any]]) -> tuple[Array, Array]:
+        """Ranges without a count; but pixels without a bin are never set apart."""
+        belongs = self._bins < self._n_bins
+        first, last = belongs.astype(kind), np.where(belongs, kind(0), kind(np.iinfo(kind).max))
+        return first, last
 
     def add(self, raw: Array, low: LowBytes | None = None) -> int:
         """One pass over the unsigned counts of a frame, or those of `low`; how many are set apart, -1: too many."""
@@ -117,6 +120,14 @@ def _whole(norm: Array, belongs: Array) -> tuple[Array, float]:
     weights = np.zeros(norm.size, np.uint32)
     weights[belongs] = np.rint(used.astype(np.float64) / unit).astype(np.uint32)
     return weights, unit
+
+
+def _spans(bins: Array, n_bins: int) -> Array:
+    """uint16 (2, pixels / 64): the first and the last bin among 64 pixels; first > last where there is none."""
+    padded = np.full(-(-bins.size // 64) * 64, n_bins, np.uint16)
+    padded[: bins.size] = bins
+    each = padded.reshape(-1, 64)
+    return np.stack((each.min(axis=1), np.where(each < n_bins, each, 0).max(axis=1)))
 
 
 def _packing(pixels: int, squares: bool) -> tuple[tuple[int, int], int]:

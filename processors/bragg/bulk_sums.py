@@ -27,41 +27,63 @@ COUNTS, FILLED, CROSS, POWER = range(4)
 
 
 @kernel
-def ranges(bins, dark, norm, lower, upper, anew, low, high, every, first, last):  # type: ignore[no-untyped-def]
+def ranges(bins, spans, dark, norm, lower, upper, anew, limits, first, last, zeros):  # type: ignore[no-untyped-def]
     """The counts `first` ... `last` (uint8 or uint16, pixels) of every pixel whose x lies in lower ... upper (float32,
-    bins) of its bin, as float32 decides it, and that lie in low ... high < every; first > last where there is none.
-    Only for the bins that are `anew` (bool); any count will do for pixels without a bin. dark, norm: float32 (pixels,),
-    or empty."""
+    bins) of its bin, as float32 decides it, and that lie within the `limits`; first > last where there is none.
+
+    Only for the bins that are `anew` (bool). zeros: uint64, a bit for each pixel whose range has no 0. spans: uint16
+    (2, pixels / 64), the first and last bin among 64 pixels: where none of them is anew they are not looked at. dark,
+    norm: float32 (pixels,), or empty.
+    """
     w, d = np.float32(1.0), np.float32(0.0)
-    for i in range(bins.size):
-        b = bins[i]
-        if b == anew.size:
-            first[i], last[i] = 0, every
+    low, high = limits
+    before, chosen = np.zeros(anew.size + 1, np.int64), np.zeros(anew.size + 1, np.uint8)
+    for b in range(anew.size):
+        before[b + 1] = before[b] + anew[b]
+        chosen[b] = anew[b]
+    for chunk in range(zeros.size):
+        if spans[0, chunk] > spans[1, chunk] or before[spans[1, chunk] + 1] == before[spans[0, chunk]]:
             continue
-        if not anew[b]:
-            continue
-        if norm.size:
-            w = norm[i]
-        if dark.size:
-            d = dark[i]
-        first[i], last[i] = 1, 0
-        bottom, top = lower[b], upper[b]
-        if not bottom <= top:
-            continue
-        end = np.float64(top) * np.float64(w) + np.float64(d)
-        most = high if end >= high else (np.int64(np.floor(end)) if end >= low else low - 1)
-        while most < high and (np.float32(most + 1) - d) / w <= top:
-            most += 1
-        while most >= low and (np.float32(most) - d) / w > top:
-            most -= 1
-        begin = np.float64(bottom) * np.float64(w) + np.float64(d)
-        least = low if begin <= low else (np.int64(np.ceil(begin)) if begin <= high else high + 1)
-        while least > low and (np.float32(least - 1) - d) / w >= bottom:
-            least -= 1
-        while least <= most and (np.float32(least) - d) / w < bottom:
-            least += 1
-        if least <= most:
-            first[i], last[i] = least, most
+        start = np.uint64(64 * chunk)
+        left = np.uint64(0)
+        if start + np.uint64(64) <= np.uint64(bins.size):
+            for j in range(np.uint64(64)):
+                left |= np.uint64(chosen[bins[start + j]]) << j
+        else:
+            for j in range(np.uint64(bins.size) - start):
+                left |= np.uint64(chosen[bins[start + j]]) << j
+        bits = zeros[chunk] & ~left
+        while left:
+            bit = lowest_bit(left)
+            left &= left - np.uint64(1)
+            i = start + bit
+            if norm.size:
+                w = norm[i]
+            if dark.size:
+                d = dark[i]
+            first[i], last[i] = _range(lower[bins[i]], upper[bins[i]], w, d, low, high)
+            bits |= np.uint64(first[i] > 0) << bit
+        zeros[chunk] = bits
+
+
+@kernel
+def _range(bottom, top, w, d, low, high):  # type: ignore[no-untyped-def]
+    """That of one pixel, of weight w and dark d; (1, 0) if it is empty."""
+    if not bottom <= top:
+        return 1, 0
+    end = np.float64(top) * np.float64(w) + np.float64(d)
+    most = high if end >= high else (np.int64(np.floor(end)) if end >= low else low - 1)
+    while most < high and (np.float32(most + 1) - d) / w <= top:
+        most += 1
+    while most >= low and (np.float32(most) - d) / w > top:
+        most -= 1
+    begin = np.float64(bottom) * np.float64(w) + np.float64(d)
+    least = low if begin <= low else (np.int64(np.ceil(begin)) if begin <= high else high + 1)
+    while least > low and (np.float32(least - 1) - d) / w >= bottom:
+        least -= 1
+    while least <= most and (np.float32(least) - d) / w < bottom:
+        least += 1
+    return (least, most) if least <= most else (1, 0)
 
 
 @kernel(inline="always")
@@ -143,19 +165,6 @@ def add_scatter(raw, bins, first, last, dark, norm, sums):  # type: ignore[no-un
             signal = np.float64(count) - d
             sums[i % COPIES, bins[i], 0] += signal * w
             sums[i % COPIES, bins[i], 1] += signal * signal
-
-
-@kernel
-def zeros_outside(first, bits):  # type: ignore[no-untyped-def]
-    """A bit of `bits` (uint64) for each pixel whose range has no 0."""
-    for word in range(first.size // 64):
-        found = np.uint64(0)
-        for j in range(64):
-            found |= np.uint64(first[64 * word + j] > 0) << np.uint64(j)
-        bits[word] = found
-    bits[first.size // 64 :] = 0
-    for i in range(first.size // 64 * 64, first.size):
-        bits[i >> 6] |= np.uint64(first[i] > 0) << np.uint64(i & 63)
 
 
 @kernel
