@@ -1,4 +1,4 @@
-"""What a receiver of another machine is told by the desk: no number is ever two processes."""
+"""What a receiver of another machine is told by the roster: no number is ever two processes."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -11,14 +11,14 @@ import pytest
 import zmq
 
 from stream.commands.dask_receivers import DaskChild
-from stream.receivers.desk import Desk
 from stream.receivers.link import Link
+from stream.receivers.roster import Roster
 
 
 @pytest.fixture
-def desk() -> Iterator[tuple[Desk, tuple[bytes, bytes]]]:
+def roster() -> Iterator[tuple[Roster, tuple[bytes, bytes]]]:
     keys = zmq.curve_keypair()
-    made = Desk("tcp://127.0.0.1:0", keys)
+    made = Roster("tcp://127.0.0.1:0", keys)
     yield made, keys
     made.close()
 
@@ -31,9 +31,9 @@ def ordered(link: Mapping[str, str], until: ExitStack) -> dict[str, Any] | None:
 
 
 def test_only_the_first_process_that_comes_with_a_token_is_told_what_to_do(
-    desk: tuple[Desk, tuple[bytes, bytes]],
+    roster: tuple[Roster, tuple[bytes, bytes]],
 ) -> None:
-    made, keys = desk
+    made, keys = roster
     made.expect("token", {"document": {"number": 0}}, lambda told: None)
     link = {"endpoint": made.endpoint, "key": keys[0].decode(), "token": "token"}
     with ExitStack() as until:
@@ -44,16 +44,16 @@ def test_only_the_first_process_that_comes_with_a_token_is_told_what_to_do(
 
 
 def test_who_comes_late_with_the_token_of_an_earlier_start_is_sent_away(
-    desk: tuple[Desk, tuple[bytes, bytes]], tmp_path: Path
+    roster: tuple[Roster, tuple[bytes, bytes]], tmp_path: Path
 ) -> None:
-    made, keys = desk
+    made, keys = roster
     links: list[Mapping[str, str]] = []
 
     def submit(_hold: object, link: Mapping[str, str], _folder: str, **_more: object) -> object:
         links.append(link)
         return SimpleNamespace(status="error")  # its worker was lost, once the process had been started
 
-    crew: Any = SimpleNamespace(desk=made, keys=keys, marker=tmp_path, client=SimpleNamespace(submit=submit))
+    crew: Any = SimpleNamespace(roster=made, keys=keys, marker=tmp_path, client=SimpleNamespace(submit=submit))
     child = DaskChild(crew, 3, {"number": 3}, Queue(), "tcp://worker:1")
     child.start()
     assert child.ended

@@ -30,7 +30,7 @@ from stream.config import Config
 from stream.errors import ConfigError, InbeamError
 from stream.pipeline.journal import Journal
 from stream.pipeline.runner import worker_count
-from stream.receivers.desk import Desk, Seat
+from stream.receivers.roster import Roster, Seat
 
 log = logging.getLogger("inbeam")
 SILENT_S, COMING_S = 10.0, 60.0
@@ -66,7 +66,7 @@ def crews(scheduler: str, config: Config) -> Crews:
             try:
                 yield crew
             finally:
-                crew.desk.close()
+                crew.roster.close()
 
     return opened
 
@@ -85,7 +85,7 @@ class DaskCrew:
         self.places = placed(threads, count)
         self.keys: tuple[bytes, bytes] | None = zmq.curve_keypair()
         self.endpoint = f"tcp://{own_address(client.scheduler.address)}:0"
-        self.desk = Desk(self.endpoint, self.keys)
+        self.roster = Roster(self.endpoint, self.keys)
 
     @property
     def lost(self) -> str:
@@ -121,12 +121,12 @@ class DaskChild:
     def start(self) -> None:
         """See `Child`."""
         crew = self._crew
-        crew.desk.withdraw(self._token)  # who comes late with the old one is not another process of this number
+        crew.roster.withdraw(self._token)  # who comes late with the old one is not another process of this number
         self._token, self._done = uuid.uuid4().hex, None
         order = {"document": json.loads(json.dumps(self.document, default=str)), "marker": str(crew.marker)}
-        self._seat = crew.desk.expect(self._token, order, lambda told: self._said.put((self.number, dict(told))))
+        self._seat = crew.roster.expect(self._token, order, lambda told: self._said.put((self.number, dict(told))))
         assert crew.keys is not None
-        link = {"endpoint": crew.desk.endpoint, "key": crew.keys[0].decode(), "token": self._token}
+        link = {"endpoint": crew.roster.endpoint, "key": crew.keys[0].decode(), "token": self._token}
         self._future = crew.client.submit(
             hold,
             link,
@@ -192,13 +192,13 @@ class DaskChild:
         """See `Child`."""
         self._stopping = True
         if self._seat.peer is None:
-            self._crew.desk.withdraw(self._token)
-        self._crew.desk.stop(self._seat)
+            self._crew.roster.withdraw(self._token)
+        self._crew.roster.stop(self._seat)
 
     def kill(self) -> None:
         """See `Child`."""
-        self._crew.desk.withdraw(self._token)
-        self._crew.desk.end(self._seat)
+        self._crew.roster.withdraw(self._token)
+        self._crew.roster.end(self._seat)
 
 
 def placed(threads: Mapping[str, int], count: int) -> list[str]:

@@ -1,7 +1,7 @@
 """What connects a receiver to whoever wants it, from another machine: it outlives the worker that has started it.
 
-To the desk (`stream.receivers.desk`), each with the token: {"say": "hello", "host", "pid"} · {"say": "alive"}, every
-second · {"say": "told", "what"}: what became of a scan · {"say": "log", "level", "name", "text"} · {"say": "bye",
+To the roster (`stream.receivers.roster`), each with the token: {"say": "hello", "host", "pid"} · {"say": "alive"},
+every second · {"say": "told", "what"}: what became of a scan · {"say": "log", "level", "name", "text"} · {"say": "bye",
 "trouble", "hopeless"}. To the receiver: {"say": "go", ...}: what it shall do · {"say": "leave"}: another does it ·
 {"say": "alive", "stop"} · {"say": "bye"}: heard · {"say": "end"}: at once.
 """

@@ -39,7 +39,7 @@ class Seat:
     bye: Mapping[str, Any] | None = None
 
 
-class Desk:
+class Roster:
     """A thread with one socket, until `close`. Only who has been told the public key is heard."""
 
     def __init__(self, endpoint: str, keys: tuple[bytes, bytes]) -> None:
@@ -56,11 +56,11 @@ class Desk:
         self._seats: dict[str, Seat] = {}
         self._outgoing: queue.SimpleQueue[tuple[bytes, list[bytes]]] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="inbeam-desk", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="inbeam-roster", daemon=True)
         self._thread.start()
 
     def expect(self, token: str, order: Mapping[str, Any], said: Callable[[Mapping[str, Any]], None]) -> Seat:
-        """A seat for whoever comes with this token. said: called with what it tells, from the thread of the desk."""
+        """A seat for whoever comes with this token. said: called with what it tells, from the thread of the roster."""
         seat = self._seats[token] = Seat(order, said, time.monotonic())
         return seat
 
@@ -93,7 +93,7 @@ class Desk:
                     told, _ = messages.unpacked(parts)
                     self._hear(who, told)
                 except (BadMessage, KeyError, TypeError, ValueError) as error:
-                    log.warning("the desk of the receivers got what it cannot read: %s", error)
+                    log.warning("the roster of the receivers got what it cannot read: %s", error)
             self._send()
         self._send()
 
