@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +128,16 @@ def test_every_frame_is_in_exactly_one_part(of: int, count: int) -> None:
 
 def test_a_job_of_slurm_asks_for_what_the_address_says() -> None:
     pytest.importorskip("dask_jobqueue")
+    taken = socket.socket()
+    with suppress(OSError):  # another scheduler of this machine has the usual port
+        taken.bind(("", 8787))
+        taken.listen()
     cluster = dask_jobs.slurm("slurm://beamline?cores=8&memory=32GB&walltime=02:00:00&account=mx1&jobs=3").cluster
     try:
         script = cluster.job_script()
     finally:
         cluster.close()
+        taken.close()
     for line in ("#SBATCH -p beamline", "#SBATCH --cpus-per-task=8", "#SBATCH --mem=30G", "#SBATCH -t 02:00:00"):
         assert line in script, script
     assert "#SBATCH -A mx1" in script and "distributed.cli.dask_worker tcp://" in script

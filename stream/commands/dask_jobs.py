@@ -18,7 +18,10 @@ SLURM = ("cores", "memory", "walltime", "jobs", "processes", "account")
 UNSAID_MEMORY = "4GB"
 """Dask must be told; the queue then is not."""
 COMMON = {
-    "scheduler_options": {"dashboard": False},
+    "scheduler_options": {
+        "dashboard": False,
+        "dashboard_address": "localhost:0",
+    },  # or it wants port 8787, which others have
     "worker_extra_args": ["--memory-limit", "0", "--no-dashboard"],
     "local_directory": "/tmp",
 }
