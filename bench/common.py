@@ -1,9 +1,11 @@
 """What the benchmarks share: the file of frames, a process with its CPU time, the table."""
 
 import os
+import re
 import resource
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,10 @@ from stream.simulate.eiger import Simulated, frames, pixel_mask, poni
 
 HERE = Path(__file__).parent
 OUT = HERE / "out"
+
+# What pip installs has its bytecode beside it; so have the processes that are measured here, whatever the shell says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(OUT / "pycache")
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,37 @@ def measure(command: list[str], *, check: bool = True, quiet: bool = False) -> C
 
 def reap(process: "subprocess.Popen[bytes]", began: float, *, check: bool = True) -> Cost:
     """Wait for a process and take its resource usage."""
+    peak = _Peak(process.pid)
+    peak.start()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - began
+    peak.join()
     if check and process.returncode:
         raise subprocess.CalledProcessError(process.returncode, process.args)
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
+    return Cost(wall, usage.ru_utime + usage.ru_stime, peak.mb)
+
+
+class _Peak(threading.Thread):
+    """Looks at the peak of a process while it is there; the system's own word afterwards counts what this process had
+    when it made that one."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._status = Path(f"/proc/{pid}/status")
+        self.mb = 0.0
+
+    def run(self) -> None:
+        """Until the process is gone."""
+        while True:
+            try:
+                found = re.search(r"VmHWM:\s+(\d+) kB", self._status.read_text())
+            except OSError:
+                return
+            if found is None:  # it has ended
+                return
+            self.mb = int(found[1]) * 1024 / 1e6
+            time.sleep(0.02)
 
 
 def own_cpu_s() -> float:

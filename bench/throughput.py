@@ -108,6 +108,14 @@ def process(path: Path) -> Cost:
     return measure(inbeam("process", "--quiet", str(config), str(path)))
 
 
+def first_frame(path: Path) -> tuple[float, Cost]:
+    """(seconds from the start of the process to its first frame in the file, cost of the whole command)."""
+    began = time.time()
+    cost = process(path)
+    with h5py.File(OUT / "results" / path.name) as file:
+        return float(file["entry/ledger/on_disk_time"][()].min()) - began, cost
+
+
 def live(path: Path, frames: int, rate: str) -> tuple[float, float, int, Cost]:
     """(frames per second, p99 of arrival to file in ms, frames lost, cost), from the simulated detector."""
     port = free_port()
@@ -154,10 +162,12 @@ def main() -> None:
     sparse = frame_file(brighter(detector, SPARSE), options.frames, name="sparse.h5")
     two = frame_file(detector, 2, pool=2, name="two.h5")
     process(path)  # fills the caches of compiled kernels and of the geometry, as any second run of a user finds them
-    costs, thin, starts, loops, floors = [], [], [], [], []
+    costs, thin, firsts, starts, loops, floors = [], [], [], [], [], []
     for _ in range(options.repeat):
         costs.append(process(path))
-        starts.append(process(two))
+        began, cost = first_frame(two)
+        firsts.append(began)
+        starts.append(cost)
         thin.append(process(sparse))
         loops.append(pyfai_loop(path, 12))
         floors.append(floor(path, 24))
@@ -184,7 +194,17 @@ def main() -> None:
             f"**{loop / per_frame:.1f} x**",
             ">= 25 x",
         ),
-        ("start-up of `inbeam process`, everything cached", f"{start:.2f} s, CPU {start_cpu:.2f} s", "about 2 s"),
+        (
+            "**start-up of `inbeam process`, everything cached, to the first frame in its file**",
+            f"**{statistics.median(firsts):.2f} s**, least {min(firsts):.2f} s",
+            "<= 0.5 s",
+        ),
+        ("the whole command over two frames", f"{start:.2f} s, CPU {start_cpu:.2f} s", ""),
+        (
+            f"**peak of its memory**, {options.frames} frames; two frames",
+            f"**{max(cost.peak_mb for cost in costs):.0f} MB**; {max(cost.peak_mb for cost in starts):.0f} MB",
+            "<= 200 MB",
+        ),
         (
             f"the whole command over {options.frames} frames against the loop",
             f"{loop * options.frames / whole:.1f} x",
