@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from processors.correct import correction_for, the_channel
-from processors.integration.cpu import CpuEngine
+from processors.integration.cpu import CpuEngine, totals_of
 from processors.integration.emptiness import why_empty
 from processors.integration.matrix import Matrix, edges, matrix_for
 from processors.integration.opencl import OpenClEngine
@@ -73,7 +73,7 @@ class Integrate:
         key = ("plan", scan.uid, self._channel, config.model_dump_json())
         request, matrix, plan = work.once(key, lambda: self._plan(scan, correction))
         dtype = self._dtype
-        cpu = CpuEngine(plan, dtype)
+        cpu = CpuEngine(plan, dtype, work.once((*key, "totals"), lambda: totals_of(plan)))
         if not cpu.count.any():
             raise ConfigError(why_empty(request, correction))
         desk = Desk.of(work)

@@ -14,7 +14,8 @@ from numba.core.errors import TypingError
 from stream.codec.blocks import decode_bslz4
 from stream.codec.compiler import Kernel, kernel
 from stream.codec.kept import loading, store
-from stream.codec.kept.elf import Code, Unfit, link
+from stream.codec.kept.code import Code
+from stream.codec.kept.elf import Unfit, link
 from stream.codec.kept.forms import forms_of
 from stream.codec.kept.machine import machine
 from stream.codec.native import bslz4_compress

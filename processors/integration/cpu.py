@@ -23,22 +23,29 @@ FIRST_LEVEL_BYTES = 32 << 10
 """More copies of the accumulator than fit into the first-level cache cost more than they gain."""
 
 
+def totals_of(plan: Plan) -> NDArray[np.float64]:
+    """What all pixels of a bin add up to, (bins + 1, COLUMNS): see `totals_scatter`. The same for all workers."""
+    totals = np.zeros((plan.n_bins + 1, COLUMNS))
+    if plan.split:
+        totals_split(plan.starts, plan.bins, plan.coefs, plan.weights, plan.dark, totals)
+    else:
+        totals_scatter(plan.bins, plan.weights, plan.dark, totals)
+    totals[plan.n_bins] = 0
+    return totals
+
+
 class CpuEngine:
     """One per worker and scan. `packed`: the kernel for counts is in use, see `tally_arguments`."""
 
-    def __init__(self, plan: Plan, dtype: np.dtype[Any]) -> None:
+    def __init__(self, plan: Plan, dtype: np.dtype[Any], totals: NDArray[np.float64] | None = None) -> None:
+        """totals: what `totals_of` makes of the plan, where it has been made already."""
         self.plan = plan
         self.dtype = dtype
         variant = (dtype.str, plan.split, plan.model, plan.bins.dtype.str)
         announce(f"the kernels for {dtype} pixels, on the CPU", *variant)
-        self._totals = np.zeros((plan.n_bins + 1, COLUMNS))
+        self._totals = totals_of(plan) if totals is None else totals
         self._lost = np.zeros((plan.n_bins + 1, COLUMNS))
         self._sums = np.zeros((plan.n_bins + 1, 3))
-        if plan.split:
-            totals_split(plan.starts, plan.bins, plan.coefs, plan.weights, plan.dark, self._totals)
-        else:
-            totals_scatter(plan.bins, plan.weights, plan.dark, self._totals)
-        self._totals[plan.n_bins] = 0
         self._state = np.zeros((plan.n_bins + 1 if plan.model == 3 else 0, 5))
         self._pairs = pairs_of(plan) if plan.split and plan.model <= 1 else None
         self._parts = np.zeros((8, plan.n_bins + 1 if self._pairs is not None else 0))

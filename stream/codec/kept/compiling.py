@@ -31,7 +31,8 @@ import numba  # noqa: E402
 from numba.core.caching import CompileResultCacheImpl, FunctionCache  # noqa: E402
 
 from stream.codec.kept import entry  # noqa: E402
-from stream.codec.kept.elf import Code, Unfit, link  # noqa: E402
+from stream.codec.kept.code import Code  # noqa: E402
+from stream.codec.kept.elf import Unfit, link  # noqa: E402
 from stream.codec.kept.forms import Form  # noqa: E402
 from stream.codec.kept.identity import Made, Unknown, identity, seen  # noqa: E402
 

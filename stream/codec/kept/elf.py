@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from stream.codec.kept.code import Code
+
 RELA, NOBITS, SYMTAB = 4, 8, 2
 WRITABLE, ALLOCATED, EXECUTABLE = 1, 2, 4
 UNDEFINED, RESERVED = 0, 0xFF00
@@ -19,17 +21,6 @@ LARGEST_ALIGNMENT = 4096
 
 class Unfit(Exception):
     """Code that cannot be kept; the text says why."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """Bytes of code and constants; `start`: where it is entered. At each offset in `own` stand 8 bytes to which the
-    address of the whole is to be added; at each in `named`, 8 to which that of what has this name is."""
-
-    content: bytes
-    start: int
-    own: tuple[int, ...]
-    named: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)

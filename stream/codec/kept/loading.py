@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stream.codec.kept.elf import Code
+from stream.codec.kept.code import Code
 from stream.codec.kept.forms import SAME, ArrayForm, Form, parts
 
 METH_FASTCALL = 0x80

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stream.versions import version
 
-MAKERS = ("entry.py", "elf.py", "forms.py", "loading.py")
+MAKERS = ("entry.py", "elf.py", "code.py", "forms.py", "loading.py")
 """Whose work is in a kept file beside that of numba."""
 ABOUT_A_PROCESSOR = 8192
 """Bytes of /proc/cpuinfo that surely describe one processor whole."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import xxhash
 
-from stream.codec.kept.elf import Code
+from stream.codec.kept.code import Code
 
 MAGIC = b"inbeam-kernel-1\n"
 CHECKSUM_BYTES = 16
