@@ -6,6 +6,7 @@ import numpy as np
 
 from processors.bragg import bulk_sums
 from processors.bragg.bulk_sums import BLOCK, COPIES, EVERY, SHIFT
+from processors.bragg.ranges import ranges
 from processors.bragg.selection import NONE
 from stream.codec.low_bytes import LowBytes
 from stream.events import Array
@@ -74,7 +75,7 @@ class Adder:
         limits = self._limits[0], self._highest[self._first.itemsize]
         into = (self._first, self._last, self._zeros)
         places = (self._bins, self._spans)
-        bulk_sums.ranges(*places, self._dark, self._norm, lower, upper, anew, limits, *into)
+        ranges(*places, self._dark, self._norm, lower, upper, anew, limits, *into)
 
     def _nothing(self, kind: type[np.unsignedinteger[Any]]) -> tuple[Array, Array]:
         """Ranges without a count; but pixels without a bin are never set apart."""
