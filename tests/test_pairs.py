@@ -9,8 +9,10 @@ from integration_frames import PONI, SHAPE, bad_pixels, rings
 
 from processors import correct, integrate
 from processors.integration.cpu import CpuEngine
-from processors.integration.pairs import pairs_of, scale_of
+from processors.integration.pairs import pairs_of
 from processors.integration.plan import Plan
+from processors.integration.shares import LARGEST, bits_of_squares, least_share
+from processors.integration.weighted import BITS
 from stream import ScanStart, Work
 from stream.events import Detector
 
@@ -98,23 +100,13 @@ def test_a_bin_of_which_every_pixel_is_bad_is_empty_in_that_frame_alone(poni: Pa
     assert np.isfinite(engine.run(rings(), 1.0)[0]).sum() == sound > 50
 
 
-@pytest.mark.parametrize(
-    ("dtype", "low", "entries", "used"),
-    [
-        ("u2", 0, 5000, True),
-        ("i4", 0, 5000, True),
-        ("i4", -5, 5000, False),
-        ("f4", 0, 5000, False),
-        ("u2", 0, 2**21, False),
-    ],
-)
-def test_whole_numbers_are_added_where_they_have_room_and_are_exact(
-    dtype: str, low: float, entries: int, used: bool
-) -> None:
-    scale = scale_of(np.dtype(dtype), low, entries)
-    assert (scale > 0) == used
-    if used:
-        assert scale >= 2**26 and (2**16 * scale + 1) * entries < 2**63
+@pytest.mark.parametrize("entries", [0, 1, 5000, 2**17, 2**21, 2**25])
+def test_shares_have_as_many_bits_as_their_sums_have_room_for(entries: int) -> None:
+    """And the smallest of them is told to 4e-6 in what is made of its square alone."""
+    bits, least = bits_of_squares(entries), least_share(entries)
+    assert bits <= 42 and entries * LARGEST * 2**bits < 2**64 and entries * LARGEST * 2**BITS < 2**64
+    assert 2.0**-bits / least**2 < 8e-6 and 2.0 ** -(BITS + 1) / least < 1e-5
+    assert least < 2.0**-12 or entries > 2**14
 
 
 def test_most_of_a_cake_is_left_to_the_general_kernel(poni: Path) -> None:

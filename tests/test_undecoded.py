@@ -11,7 +11,7 @@ import hdf5plugin  # noqa: F401
 import numpy as np
 import packed_frames
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from integration_frames import PONI, rings, scan_of
 from packed_frames import fill, flagged, packed
@@ -27,10 +27,10 @@ from stream.events import Array, Detector, Encoding, Frame, FrameStatus, Payload
 from stream.pipeline.chain import Chain, Step
 
 DTYPES = ("uint8", "uint16", "uint32", "int32")
-SUMS = ("poisson", "azimuthal_exact")
-"""An error model of each kind of sums."""
+SUMS = ("poisson", "azimuthal_exact", "split")
+"""An error model of each kind of sums; split: poisson, with split pixels."""
 SQUARED = ("uint8", "uint32")
-"""Types for which squares are summed here: each is compiled anew."""
+"""Types for which squares and shares are summed here: each is compiled anew."""
 BLOCKS = 9000
 """Pixels: one block of uint8 and a part, two of uint16, four of uint32; five left over from a multiple of eight."""
 
@@ -46,15 +46,35 @@ def plan_of(
     return Plan(n_bins, bins, starts, nothing, weights, offset, low, high, *empty, MODELS[model], float("nan"), False)
 
 
+def split(plan: Plan) -> Plan:
+    """With pixels in one bin, in that and the next, and in any three, which is what is left to the general kernel."""
+    dice, n_bins = np.random.default_rng(plan.n_bins), plan.n_bins
+    starts, bins, coefs = [0], [], []
+    kinds, shares = dice.random((2, plan.bins.size))
+    for first, kind, share in zip(plan.bins.tolist(), kinds, shares, strict=True):
+        if first < n_bins:
+            if kind < 0.05:
+                into, parts = sorted(dice.integers(0, n_bins, 3)), (0.25, 0.5, 0.25)
+            elif kind < 0.5 and first + 1 < n_bins:
+                into, parts = [first, first + 1], (np.float32(share), np.float32(1) - np.float32(share))
+            else:
+                into, parts = [first], (1.0,)
+            bins += into
+            coefs += parts
+        starts.append(len(bins))
+    made = np.array(bins, plan.bins.dtype), np.array(starts, np.uint32), np.array(coefs, np.float32)
+    return replace(plan, bins=made[0], starts=made[1], coefs=made[2])
+
+
 def assert_same(one: Any, other: Any) -> None:
     for left, right in zip(one, other, strict=True):
         np.testing.assert_array_equal(left, right)
 
 
 @st.composite
-def frames(draw: st.DrawFn) -> tuple[Array, Array, int]:
+def frames(draw: st.DrawFn, dtypes: tuple[str, ...] = DTYPES) -> tuple[Array, Array, int]:
     """A frame whose blocks are of all kinds, the bins of its pixels, and how many there are."""
-    dtype = np.dtype(draw(st.sampled_from(DTYPES)))
+    dtype = np.dtype(draw(st.sampled_from(dtypes)))
     pixels = draw(st.integers(1, 5 * 8192 // dtype.itemsize + 9))
     dice = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     image = np.zeros(pixels, dtype)
@@ -115,6 +135,37 @@ def test_bins_that_need_four_bytes_are_taken(model: str) -> None:
     assert engine.by_blocks
     engine.add_packed(packed(image))
     assert_same(engine.result(1.0), engine.run(image, 1.0))
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=60)
+@given(
+    frames(SQUARED),
+    st.sampled_from((0, 254, 255, 300, 70_000, 2**32 - 2)),
+    st.sampled_from(("none", "poisson")),
+    st.booleans(),
+)
+def test_split_pixels_in_every_kind_of_block_add_what_they_add_decoded(
+    made: tuple[Array, Array, int], high: int, model: str, dark: bool
+) -> None:
+    """The same bits; and next to them what the general kernel gives."""
+    image, bins, n_bins = made
+    high = high or np.iinfo(image.dtype).max
+    plan = split(plan_of(bins, n_bins, model, high, dark=dark))
+    engine = CpuEngine(plan, image.dtype)
+    frame = packed(image)
+    assume(engine._pairs is not None)
+    assert engine.takes(frame) == (high >= (254 if image.itemsize == 1 else 255))
+    found = engine.run(image, 1.0)
+    if engine.takes(frame):
+        for _ in range(2):
+            engine.add_packed(frame)
+            assert_same(engine.result(1.0), found)
+    flat, general = image.ravel(), CpuEngine(plan, image.dtype)
+    general._pairs = None
+    for one, other in zip(found, general.run(flat, 1.0), strict=True):
+        if one is not None and other is not None:
+            np.testing.assert_allclose(one, other, rtol=2e-6, atol=1e-6 * float(np.nanmax(np.abs(other), initial=0)))
 
 
 def test_sums_are_those_of_a_plain_loop() -> None:
@@ -193,7 +244,8 @@ def test_whole_norms_are_the_norms(norms: list[float]) -> None:
 @cache
 def engine_of(dtype: str, model: str = "poisson") -> CpuEngine:
     bins = np.random.default_rng(5).integers(0, 51, BLOCKS + 5).astype(np.uint16)
-    engine = CpuEngine(plan_of(bins, 50, model), np.dtype(dtype))
+    plan = split(plan_of(bins, 50)) if model == "split" else plan_of(bins, 50, model)
+    engine = CpuEngine(plan, np.dtype(dtype))
     assert engine.by_blocks
     return engine
 

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from processors.integration.finish import finish
 from processors.integration.pairs import BLOCK as PAIRS_BLOCK
-from processors.integration.pairs import Pairs, add_pairs, collect, pairs_of, scale_of
+from processors.integration.pairs import Pairs, add_pairs, collect, pairs_of
 from processors.integration.plain import SHIFT
-from processors.integration.plan import Pattern, Plan, packing
+from processors.integration.plan import Pattern, Plan, packing, whole_limits
 from processors.integration.recurrence import finish_recurrence, follow
 from processors.integration.scatter import BLOCK, COLUMNS, COPIES, add, tally, totals_scatter, unpack
+from processors.integration.shares import collect_shares, least_share, shares_of, tally_shares
 from processors.integration.split import add_split, totals_split
 from processors.integration.squares import collect_squares, squares_of, tally_squares
 from processors.integration.undecoded import BlockSums, fits
@@ -47,19 +48,23 @@ class CpuEngine:
         self._lost = np.zeros((plan.n_bins + 1, COLUMNS))
         self._sums = np.zeros((plan.n_bins + 1, 3))
         self._state = np.zeros((plan.n_bins + 1 if plan.model == 3 else 0, 5))
-        self._pairs = pairs_of(plan) if plan.split and plan.model <= 1 else None
+        entries = int(self._totals[:, 0].max(initial=0))
+        self._pairs = pairs_of(plan, least_share(entries)) if plan.split and plan.model <= 1 else None
         self._parts = np.zeros((8, plan.n_bins + 1 if self._pairs is not None else 0))
-        self._fixed = np.zeros((4, self._parts.shape[1]), np.int64)
-        self._scale = scale_of(dtype, plan.low, int(self._totals[:, 0].max(initial=0)))
-        self._pair_scratch = (*np.zeros((2, PAIRS_BLOCK)), *np.zeros((2, PAIRS_BLOCK), np.int64))
-        self._low, self._span, self._shift = packing(plan, dtype, int(self._totals[:, 0].max(initial=0)))
+        self._pair_scratch = (*np.zeros((2, PAIRS_BLOCK)),)
+        self._low, self._span, self._shift = packing(plan, dtype, entries)
         self.packed = bool(self._shift)
-        self._squared = squares_of(plan, dtype, int(self._totals[:, 0].max(initial=0)), self._lost)
+        self._squared = squares_of(plan, dtype, entries, self._lost)
+        limits = whole_limits(plan, dtype)
+        self._shares = None
+        if self._pairs is not None and limits is not None:
+            self._shares = shares_of(plan, self._pairs, limits, entries, self._lost)
         copies = COPIES if plan.n_bins * 8 * COPIES <= FIRST_LEVEL_BYTES else 1
         self._packed_sums = np.zeros((copies if self.packed else 0, plan.n_bins + 1), np.uint64)
         self._scratch = np.zeros(BLOCK, np.uint64)
-        self._view = np.dtype(f"u{dtype.itemsize}") if self.packed or self._squared is not None else dtype
-        self._blocks = self._for_blocks(copies)
+        whole = self.packed or self._squared is not None or self._shares is not None
+        self._view = np.dtype(f"u{dtype.itemsize}") if whole else dtype
+        self._blocks = self._for_blocks(copies, entries)
         self.begin()
         self.add(np.zeros(0, dtype), 0)
         self.result(1.0)
@@ -95,12 +100,16 @@ class CpuEngine:
         assert self._blocks is not None, "ask `takes` first"
         self.begin()
         self._blocks.add(payload)
+        if self._pairs is not None:
+            self._add_others(self._pairs, self._blocks.chosen, 0)
 
     def begin(self) -> None:
         """Forget the last frame."""
         self._lost[:] = 0
         self._parts[:] = 0
-        self._fixed[:] = 0
+        if self._shares is not None:
+            for each in (self._shares.sums, self._shares.excess, self._shares.large):
+                each[:] = 0
         if self._blocks is not None:
             self._blocks.sums[:] = 0
         if self.plan.model == 3:
@@ -133,14 +142,22 @@ class CpuEngine:
 
     def _add_pairs(self, pairs: Pairs, raw: Array, first: int, limits: tuple[float, float, float, float]) -> None:
         plan = self.plan
-        places, kept = (pairs.bins, pairs.shares), (plan.weights, plan.dark)
-        into = (self._scale, self._fixed, self._parts, self._lost)
-        add_pairs(raw, first, *places, *limits, plan.model == 1, *kept, *into, *self._pair_scratch)
+        if self._shares is not None:
+            tally_shares(raw.view(self._view), first, *self._shares)
+        else:
+            kept, into = (plan.weights, plan.dark), (self._parts, self._lost)
+            places = (pairs.bins, pairs.shares)
+            add_pairs(raw, first, *places, *limits, plan.model == 1, *kept, *into, *self._pair_scratch)
         begin, end = np.searchsorted(pairs.others, (first, first + raw.size))
         if end > begin:
-            chosen = raw[pairs.others[begin:end] - first]
-            matrix, of_them = (pairs.starts, pairs.chosen, pairs.coefs), (pairs.weights, pairs.dark)
-            add_split(chosen, begin, *matrix, *limits, plan.model, *of_them, self._sums, self._lost)
+            chosen = raw.view(self._view)[pairs.others[begin:end] - first]
+            self._add_others(pairs, chosen if self._shares is None else chosen.astype(np.uint32), begin)
+
+    def _add_others(self, pairs: Pairs, chosen: Array, begin: int) -> None:
+        plan = self.plan
+        limits = (plan.low, plan.high, plan.dummy_low, plan.dummy_high)
+        matrix, of_them = (pairs.starts, pairs.chosen, pairs.coefs), (pairs.weights, pairs.dark)
+        add_split(chosen, begin, *matrix, *limits, plan.model, *of_them, self._sums, self._lost)
 
     def tally_arguments(self) -> tuple[Any, ...]:
         """What follows `raw, first` in a call of `kernels.scatter.tally`, if `packed`: for a caller compiled by numba.
@@ -166,20 +183,27 @@ class CpuEngine:
             if self._squared is not None:
                 collect_squares(*self._squared, self._sums)
             if self._pairs is not None:
-                collect(self._parts, self._fixed, self._scale, self._sums)
+                collect(self._parts, self._sums)
+            if self._shares is not None:
+                collect_shares(self._shares, self._sums)
             counted = (self._sums, self._totals, self._lost)
             kinds = (plan.model, plan.split, plan.dark_variance)
             finish(*counted, *kinds, float(factor), plan.empty, intensity, errors)
         return intensity, errors if plan.model else None
 
-    def _for_blocks(self, copies: int) -> BlockSums | None:
-        plan, itemsize = self.plan, self.dtype.itemsize
-        pixels = int(self._totals[:, 0].max(initial=0))
-        if self._squared is not None:
-            squares, _ = self._squared
-            low, span = int(squares.low), int(squares.span)
-            if fits(low, low + span, itemsize, 1):
-                return BlockSums(plan.bins, plan.n_bins, itemsize, 0, None, squares)
-        if self.packed and fits(self._low, self._low + self._span, itemsize, pixels):
-            return BlockSums(plan.bins, plan.n_bins, itemsize, copies, self.tally_arguments(), None)
+    def _for_blocks(self, copies: int, pixels: int) -> BlockSums | None:
+        """pixels: of the largest bin."""
+        plan, size, nothing = self.plan, self.dtype.itemsize, np.zeros((0, 1), np.uint64)
+        if self._squared is not None or self._shares is not None:
+            limits = whole_limits(plan, self.dtype)
+            if limits is None or not fits(*limits, size, 1):
+                return None
+            if self._squared is not None:
+                return BlockSums(plan.bins, plan.bins == plan.n_bins, size, nothing, squares=self._squared[0])
+            assert self._pairs is not None
+            outside, others = np.diff(plan.starts) == 0, self._pairs.others
+            return BlockSums(self._pairs.bins, outside, size, nothing, shares=self._shares, others=others)
+        if self.packed and fits(self._low, self._low + self._span, size, pixels):
+            sums = np.zeros((copies, plan.n_bins + 1), np.uint64)
+            return BlockSums(plan.bins, plan.bins == plan.n_bins, size, sums, counted=self.tally_arguments())
         return None

@@ -16,10 +16,6 @@ from stream.events import Array
 BLOCK = 512
 WORTH_WHILE = 0.8
 """Share of the pixels that have to be of this kind."""
-LARGEST = 2.0**16
-"""Counts of a block that is added in whole numbers."""
-FINE = 26
-"""Bits behind the point that these must have: less than 1e-8 counts per pixel are rounded off."""
 CLOSE = 1e-6
 """How far a sum of float32 shares may be from 1."""
 
@@ -43,14 +39,14 @@ class Pairs:
     dark: NDArray[np.float32]
 
 
-def pairs_of(plan: Plan) -> Pairs | None:
-    """Of a plan with split pixels, None if too few of them are of the kind."""
+def pairs_of(plan: Plan, least: float = 0.0) -> Pairs | None:
+    """Of a plan with split pixels, None if too few of them are of the kind. Who has a share below `least` is not."""
     pixels = len(plan.starts) - 1
     bins = np.full(pixels, plan.n_bins, plan.bins.dtype)
     shares = np.ones(pixels, np.float32)
     others = np.empty(pixels, np.uint32)
     most = int((1.0 - WORTH_WHILE) * pixels)
-    count = _sort_out(plan.starts, plan.bins, plan.coefs, most, bins, shares, others)
+    count = _sort_out(plan.starts, plan.bins, plan.coefs, most, least, bins, shares, others)
     if count > most:
         return None
     others = others[:count].copy()
@@ -63,7 +59,9 @@ def pairs_of(plan: Plan) -> Pairs | None:
 
 
 @kernel
-def _sort_out(starts: Array, bins: Array, coefs: Array, most: int, lower: Array, shares: Array, others: Array) -> int:
+def _sort_out(
+    starts: Array, bins: Array, coefs: Array, most: int, least: float, lower: Array, shares: Array, others: Array
+) -> int:
     """Fill lower and shares for pixels of the kind, others with the rest; returns how many of these, if not > most."""
     count = 0
     for i in range(starts.size - 1):
@@ -76,7 +74,7 @@ def _sort_out(starts: Array, bins: Array, coefs: Array, most: int, lower: Array,
             continue
         if entries == 2 and np.int64(bins[begin + 1]) == np.int64(bins[begin]) + 1 and 0.0 < c < 1.0:
             rest = np.float64(coefs[begin + 1])
-            if abs(c + rest - 1.0) <= CLOSE:
+            if abs(c + rest - 1.0) <= CLOSE and min(c, rest) >= least:
                 lower[i] = bins[begin]
                 shares[i] = coefs[begin]
                 continue
@@ -100,23 +98,17 @@ def add_pairs(
     poisson: bool,
     weights: Array,
     dark: Array,
-    scale: float,
-    fixed: Array,
     parts: Array,
     lost: Array,
     lower: Array,
     upper: Array,
-    shared: Array,
-    counts: Array,
 ) -> None:
-    """Add the pixels first ... first + raw.size - 1 of one frame, as `add_split` does.
+    """Add the pixels first ... first + raw.size - 1 of one frame, as `add_split` does: of any type, by any rule for
+    valid ones. Counts are added by `shares`.
 
     parts: float64 (8, bins + 1): rows 0 to 3 sum of c*raw, and for `poisson` 4 to 7 of c^2*(max(raw, 1) - 1), of even
     pixels, of what they have in the next bin, and the same of odd ones: neighbours do not wait for each other.
-    fixed: int64 (4, bins + 1): of blocks whose counts are below LARGEST sum of round(c*raw*scale) and of raw, of even
-    and of odd pixels: whole numbers are added faster. scale: see `scale_of`; 0: not used.
-    lower, upper, and int64 shared, counts: (BLOCK,), this thread's own. Measured on EIGER2 4M: 6.8 ms, with `parts`
-    alone 8.5, `add_split` 17.5.
+    lower, upper: (BLOCK,), this thread's own.
     """
     n = raw.size
     bins = bins[first : first + n]
@@ -124,45 +116,26 @@ def add_pairs(
     nowhere = lost.shape[0] - 1
     even, even_next, odd, odd_next = parts[0], parts[1], parts[2], parts[3]
     even_sq, even_next_sq, odd_sq, odd_next_sq = parts[4], parts[5], parts[6], parts[7]
-    even_part, even_all, odd_part, odd_all = fixed[0], fixed[1], fixed[2], fixed[3]
     full = n // BLOCK * BLOCK
     for start in range(0, full, BLOCK):
         pixels = raw[start : start + BLOCK]
         into = bins[start : start + BLOCK]
         share = shares[start : start + BLOCK]
         bad = np.int64(0)
-        large = np.int64(scale == 0.0)
-        if scale != 0.0:
-            for j in range(BLOCK):
-                value = np.float64(pixels[j])
-                valid = (value >= low) & (value <= high) & ((value < dummy_low) | (value > dummy_high))
-                good = value if valid else 0.0
-                shared[j] = np.int64(good * np.float64(share[j]) * scale + 0.5)
-                counts[j] = np.int64(good)
-                bad |= np.int64((not valid) & (into[j] != nowhere))
-                large |= np.int64(good > LARGEST)
-        if not large:
-            for j in range(0, BLOCK, 2):
-                b, other = into[j], into[j + 1]
-                even_part[b] += shared[j]
-                even_all[b] += counts[j]
-                odd_part[other] += shared[j + 1]
-                odd_all[other] += counts[j + 1]
-        else:
-            for j in range(BLOCK):
-                value = np.float64(pixels[j])
-                valid = (value >= low) & (value <= high) & ((value < dummy_low) | (value > dummy_high))
-                good = value if valid else 0.0
-                part = good * np.float64(share[j])
-                lower[j] = part
-                upper[j] = good - part
-                bad |= np.int64((not valid) & (into[j] != nowhere))
-            for j in range(0, BLOCK, 2):
-                b, other = into[j], into[j + 1]
-                even[b] += lower[j]
-                even_next[b] += upper[j]
-                odd[other] += lower[j + 1]
-                odd_next[other] += upper[j + 1]
+        for j in range(BLOCK):
+            value = np.float64(pixels[j])
+            valid = (value >= low) & (value <= high) & ((value < dummy_low) | (value > dummy_high))
+            good = value if valid else 0.0
+            part = good * np.float64(share[j])
+            lower[j] = part
+            upper[j] = good - part
+            bad |= np.int64((not valid) & (into[j] != nowhere))
+        for j in range(0, BLOCK, 2):
+            b, other = into[j], into[j + 1]
+            even[b] += lower[j]
+            even_next[b] += upper[j]
+            odd[other] += lower[j + 1]
+            odd_next[other] += upper[j + 1]
         if poisson:
             for j in range(BLOCK):
                 value = np.float64(pixels[j])
@@ -212,34 +185,28 @@ def _lose(
         invalid = not (value >= low and value <= high) or (dummy_low <= value and value <= dummy_high)
         if not invalid or into[j] == nowhere:
             continue
-        weight = np.float64(weights[first + j])
         offset = np.float64(dark[first + j]) if dark.size else 0.0
-        c = np.float64(shares[j])
-        for b in range(into[j], into[j] + (1 if c == 1.0 else 2)):
-            lost[b, 0] += 1.0
-            lost[b, 1] += c
-            lost[b, 2] += c * weight
-            lost[b, 3] += c * weight * c * weight
-            lost[b, 4] += c * offset
-            lost[b, 5] += c * c
-            lost[b, 6] += c * c * max(offset, 0.0)
-            c = 1.0 - c
+        lose_pair(into[j], np.float64(shares[j]), np.float64(weights[first + j]), offset, lost)
 
 
-def scale_of(dtype: np.dtype[np.generic], low: float, entries: int) -> float:
-    """By what shares of counts are multiplied to become whole numbers, so that the largest bin, with so many `entries`,
-    has room for them; 0 where counts are no whole numbers, may be negative, or there is too little room."""
-    bits = 62 - int(LARGEST).bit_length() - max(entries, 1).bit_length()
-    return float(2**bits) if dtype.kind in "iu" and low >= 0 and bits >= FINE else 0.0
+@kernel(inline="always")
+def lose_pair(b, c, weight, offset, lost):  # type: ignore[no-untyped-def]
+    """One pixel that is bad in this frame alone, with the share c in bin b and the rest in the next."""
+    for _ in range(1 if c == 1.0 else 2):
+        lost[b, 0] += 1.0
+        lost[b, 1] += c
+        lost[b, 2] += c * weight
+        lost[b, 3] += c * weight * c * weight
+        lost[b, 4] += c * offset
+        lost[b, 5] += c * c
+        lost[b, 6] += c * c * max(offset, 0.0)
+        b += 1
+        c = 1.0 - c
 
 
-def collect(parts: NDArray[np.float64], fixed: NDArray[np.int64], scale: float, sums: NDArray[np.float64]) -> None:
+def collect(parts: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
     """Add the copies of `add_pairs` to `sums` (bins + 1, 3)."""
     for column in (0, 1):
         even, even_next, odd, odd_next = parts[4 * column : 4 * column + 4, :-1]
         sums[:-1, column] += even + odd
         sums[1:-1, column] += even_next[:-1] + odd_next[:-1]
-    if scale:
-        lower = (fixed[0, :-1] + fixed[2, :-1]) / scale
-        sums[:-1, 0] += lower
-        sums[1:-1, 0] += (fixed[1, :-1] + fixed[3, :-1] - lower)[:-1]
