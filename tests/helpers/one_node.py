@@ -49,6 +49,7 @@ TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
+MessageTimeout=60
 SelectType=select/cons_tres
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 NodeName={name} NodeAddr=127.0.0.1 CPUs=1 RealMemory=2000 State=UNKNOWN

@@ -109,7 +109,7 @@ def running(
     try:
         for monitor in monitors:
             for _ in range(count // len(monitors)):
-                assert monitor.poll(60_000), "a receiver has not connected"
+                assert monitor.poll(120_000), "a receiver has not connected"
                 monitor.recv_multipart()
         yield made, codes
         thread.join(90)
