@@ -66,7 +66,9 @@ def pipeline(folder: Path, *more: dict[str, Any]) -> Path:
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """Two workers in processes, started again by their nannies if they die."""
-    made = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+    made = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, scheduler_kwargs=dask_jobs.NO_DASHBOARD, silence_logs=50
+    )
     yield made
     made.close()
 
@@ -163,3 +165,14 @@ def test_gatherers_are_refused(tmp_path: Path) -> None:
     config = load(pipeline(tmp_path / "out", {"type": "tomography"}))
     with pytest.raises(ConfigError, match="all frames in one process"):
         on_dask.process_on("local://1", config, parts=2, quiet=True)
+
+
+@pytest.mark.slow
+def test_a_second_scheduler_on_a_machine_leaves_the_first_one_its_port() -> None:
+    with socket.socket() as first:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # somebody has it: as good
+            first.bind(("127.0.0.1", 8787))
+            first.listen()
+        with dask_cluster.connected("local://1") as client:
+            assert len(client.nthreads()) == 1

@@ -73,7 +73,7 @@ def _opened(scheduler: str, file: Path | None, stack: ExitStack) -> tuple[Any, d
         if kind.netloc and not (kind.netloc.isdecimal() and int(kind.netloc)):
             raise ConfigError([("--dask", f"{scheduler}: {kind.netloc} is no number of workers, such as local://4")])
         workers = int(kind.netloc) if kind.netloc else os.cpu_count() or 1
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, scheduler_kwargs=dask_jobs.NO_DASHBOARD)
         stack.callback(cluster.close)
         return cluster, None
     queue = dask_jobs.slurm(scheduler) if kind.scheme == "slurm" else dask_jobs.of_resource(_resource(scheduler, file))

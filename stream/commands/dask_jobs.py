@@ -17,11 +17,10 @@ from stream.jobs.resources import Batch
 SLURM = ("cores", "memory", "walltime", "jobs", "processes", "account")
 UNSAID_MEMORY = "4GB"
 """Dask must be told; the queue then is not."""
+NO_DASHBOARD = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""Without an address the scheduler's own pages want port 8787, and a second scheduler on a machine warns of it."""
 COMMON = {
-    "scheduler_options": {
-        "dashboard": False,
-        "dashboard_address": "localhost:0",
-    },  # or it wants port 8787, which others have
+    "scheduler_options": NO_DASHBOARD,
     "worker_extra_args": ["--memory-limit", "0", "--no-dashboard"],
     "local_directory": "/tmp",
 }
