@@ -86,6 +86,7 @@ def frames(draw: st.DrawFn, dtypes: tuple[str, ...] = DTYPES) -> tuple[Array, Ar
     return image.reshape(1, -1), bins, n_bins
 
 
+@pytest.mark.parametrize("squared", [False, pytest.param(True, marks=pytest.mark.slow)])
 @settings(deadline=None, max_examples=150)
 @given(
     frames(),
@@ -95,10 +96,10 @@ def frames(draw: st.DrawFn, dtypes: tuple[str, ...] = DTYPES) -> tuple[Array, Ar
 )
 @example((np.zeros((1, 1), np.uint8), np.array([3], np.uint16), 3), 0, "azimuthal_exact", False)  # no pixel has a bin
 def test_every_kind_of_block_adds_what_its_pixels_add(
-    made: tuple[Array, Array, int], high: int, model: str, dark: bool
+    squared: bool, made: tuple[Array, Array, int], high: int, model: str, dark: bool
 ) -> None:
     image, bins, n_bins = made
-    if model == "azimuthal_exact" and image.dtype.name not in SQUARED:
+    if model == "azimuthal_exact" and (image.dtype.name not in SQUARED or not squared):
         model = "none"
     high = high or np.iinfo(image.dtype).max
     engine = CpuEngine(plan_of(bins, n_bins, model, high, dark=dark), image.dtype)
@@ -116,8 +117,15 @@ def test_every_kind_of_block_adds_what_its_pixels_add(
                 np.testing.assert_array_equal(found[1], errors)
 
 
+TYPES_AND_SUMS = [
+    ("uint16", "poisson"),
+    ("uint32", "poisson"),
+    *(pytest.param("uint32", each, marks=pytest.mark.slow) for each in SUMS[1:]),
+]
+
+
 @pytest.mark.parametrize("block_bytes", [1024, 4096, 8192, 32768, 12288, 1000 * 8])
-@pytest.mark.parametrize(("dtype", "model"), [("uint16", "poisson"), *(("uint32", model) for model in SUMS)])
+@pytest.mark.parametrize(("dtype", "model"), TYPES_AND_SUMS)
 def test_blocks_of_any_size_are_taken(dtype: str, block_bytes: int, model: str) -> None:
     """Also by an engine that has had frames with blocks of another size."""
     engine = engine_of(dtype, model)
@@ -183,6 +191,7 @@ def test_sums_are_those_of_a_plain_loop() -> None:
     np.testing.assert_allclose(errors, np.sqrt(variance) / norm, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_squares_are_those_of_a_plain_loop() -> None:
     """Counts of every size, against numpy in longer numbers; what the counts lose in one bin is lost in no other."""
     image, engine = counts("uint32", 3).copy(), engine_of("uint32", "azimuthal_exact")
@@ -202,6 +211,7 @@ def test_squares_are_those_of_a_plain_loop() -> None:
     assert_same(engine.run(image, 1.0), found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [1, 255, 256, 257, 3000])
 def test_squares_of_a_frame_in_pieces_are_those_of_the_frame(pieces: int) -> None:
     image, engine = counts("uint32", 5), engine_of("uint32", "azimuthal_exact")
@@ -212,6 +222,7 @@ def test_squares_of_a_frame_in_pieces_are_those_of_the_frame(pieces: int) -> Non
     assert_same(engine.result(1.0), wanted)
 
 
+@pytest.mark.slow
 def test_norms_that_are_too_different_are_added_as_they_are() -> None:
     """They have no common unit in which 32 bits hold all of them exactly: frames are decoded, the numbers are right."""
     plan, image = engine_of("uint32", "azimuthal_exact").plan, counts("uint32", 8)
@@ -271,9 +282,10 @@ def damaged(draw: st.DrawFn) -> Payload:
     return Payload(draw(packed_frames.damaged(good_bytes(dtype))), Encoding.BSLZ4, (1, BLOCKS + 5), np.dtype(dtype))
 
 
+@pytest.mark.parametrize("model", ["poisson", *(pytest.param(each, marks=pytest.mark.slow) for each in SUMS[1:])])
 @settings(deadline=None, max_examples=400)
-@given(damaged(), st.sampled_from(SUMS))
-def test_damaged_bytes_are_refused_or_integrated_as_they_are_decoded(frame: Payload, model: str) -> None:
+@given(frame=damaged())
+def test_damaged_bytes_are_refused_or_integrated_as_they_are_decoded(model: str, frame: Payload) -> None:
     engine = engine_of(frame.dtype.name, model if frame.dtype.name in SQUARED else "poisson")
     try:
         wanted = engine.run(decode(frame), 1.0)
