@@ -164,7 +164,11 @@ def test_the_weakest_frames_are_the_background_of_each_omega(order: int) -> None
     assert 10 < there.sum() < there.size
     assert np.isnan(found["com_chi"][~there]).all() and np.isnan(found["cov_chi_diffrz"][~there]).all()
     np.testing.assert_allclose(found["com_chi"][there], wanted["com"][0][there], rtol=1e-10)
-    np.testing.assert_allclose(found["cov_chi_diffrz"][there], wanted["cov"][0, 1][there], rtol=1e-9, atol=1e-14)
+    variances, cov = wanted["cov"][[0, 1], [0, 1]], wanted["cov"][0, 1]
+    real = there & (variances > 0).all(axis=0) & (cov**2 <= variances.prod(axis=0))
+    assert 10 < real.sum() < there.sum(), "negative signals: not each has a covariance"
+    np.testing.assert_allclose(found["cov_chi_diffrz"][real], cov[real], rtol=1e-9, atol=1e-14)
+    assert np.isnan(found["cov_chi_diffrz"][there & ~real]).all()
 
 
 def test_pixels_that_are_bad_are_nan_also_where_it_was_in_one_frame() -> None:
@@ -183,6 +187,49 @@ def test_pixels_that_are_bad_are_nan_also_where_it_was_in_one_frame() -> None:
     told = gathered(scan, frames, motors=(CHI, RZ), bad_frames=1).fields("mosaicity")
     assert told["sum"][4, 5] == signal[:, 4, 5].sum() - signal[12, 4, 5]
     del where
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
+def test_a_bad_frame_is_never_the_largest_signal_even_where_all_good_ones_are_negative(dtype: str) -> None:
+    """Less its background each good signal is negative; a frame that counted as 0 would be above all of them."""
+    frames, signal, _ = a_scan()
+    images = signal.astype(dtype)
+    images[12, 4, 5] = images[:, 6, 7] = 65535 if dtype == "u2" else np.inf
+    scan = start(dtype, saturation_value=65000) if dtype == "u2" else start(dtype)
+    frames = [replace(frame(n, images[n]), readings=each.readings) for n, each in enumerate(frames)]
+    found = gathered(scan, frames, motors=(CHI, RZ), bad_frames=35, background=1000).fields("mosaicity")
+    wanted = np.where(images < 65000, images - 1000.0, np.nan)
+    wanted[:, 6, 7] = -np.inf
+    highest = np.nanmax(wanted, axis=0)
+    highest[6, 7] = np.nan
+    np.testing.assert_array_equal(found["maximum"], highest)
+    assert found["bad_frames"][4, 5] == 1 and found["bad_frames"][6, 7] == 35 and found["bad_frames"].sum() == 36
+    assert found["sum"][4, 5] == (np.delete(signal[:, 4, 5], 12) - 1000).sum()
+    assert np.isnan(found["sum"][6, 7]), "no frame is good"
+    dark = gathered(scan, frames, motors=(CHI, RZ), bad_frames=34).fields("mosaicity")
+    assert dark["maximum"][4, 5] == np.delete(signal[:, 4, 5], 12).max()
+
+
+def test_covariances_that_no_distribution_has_are_nan() -> None:
+    """Negative signals: a pixel with a negative variance of one motor, one with |covariance| above both widths."""
+    images = np.full((9, *SHAPE), 100, np.uint16)
+    images[4, 0] += 50  # the middle of 3 x 3 positions
+    images[[0, 8], 0, 1] += 20
+    images[[0, 1, 2, 6, 7, 8], 0, 2] -= np.uint16(5)
+    images[[0, 8], 0, 3] += 60
+    images[[2, 6], 0, 3] -= np.uint16(50)
+    motors = ({"motor": "a", "first": 0, "step": 1, "points": 3}, {"motor": "b", "first": 5, "step": -1, "points": 3})
+    frames = [frame(n, image, a=n // 3, b=5 - n % 3) for n, image in enumerate(images)]
+    found = gathered(start(), frames, motors=motors, background=100).fields("mosaicity")
+    where = np.array([[n // 3, 5 - n % 3] for n in range(9)], float).T
+    signal = images[:, 0, :4] - 100.0
+    away = where[:, :, None] - (where @ signal / signal.sum(0))[:, None]
+    wanted = np.einsum("np,knp,lnp->klp", signal, away, away) / signal.sum(0)
+    assert wanted[0, 0, 2] < 0 < wanted[1, 1, 1] and wanted[0, 1, 3] ** 2 > wanted[0, 0, 3] * wanted[1, 1, 3] > 0
+    np.testing.assert_allclose(found["cov_a_a"][0, :4], np.where([1, 1, 0, 1], wanted[0, 0], np.nan), atol=1e-14)
+    np.testing.assert_allclose(found["cov_a_b"][0, :4], np.where([1, 1, 0, 0], wanted[0, 1], np.nan), atol=1e-14)
+    assert np.isnan(found["width_a"][0, 2]) and np.isnan(found["skew_a"][0, 2])
+    assert found["cov_a_b"][0, 1] == pytest.approx(-np.sqrt(found["cov_a_a"] * found["cov_b_b"])[0, 1]), "fully bound"
 
 
 def test_a_pixel_that_is_lit_once_has_no_width_and_no_skew() -> None:

@@ -1,6 +1,7 @@
 """The sums over frames that every pixel keeps, several frames in one pass over them.
 
-A pixel's signal in a frame is (raw - offset) * gain; where it is below a threshold, or the raw count is bad, it is 0.
+A pixel's signal in a frame is (raw - offset) * gain, or 0 where that is below a threshold. Where the raw count is bad
+there is none: it adds nothing to the sums, and is never the largest.
 Several frames are added in one pass because the sums are larger than the frames, ten float64 beside a uint16; and
 because a motor that stands still meanwhile makes half of the sums multiples of others.
 """
@@ -44,8 +45,15 @@ def _without_bad(raw: Array, limits: Array, bad: Array, found: Array) -> None:
     for i in range(raw.size):
         value = np.float64(raw[i])
         if not (value >= low and value <= high) or (value >= dummy_low and value <= dummy_high):
-            found[i] = 0.0
+            found[i] = -np.inf
             bad[i] += 1
+
+
+@kernel
+def _add_nothing(signal: Array) -> None:
+    """Bad signals, after the highest was looked for: 0 in the sums."""
+    for i in range(signal.size):
+        signal[i] = 0.0 if signal[i] == -np.inf else signal[i]
 
 
 @kernel
@@ -97,8 +105,8 @@ def add(
     sums): sum k is factors[part, k] times sum of[part, k] of these frames, so that it need not be made itself; k where
     there is none. offset, gain: float64 (pixels,). limits: low, high, dummy_low, dummy_high of valid raw counts, and
     the threshold of signals. sums: float64 (sums, pixels). maximum float64, peak int64 (pixels,): the largest signal
-    and the number of its frame, the lowest if there are several. bad: int32 (pixels,), in how many frames the raw count
-    was.
+    and the number of its frame, the lowest if there are several; -inf where the pixel was bad in every frame. bad:
+    int32 (pixels,), in how many frames the raw count was.
     """
     signal, made, best = np.zeros((TOGETHER, BLOCK)), np.empty((sums.shape[0], BLOCK)), np.empty(BLOCK)
     good = np.array([_all_good(raw[k], limits) for k in range(numbers.size)])
@@ -108,18 +116,22 @@ def add(
         highest = best[:size]
         for part in range(bounds.size - 1):
             begin, count = bounds[part], bounds[part + 1] - bounds[part]
-            rows = 8 * ((count + 7) // 8)
+            rows, any_bad = 8 * ((count + 7) // 8), False
             for k in range(count):
                 line, found = raw[begin + k, first:last], signal[k, :size]
                 _net(line, shift, factor, limits[4], found)
                 if not good[begin + k] and not _all_good(line, limits):
                     _without_bad(line, limits, bad[first:last], found)
+                    any_bad = True
             for k in range(count, rows):
                 signal[k, :size] = signal[0, :size]
             highest[:] = -np.inf
             for k in range(0, rows, 8):
                 _highest(signal[k : k + 8], highest)
             _remember(signal, numbers[begin : begin + count], highest, maximum[first:last], peak[first:last])
+            if any_bad:
+                for k in range(rows):
+                    _add_nothing(signal[k, :size])
             for j in range(sums.shape[0]):
                 if of[part, j] == j:
                     found = made[j, :size]
@@ -135,10 +147,29 @@ def signal_of(raw: Array, offset: Array, gain: Array, limits: Array, bad: Array,
     """The signals of one frame, raw (pixels,), into `found` float64 (pixels,), see `add`. Returns their sum."""
     _net(raw, offset, gain, limits[4], found)
     _without_bad(raw, limits, bad, found)
+    _add_nothing(found)
     total = 0.0
     for value in found:
         total += value
     return total
+
+
+@kernel
+def _without_meaning(sums: Array, motors: int, covariance: Array, steps: Array) -> None:
+    """NaN for the covariances, (pairs,), of one pixel that no distribution has: |c12| > sigma1 sigma2.
+
+    sums: float64 (sums,), of this pixel. Variances that are negative are NaN already.
+    """
+    total = sums[0]
+    for a in range(motors):
+        first = a * motors - a * (a - 1) // 2
+        for b in range(a + 1, motors):
+            second = b * motors - b * (b - 1) // 2
+            pair, scale = first + b - a, (steps[a] * steps[b]) ** 2
+            allowed = covariance[first] * covariance[second]
+            rounding = ROUNDING * abs(sums[1 + motors + first] * sums[1 + motors + second]) / (total * total) * scale
+            if not covariance[pair] ** 2 <= allowed + rounding:
+                covariance[pair] = np.nan
 
 
 @kernel
@@ -150,7 +181,8 @@ def derive(
 
     sums: float64 (sums, pixels) in the order of `processors.moments.sums.powers`, of positions (p - middle) / step.
     centre, skew, kurtosis: float64 (motors, pixels); covariance (pairs, pixels). A number that rounding could
-    change by more than 1e-6 of itself is NaN: see docs/mosaicity.md.
+    change by more than 1e-6 of itself is NaN: see docs/mosaicity.md. So are covariances that are none, because of
+    negative signals: with a motor whose variance is negative, or beyond what two variances allow.
     """
     motors = steps.size
     pairs = motors * (motors + 1) // 2
@@ -188,3 +220,4 @@ def derive(
                             kurtosis[a, p] = fold / (value * value) - 3.0
                 covariance[pair, p] = value * steps[a] * steps[b]
                 pair += 1
+        _without_meaning(sums[:, p], motors, covariance[:, p], steps)

@@ -35,7 +35,8 @@ def signal_for(config: Config, correction: Correction, cut: tuple[slice, slice])
         offset += correction.dark
     gain = np.ones(shape) if correction.flat is None else 1.0 / np.where(correction.mask, 1.0, correction.flat)
     mask = correction.mask | ~np.isfinite(offset)
-    limits = [correction.low, correction.high, correction.dummy_low, correction.dummy_high]
+    largest = float(np.finfo(np.float64).max)  # inf is bad
+    limits = [max(correction.low, -largest), min(correction.high, largest), correction.dummy_low, correction.dummy_high]
     limits.append(-np.inf if config.threshold is None else config.threshold)
     return Signal(
         np.where(mask, 0.0, offset)[cut].ravel(),

@@ -31,7 +31,7 @@ def _images(group: Group, layout: Layout, signal: Signal, config: Config) -> dic
     steps = np.array([motor.direction.step for motor in motors])
     middles = np.array([motor.middle for motor in motors])
     sums, maximum = group.above_background()
-    good = ~signal.mask & (group.bad <= config.bad_frames)
+    good = ~signal.mask & (group.bad <= config.bad_frames) & (group.bad < len(group.frames))
     sums = np.where(good, sums, np.nan)
     centre, skew, kurtosis = (np.empty((len(motors), good.size)) for _ in range(3))
     covariance = np.empty((len(pairs), good.size))
