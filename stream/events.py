@@ -136,11 +136,6 @@ class ScanStart:
     part: int | None = None
     recorded: Callable[[str], Array | None] = nothing_recorded
 
-    @property
-    def raw_nbytes(self) -> int:
-        """Bytes of one decoded frame, all channels."""
-        return self.shape[0] * self.shape[1] * self.dtype.itemsize * len(self.channels)
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:
