@@ -81,7 +81,7 @@ class DiffractionTomography:
     def take(self, work: Work) -> Iterable[Update]:
         """As the map. Raises ValueError for a frame that has no place, or no pattern."""
         updates = list(self._map.take(work))
-        if work.frame.payloads:
+        if work.frame.payloads or work.frame.results:
             self._slices.readings.take(work.frame)
         return [*updates, *self._follow(updates)]
 

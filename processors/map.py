@@ -106,7 +106,8 @@ class Map:
         if self._to_tell:
             log.info("%s: %s", self.config.name, self._to_tell)
             self._to_tell = ""
-        if not frame.payloads or frame.index in self._taken:
+        # what a killed process left may be the pattern alone
+        if not (frame.payloads or frame.results) or frame.index in self._taken:
             return []
         place = self._grid.place(frame.index, frame.readings)
         if place is None:

@@ -48,6 +48,7 @@ class Stored:
     frame: reads one frame back, as far as this file has it (pixels, results, readings); None if it cannot. From any
     thread, until the scan is finished.
     same: False if the pixels of a frame are not those that the file has, or that its results were made from.
+    owed: bool (n,), the frames that a gatherer must see; None: those of `states` that have data.
     """
 
     states: States
@@ -56,6 +57,12 @@ class Stored:
     changes: tuple[Change, ...] = ()
     frame: Callable[[int], Frame | None] = lambda index: None
     same: Callable[[Frame], bool] = lambda frame: True
+    owed: NDArray[np.bool_] | None = None
+
+    @property
+    def gathered(self) -> NDArray[np.bool_]:
+        """bool (n,): the frames that the products of the whole scan are to cover."""
+        return np.isin(self.states, _WITH_DATA) if self.owed is None else self.owed
 
     def has(self, index: int) -> bool:
         """True if that frame need not be processed again."""
@@ -74,7 +81,8 @@ class Stored:
     @classmethod
     def in_all(cls, files: Sequence["Stored"]) -> "Stored":
         """What every file has: a frame that one of them lacks is processed again. A hole of which all say the same
-        stays that: a corrupt frame does not become a missing one because inbeam was started again."""
+        stays that: a corrupt frame does not become a missing one because inbeam was started again. A gatherer is
+        owed what the files with its products have: a kill may keep a frame from the archive alone."""
         length = min(len(each.states) for each in files)
         # a product may be in several files; the one that covers least is gone on with
         products: dict[str, Saved] = {}
@@ -93,6 +101,7 @@ class Stored:
             changes,
             lambda index: _one(files, index),
             lambda frame: all(each.same(frame) for each in files),
+            _of_any([each.gathered for each in files if each.products]),
         )
 
 
@@ -165,9 +174,18 @@ class Ledger:
             self._states = grown
 
 
+def _of_any(files: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_] | None:
+    if not files:
+        return None
+    found = np.zeros(max(map(len, files)), bool)
+    for has in files:
+        found[: len(has)] |= has
+    return found
+
+
 def _one(files: Sequence[Stored], index: int) -> Frame | None:
-    """A frame with everything that any of the files has of it."""
-    found = [frame for each in files if (frame := each.frame(index)) is not None]
+    """A frame with everything that any of the files has of it. The row of a file that does not have it says nothing."""
+    found = [frame for each in files if each.has(index) and (frame := each.frame(index)) is not None]
     if not found:
         return None
     return replace(

@@ -148,7 +148,8 @@ class Gatherer(Protocol):
         ...
 
     def take(self, work: Work) -> Iterable[Update]:
-        """Take `work.frame`, with the results of the processors and its pixels; holes come without payloads.
+        """Take `work.frame`, with the results of the processors and its pixels; holes come without either. After a kill
+        a frame may have results alone.
 
         Frame numbers rise, but for late frames and those of a restart: what comes out must not depend on the order.
         Whatever it raises leaves this frame out: the product does not cover it, which is counted and told.

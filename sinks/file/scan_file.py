@@ -203,7 +203,9 @@ class ScanFile:
 
 
 def _read_back(scan: ScanStart, ledger: LedgerTable, content: Content, index: int) -> Frame | None:
-    """One frame, as far as the file has it; None if it cannot be read (any more)."""
+    """One frame, as far as the file has it; None if it does not, or if it cannot be read (any more)."""
+    if not ledger.status(index).has_data:  # an earlier file has it, or none
+        return None
     try:
         found = content.read(index)
         return None if found is None else Frame(scan.uid, index, **{"payloads": {}, **ledger.times(index), **found})

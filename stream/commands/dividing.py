@@ -3,19 +3,20 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from sinks.file import ledger_reader, repair
 from sinks.file.continued import Elsewhere
 from sinks.receivers import gathered, master
 from stream.config import Config
 from stream.errors import SinkFailed
-from stream.events import EndStatus, FrameStatus
+from stream.events import Array, EndStatus, FrameStatus
 from stream.pipeline.assembly import Assembly, name_of
 from stream.pipeline.control import RunControl
 from stream.pipeline.revisions import OptionSet
@@ -166,6 +167,22 @@ class Told:
     shares: Mapping[int, int]
 
 
+def told_of(masters: Sequence[Path], name: str) -> Told:
+    """Of all masters of a scan: that of the first, and the troubles of those that have other frames: a kill may have
+    kept a frame from one of the files alone."""
+    first, *others = masters
+    states = _states(first)
+    apart = [told(path, name) for path in others if not np.array_equal(_states(path), states)]
+    found = told(first, name)
+    return replace(found, troubles=(*found.troubles, *(text for each in apart for text in each.troubles)))
+
+
+def _states(path: Path) -> Array:
+    with h5py.File(path, "r", locking=False) as file:
+        states: Array = ledger_reader.read(file).states
+    return states
+
+
 def told(path: Path, name: str) -> Told:
     """Read the ledger of a master."""
     with h5py.File(path, "r", locking=False) as file:
@@ -179,9 +196,7 @@ def told(path: Path, name: str) -> Told:
     troubles = []
     if lost and not (end is EndStatus.STOPPED and lost.keys() == {FrameStatus.MISSING}):
         kinds = ", ".join(f"{count} {status.name.lower()}" for status, count in lost.items())
-        troubles.append(
-            f"scan {name}: {sum(lost.values())} frames without data ({kinds}): see ledger/status in the file"
-        )
+        troubles.append(f"scan {name}: {sum(lost.values())} frames without data ({kinds}): see ledger/status in {path}")
     if differing:
         troubles.append(
             f"scan {name}: {len(differing)} frames came more than once, with different pixels (the first: frame "

@@ -150,7 +150,7 @@ def _finish(config: Config, documents: list[dict[str, Any]], told: Mapping[int, 
         if len(set(parts)) < len(documents):
             troubles[f"scan {name}: {len(documents) - len(set(parts))} of {len(documents)} parts are missing"] = None
         if made:
-            became = dividing.told(made[0], name)
+            became = dividing.told_of(made, name)
             if uid in fresh:  # what was there already is no loss of this run
                 troubles |= dict.fromkeys(became.troubles)
             place = ", ".join(map(str, made)) + ("" if uid in fresh else " (was there already)")

@@ -283,7 +283,7 @@ class Receivers:
             self._tell(scan, made, numbers)
 
     def _tell(self, scan: Scan, made: Sequence[Path], numbers: Sequence[int]) -> None:
-        found = dividing.told(made[0], scan.name)
+        found = dividing.told_of(made, scan.name)
         for place, frames in found.shares.items():
             self._courses[numbers[place]].frames += frames
         log.info("%s -> %s", found.line, ", ".join(map(str, made)))

@@ -53,7 +53,7 @@ class Beginning:
         revisions = self._control.opened(scan.uid, stored.changes if stored else (), self._lanes.tell)
         for chain in self._chains:
             chain.use(revisions)
-        if stored is None or stored.empty:
+        if stored is None or (stored.empty and not stored.gathered.any()):
             self._lanes.use(revisions)
             return stored, None
         known = Known(stored, self._told_of_another(scan) if is_of_beginning(scan.fingerprint) else None)

@@ -53,6 +53,7 @@ class Gathering:
         self._covered: dict[str, _Numbers] = {}
         self._told = 0
         self._has = np.zeros(0, bool)
+        self._taken_back = _Numbers()
         self._back: Callable[[], Iterable[Frame]] | None = None
 
     def prepare(self, bench: Work, options: OptionSet) -> None:
@@ -68,6 +69,7 @@ class Gathering:
         self._scan = scan.uid
         self.products, self.refusal, self._told = (), "", 0
         self._given, self._has, self._back = _Numbers(), np.zeros(0, bool), None
+        self._taken_back = _Numbers()
         try:
             self.products = tuple(self._gatherer.start(scan, self._bench))
         except BaseException as error:
@@ -82,7 +84,7 @@ class Gathering:
     def restart(self, stored: Stored, read_back: Callable[[Sequence[int]], Iterable[Frame]] | None) -> NDArray[Any]:
         """After `start`, before any frame: go on behind a killed process. Returns bool (n,): frame numbers that have
         data and that the source must give again, all False if `read_back` gives them."""
-        held = _with_data(stored)
+        held = stored.gathered
         if self.refusal or not held.any():
             return np.zeros(0, bool)
         saved = {name: stored.products.get(name) for name in self._covered}
@@ -105,7 +107,7 @@ class Gathering:
         self._catch_up()
         if isinstance(item, Frame) and not self.refusal:
             index = item.index
-            known = index < len(self._has) and bool(self._has[index])
+            known = (index < len(self._has) and bool(self._has[index])) or index in self._taken_back
             if not known and not (item.status is FrameStatus.DUPLICATE and not item.payloads):
                 self._take(item)
 
@@ -139,6 +141,8 @@ class Gathering:
         back, self._back = self._back, None
         if back is not None:
             for frame in back():
+                if frame.payloads or frame.results:  # it may come again, where a kill kept it from one of the files
+                    self._taken_back.add((frame.index,))
                 self._take(frame)
 
     def _take(self, frame: Frame) -> None:
@@ -192,16 +196,14 @@ class _Numbers:
                 self._has = np.concatenate([self._has, np.zeros(highest + 1, bool)])
             self._has[np.asarray(numbers, np.intp)] = True
 
+    def __contains__(self, number: int) -> bool:
+        return number < len(self._has) and bool(self._has[number])
+
     def without(self, other: "_Numbers") -> list[int]:
         mine = self._has.copy()
         length = min(len(mine), len(other._has))
         mine[:length] &= ~other._has[:length]
         return np.flatnonzero(mine).tolist()
-
-
-def _with_data(stored: Stored) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = np.isin(stored.states, [status for status in FrameStatus if status.has_data])
-    return found
 
 
 def _listed(numbers: Sequence[int]) -> str:
