@@ -20,6 +20,7 @@ from sinks.file.storage import BITSHUFFLE
 from sinks.file.whole import Made, told
 from stream.errors import ConfigError, InbeamError
 from stream.events import Array
+from stream.room import take_room
 
 ARRAYS = ("dataarray_final.npy", "dataarray.npy", "dataarray.h5")
 """What `opened` looks for, in this order."""
@@ -128,7 +129,7 @@ class Writer:
         """All room at once: a full disk would end the process when the array is written to."""
         data = np.lib.format.open_memmap(self._part, "w+", np.dtype("f4"), shape)
         with open(self._part, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, self._part.stat().st_size)
+            take_room(file.fileno(), self._part.stat().st_size)
         data[...] = np.nan
         return data
 

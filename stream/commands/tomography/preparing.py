@@ -19,6 +19,7 @@ from stream.commands.tomography.inputs import Radiographs
 from stream.commands.tomography.options import option_of
 from stream.errors import ConfigError
 from stream.events import Array
+from stream.room import take_room
 from stream.turning import Key
 
 
@@ -121,7 +122,7 @@ def _on_disk(folder: Path, shape: tuple[int, int, int]) -> tuple[Path, Array]:
     number, name = tempfile.mkstemp(prefix=".projections_", dir=folder)
     path, size = Path(name), 4 * int(np.prod(shape, dtype=np.int64))
     try:
-        os.posix_fallocate(number, 0, size)
+        take_room(number, size)
     except OSError as error:
         path.unlink()
         text = f"{folder} has no room for the projections ({size / 1e9:.2f} GB): {error}"
