@@ -182,6 +182,18 @@ def test_frames_of_which_there_is_none_are_told(
     assert f"--frames {text} {words} of its 4 frames, numbered from 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["0:5", "2:20:2", "0,4:", "-5:", "0,1:-9"])
+def test_a_range_that_reaches_beyond_the_scan_is_refused_with_the_number_of_frames(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was cut to what there is, silently: a scan that is not as long as thought looked complete."""
+    source = written(tmp_path / "scan.h5")
+    assert export(source, "-o", tmp_path, f"--frames={text}") == 1
+    part = text.rpartition(",")[2]
+    assert f"--frames {part} reaches beyond its 4 frames, 0 to 3" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.xy"))
+
+
 def test_a_frame_that_is_asked_for_and_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = written(tmp_path / "scan.h5")
     with h5py.File(source, "r+") as file:

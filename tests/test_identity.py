@@ -259,7 +259,7 @@ def test_options_that_change_no_value_make_no_file(given: Path) -> None:
         ({"processors": ({"type": "correct"}, {"type": "scaled"})}, {}),
         ({"stream": {"monitor": "other.h5::/i0"}}, {"stream": {"monitor": "other.h5::/i1"}}),
         ({"stream": {"monitor": 2.0}}, {"stream": {"monitor": 3.0}}),
-        ({"stream": {"first_number": 2}}, {"stream": {"first_number": 1}}),
+        ({"stream": {"number": "name", "first_number": 2}}, {"stream": {"number": "name", "first_number": 1}}),
     ],
     ids=["an earlier processor", "the monitor", "its value", "an option of the source"],
 )

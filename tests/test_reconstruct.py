@@ -164,6 +164,8 @@ def test_half_of_a_sample_at_a_time(tmp_path: Path) -> None:
         (["--centre-from", "pin"], "no reading is called 'pin' (there are: diode, monitor)"),
         (["--map", "other"], "has no such map (there is: tomogram)"),
         (["--outliers", "1", "--air", "-1"], "--air: must not be negative"),
+        (["--centre", "19", "--centre-from", "diode"], "--centre-from: --centre says it: leave one out"),
+        (["--air", "0", "--air-by", "divide"], "--air-by: nothing of --air is corrected: give that too"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_written(

@@ -167,7 +167,7 @@ def test_arguments_that_cannot_be_used_exit_with_2_and_say_why(folder, capsys):
         (["one.h5"], "geometry is mandatory"),
         (["-p", "120x130.poni", "nothing.h5"], "no such file: nothing.h5"),
         (["-p", "120x130.poni", "--error-model", "exec(I)", "one.h5"], "error-model"),
-        (["-p", "120x130.poni", "--peak-patch-size", "4", "one.h5"], "peak-patch-size"),
+        (["-p", "120x130.poni", "--cutoff-peak", "4", "--peak-patch-size", "4", "one.h5"], "peak-patch-size"),
         (["-p", "120x130.poni", "--delta-dummy", "4", "one.h5"], "delta_dummy without dummy"),
         (["-p", "120x130.poni", "-o", "same.h5", "-o", "{basename}", "one.h5", "one.h5"], "written twice"),
     ):

@@ -15,11 +15,13 @@ from sinks.export.results import Results, opened
 from sinks.export.units import CHANGEABLE, converted
 from sinks.export.write import put
 from sinks.file.naming import safe
+from stream.commands.given import has_no_effect
 from stream.errors import ConfigError, InbeamError
 from stream.events import Array
 
 FIELDS = ("scan", "frame", "product", "file")
 MOST_NAMED = 8
+ALL, NAME = ":", "{scan}_{frame:05d}"
 PYFAI = "pyfai"
 """NeXus as pyFAI writes it, one pattern per file."""
 
@@ -32,16 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-f", "--format", choices=formats, help="patterns: xy, xye, chi, csv, pyfai; cakes: edf, tif")
     parser.add_argument("-p", "--product", metavar="NAME", help="default: the one that the file's entry is about")
-    parser.add_argument(
-        "--frames", default=":", metavar="LIST", help="frame numbers such as 0,5,10:20 or ::10 or -1; default: all"
-    )
+    parser.add_argument("--frames", metavar="LIST", help="frame numbers such as 0,5,10:20 or ::10 or -1; default: all")
     parser.add_argument("-u", "--unit", choices=CHANGEABLE, help="unit of the first column; default: as integrated")
     parser.add_argument("-o", "--output", type=Path, default=Path(), metavar="FOLDER", help="default: this folder")
     parser.add_argument(
         "--name",
-        default="{scan}_{frame:05d}",
         metavar="PATTERN",
-        help="file names without ending, of {scan}, {frame}, {product}, {file} (default: {scan}_{frame:05d})",
+        help=f"file names without ending, of {{scan}}, {{frame}}, {{product}}, {{file}} (default: {NAME})",
     )
     parser.add_argument("--vtk", action="store_true", help="a volume as .vti, for ParaView: SCAN_PRODUCT.vti")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
@@ -49,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: every chosen frame was written; 1: one has no data, or a file failed; 2 (ConfigError): wrong arguments."""
+    if options.vtk:
+        said = {"--frames": options.frames, "--name": options.name, "--unit": options.unit}
+        has_no_effect(said, "a volume is exported whole, as SCAN_PRODUCT.vti: leave it out, or leave out --vtk")
+    options.frames, options.name = options.frames or ALL, options.name or NAME
     _check(options)
     options.output.mkdir(parents=True, exist_ok=True)
     taken: set[Path] = set()
@@ -96,6 +99,16 @@ def chosen(text: str, length: int) -> list[int]:
     return sorted(found)
 
 
+def beyond(text: str, length: int) -> str:
+    """The first range of such a list that begins or ends beyond a scan of `length` frames; "" if there is none."""
+    for part in text.split(","):
+        first, *others = part.split(":")
+        start, end = (int(bound) if bound.strip() else 0 for bound in (first, (others or [""])[0]))
+        if others and not (-length <= start < length and -length <= end <= length):
+            return part.strip()
+    return ""
+
+
 def _check(options: argparse.Namespace) -> None:
     problems = []
     try:
@@ -133,6 +146,9 @@ def _export(results: Results, options: argparse.Namespace, taken: set[Path]) -> 
         lacks = "chooses none" if not wanted else "begins before the first"
         frames = f"{len(results)} frames, numbered from 0"
         raise InbeamError(f"{results.path}: --frames {options.frames} {lacks} of its {frames}")
+    if len(results) and (part := beyond(options.frames, len(results))):
+        there = f"{len(results)} frames, 0 to {len(results) - 1}"
+        raise InbeamError(f"{results.path}: --frames {part} reaches beyond its {there}: leave the end out for all")
     held = [index for index in wanted if results.has(index)]
     targets = {index: _target(results, options, index, kind) for index in held}
     _free(targets, options, taken)
@@ -212,4 +228,4 @@ def _tell(
     if missing:
         named = ", ".join(f"{index} {results.status(index)}" for index in missing[:MOST_NAMED])
         print(f"  {len(missing)} frames have no data: {named}{' ...' if len(missing) > MOST_NAMED else ''}")
-    return len(missing) if options.frames != ":" or not written else 0
+    return len(missing) if options.frames != ALL or not written else 0

@@ -1,7 +1,7 @@
-"""The files that a command is given: whether they are there is told before anything is begun."""
+"""What a command is given: files that are not there, and options without effect, are told before anything is begun."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sinks.file.advice import absent
@@ -16,6 +16,13 @@ def must_be_files(*paths: Path) -> None:
 def must_be_there(*paths: Path) -> None:
     """Raises ConfigError for every one that is neither a file nor a folder."""
     _refuse([absent(path) for path in paths if not os.path.isdir(path)])
+
+
+def has_no_effect(said: Mapping[str, object], text: str) -> None:
+    """Raises ConfigError for every option that was given: said, its value by its name, None or False where it was not.
+    text: why it has no effect here, and what to do."""
+    if found := [name for name, value in said.items() if value is not None and value is not False]:
+        raise ConfigError([(name, text) for name in found])
 
 
 def _refuse(problems: Sequence[str]) -> None:

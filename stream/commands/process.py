@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from stream.commands.given import has_no_effect
 from stream.commands.run import add_config_arguments, execute
 from stream.config import load
 from stream.document import read
@@ -40,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """The stream section is replaced by the files; its options are kept where it is of type `files` already, and those
     of a watched folder that say what a scan is."""
+    if options.dask is None:
+        text = "divides each scan among the workers of Dask: name these with --dask, or leave it out"
+        has_no_effect({"--parts": options.parts}, text)
     document = read(options.config)
     section = document.get("stream") if isinstance(document, dict) else None
     kept = section if isinstance(section, dict) and section.get("type") in ("files", "watch") else {}

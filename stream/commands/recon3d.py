@@ -18,6 +18,7 @@ from processors.topotomography.gathered import Images, Recipe
 from processors.topotomography.geometry import HALF_TURN, covered_deg, is_seen
 from processors.topotomography.options import CleaningOptions, Config
 from processors.topotomography.projecting import Plan, compile_kernels
+from stream.commands.given import has_no_effect
 from stream.commands.original3d import ini
 from stream.commands.original3d.arrays import Stack, opened
 from stream.commands.original3d.target import write
@@ -25,6 +26,8 @@ from stream.errors import ConfigError
 from stream.events import Array
 from stream.numbers import whole
 
+ROUNDS = 10
+"""Iterations of sirt, and subsets of each."""
 OFF = 0.4
 """Of a step: how far a position may be from where equal steps would have it."""
 
@@ -37,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-m", "--method", choices=("recon3d", "sirt", "moments"), default="recon3d", help="see docs/topotomo.md"
     )
     parser.add_argument("--bug-compat", action="store_true", help="recon3d with the bugs of the original")
-    parser.add_argument("--iterations", type=whole(1), default=10, metavar="N", help="of sirt (10)")
-    parser.add_argument("--subsets", type=whole(1), default=10, metavar="N", help="of sirt (10)")
+    parser.add_argument("--iterations", type=whole(1), metavar="N", help="of sirt (10)")
+    parser.add_argument("--subsets", type=whole(1), metavar="N", help="of sirt (10)")
     parser.add_argument("--min-sum", type=float, default=0.0, metavar="COUNTS", help="pixels with less have no signal")
     parser.add_argument("--least-density", type=float, default=0.0, metavar="SHARE", help="voxels with less are NaN")
     parser.add_argument("--force", action="store_true", help="also if omega covers less than 180 degrees")
@@ -51,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """0: done; 1: done, but projections lack tilts and are left out; ConfigError: what cannot be used, and why."""
     began = time.perf_counter()
+    if options.method != "sirt":
+        given = {"--iterations": options.iterations, "--subsets": options.subsets}
+        has_no_effect(given, "belongs to --method sirt: give that, or leave it out")
     said = ini.read(options.inifile)
     for key in said.unknown:
         print(f"inbeam recon3d: {options.inifile}: {key!r} means nothing here", file=sys.stderr)
@@ -135,8 +141,8 @@ def _config(said: ini.Ini, geometry: Any, motors: Any, omegas: Array, options: a
             cleaning=CleaningOptions(),
             method=options.method,
             bug_compat=options.bug_compat,
-            iterations=options.iterations,
-            subsets=options.subsets,
+            iterations=options.iterations or ROUNDS,
+            subsets=options.subsets or ROUNDS,
             least_completeness=0.0 if options.bug_compat else said.completeness,
             least_density=options.least_density,
             force=options.force,

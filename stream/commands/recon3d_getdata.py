@@ -11,6 +11,7 @@ from processors.correction.images import averaged
 from processors.moments.options import GammaOptions
 from processors.topotomography import cleaning
 from sinks.file.whole import told
+from stream.commands.given import has_no_effect
 from stream.commands.original3d import frames
 from stream.commands.original3d.arrays import Writer
 from stream.commands.original3d.frames import Found, Motors
@@ -20,6 +21,7 @@ from stream.numbers import whole
 
 NO_FILES = "-"
 SIMULATED = ("phi_upper", "phi_lower", "Omega")
+LEAST_AREA_PX = 100
 MOST_TOLD = 5
 
 
@@ -53,15 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--border", type=whole(0), default=0, metavar="PX", help="subtract the plane through the borders"
     )
     clean.add_argument("--level", type=float, metavar="COUNTS", help="0 where the sum over the tilts is not above this")
-    clean.add_argument(
-        "--least-area", type=whole(0), default=100, metavar="PX", help="smaller regions above it become 0"
-    )
+    clean.add_argument("--least-area", type=whole(0), metavar="PX", help="smaller regions above --level become 0 (100)")
     clean.add_argument("--equalise", action="store_true", help="all omegas get the same total")
 
 
 def run(options: argparse.Namespace) -> int:
     """0: done; 1: done, but cells without a frame are NaN, or some had several; ConfigError: wrong arguments."""
     began = time.perf_counter()
+    if options.level is None:
+        has_no_effect({"--least-area": options.least_area}, "is of the regions above --level: give that too")
+    if options.gamma is not None:
+        has_no_effect({"--tilt2": options.tilt2}, "--gamma makes the second tilt of other readings: leave one out")
     folder = options.outputpath / options.outputdirname
     target = folder / ("dataarray.npy" if options.npy else "dataarray.h5")
     if target.exists() and not options.overwrite:
@@ -180,7 +184,8 @@ def cleaned(images: Array, options: argparse.Namespace) -> Array:
     if options.border:
         images = np.maximum(cleaning.without_slope(images, options.border, np.ones(images.shape[1:], bool)), 0.0)
     if options.level is not None:
-        images = images * cleaning.region(images.sum(axis=0), options.level, options.least_area)
+        least = LEAST_AREA_PX if options.least_area is None else options.least_area
+        images = images * cleaning.region(images.sum(axis=0), options.level, least)
     return images
 
 

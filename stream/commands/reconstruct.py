@@ -120,6 +120,8 @@ def recipe_of(options: argparse.Namespace, turned: Turned) -> Recipe:
             ("--outliers", outliers is not None and outliers < 3, "must be 3 or more, or 0 for none"),
             ("--longest-gap", gap < 0, "must not be negative"),
             ("--threads", threads < 1, "must be 1 or more"),
+            ("--centre-from", None not in (options.centre, options.centre_from), "--centre says it: leave one out"),
+            ("--air-by", options.air_by is not None and not points, "nothing of --air is corrected: give that too"),
             ("--centre", half and options.centre is None and not saved, "is needed for half-acquisition"),
         )
         if wrong

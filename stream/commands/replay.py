@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sinks.file.places import same
 from stream import registry
-from stream.commands.given import must_be_there
+from stream.commands.given import has_no_effect, must_be_there
 from stream.errors import ConfigError, InbeamError
 from stream.events import Buffer
 from stream.numbers import whole
@@ -36,28 +36,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="protocol of a recorded scan (default stream2); a capture keeps its own",
     )
     parser.add_argument("--repeat", type=whole(1), default=1, metavar="N", help="play it N times (default %(default)s)")
-    parser.add_argument("--header-detail", choices=("all", "basic", "none"), default="all", help="default %(default)s")
-    parser.add_argument(
-        "--series", type=whole(0), default=1, metavar="ID", help="number of the first series encoded (default 1)"
-    )
+    parser.add_argument("--header-detail", choices=("all", "basic", "none"), help="default all")
+    parser.add_argument("--series", type=whole(0), metavar="ID", help="number of the first series encoded (default 1)")
     play.add_arguments(parser, rate="as-recorded")
 
 
 def run(args: argparse.Namespace) -> int:
     """Send; 0 if all went out or the user stopped it, 1 with a line that says why not."""
     must_be_there(Path(args.file.partition("::")[0]))
+    play.check(args)
+    from stream.sources.captures import is_capture
+
+    as_it_was = is_capture(args.file)
+    if as_it_was:
+        said = {"--series": args.series, "--header-detail": args.header_detail}
+        has_no_effect(said, f"{args.file} is a capture and is sent as it was: leave it out")
     try:
         if args.report and same(args.report, [args.file.partition("::")[0]]):
             raise InbeamError(f"{args.report} is what is to be played: give the report another name")
-        from stream.sources.captures import is_capture
-
-        if is_capture(args.file):
+        if as_it_was:
             protocol = protocol_of(args.file)
             if args.protocol and args.protocol != protocol:
                 raise InbeamError(f"{args.file} is a capture of {protocol} and is sent as it was: leave --as out")
             return play.play(captured(args.file, args.repeat), args, protocol)
         protocol = args.protocol or "stream2"
-        messages = encoded(args.file, protocol, args.repeat, series=args.series, header_detail=args.header_detail)
+        series = 1 if args.series is None else args.series
+        messages = encoded(args.file, protocol, args.repeat, series=series, header_detail=args.header_detail or "all")
         return play.play(messages, args, protocol)
     except (InbeamError, OSError) as error:
         complain(str(error))

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from stream.commands.given import has_no_effect
 from stream.errors import InbeamError
 from stream.numbers import whole
 from stream.simulate import play
@@ -20,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", choices=sorted(DETECTORS), default="eiger2-4m", help="default %(default)s")
     parser.add_argument("--protocol", choices=("stream2", "simplon"), default="stream2", help="default %(default)s")
     parser.add_argument("--frames", type=whole(1), metavar="N", help="images per scan (default: one scan without end)")
-    parser.add_argument(
-        "--scans", type=whole(0), default=1, metavar="N", help="scans in all, 0: without end (default 1)"
-    )
+    parser.add_argument("--scans", type=whole(0), metavar="N", help="scans in all, 0: without end (default 1)")
     parser.add_argument(
         "--dtype", choices=("uint8", "uint16", "uint32"), help="of the pixels (default: the detector's)"
     )
@@ -43,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send; 0 if all went out or the user stopped it, 1 with a line that says why not."""
+    play.check(args)
+    if args.frames is None:
+        has_no_effect({"--scans": args.scans}, "one scan has no end: say how long each is with --frames")
     try:
         make = DETECTORS[args.detector]
         detector = make(args.dtype, args.channels) if args.dtype else make(channels=args.channels)
@@ -54,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             pool(detector, args.pool, spots=args.spots),
             protocol=args.protocol,
             frames=args.frames,
-            scans=args.scans or None,
+            scans=1 if args.scans is None else args.scans or None,
             frame_time_s=1 / rate if rate else 0.001,
             series=args.series,
             header_detail=args.header_detail,

@@ -17,6 +17,8 @@ from typing import Any
 import h5py
 
 from sinks.file.places import same
+from stream.commands.given import has_no_effect
+from stream.commands.maps.pipeline import as_typed
 from stream.commands.progress import show_progress
 from stream.commands.replacing import replacing
 from stream.config import Config, validate
@@ -32,6 +34,20 @@ EXIT_SUCCESS, EXIT_FAILURE, EXIT_ARGUMENT_FAILURE = 0, 1, 2
 INBOX_MB = 32.0
 """Enough to keep the workers busy with any detector; more would only be finished first when the user stops."""
 FRAMES, COUNTS = "/entry/sparse_frames", "/entry/counts"
+
+
+SAME = (
+    "poni", "mask", "dark", "flat", "dummy", "delta_dummy", "flags", "radial_range", "polarization", "solidangle",
+    "bins", "unit", "cycle", "cutoff_clip", "cutoff_pick", "error_model", "noise", "peak_patch_size",
+    "peak_connected", "workgroup",
+)  # fmt: skip
+"""Options that `sparsify` has too."""
+NAMES = {
+    **{key: f"--{key.replace('_', '-')}" for key in (*SAME, "device", "cutoff_peak", "beamline", "save_source")},
+    "workers": "--workers",
+    "path": "--output",
+    "files": "IMAGE",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,8 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--noise", type=float, default=1.0, help="added quadratically to the deviation (%(default)s)")
     group = parser.add_argument_group("peak picking")
     group.add_argument("--cutoff-peak", type=float, help="find peaks above this threshold, 3 to 5; default: none")
-    group.add_argument("--peak-patch-size", type=int, default=3, help="side of the patch, 3 or 5 (%(default)s)")
-    group.add_argument("--peak-connected", type=int, default=2, help="intense pixels needed in the patch (%(default)s)")
+    group.add_argument("--peak-patch-size", type=int, help="side of the patch, 3 or 5 (3)")
+    group.add_argument("--peak-connected", type=int, help="intense pixels needed in the patch (2)")
     group = parser.add_argument_group("OpenCL")
     group.add_argument("--workgroup", type=int, help="workgroup size: affects the speed, not the result")
     group.add_argument("--device", nargs=2, type=int, metavar=("PLATFORM", "DEVICE"), help="two numbers as in clinfo")
@@ -97,6 +113,13 @@ def run(options: argparse.Namespace) -> int:
     """0: all is well; 1: frames or files were lost, or could not be written; 2: wrong arguments, or interrupted."""
     if options.debug:
         logging.getLogger("inbeam").setLevel(logging.DEBUG)
+    if options.engine == "cpu":
+        said = {"--workgroup": options.workgroup, "--device": options.device}
+        said["--device-type"] = options.device_type != "all"
+        has_no_effect(said, "is of OpenCL: leave it out, or leave out --engine cpu")
+    if not options.cutoff_peak:
+        said = {"--peak-patch-size": options.peak_patch_size, "--peak-connected": options.peak_connected}
+        has_no_effect(said, "belongs to finding peaks: give --cutoff-peak too, or leave it out")
     images = sorted(_expanded(options.IMAGE))
     problems = [("IMAGE", "no input file specified")] if not images else []
     problems += [("IMAGE", f"no such file: {name}") for name in images if not os.path.exists(name.partition("::")[0])]
@@ -163,12 +186,7 @@ def configure(options: argparse.Namespace, name: str, path: Path) -> Config:
     engine = ("opencl" if asked else "cpu") if options.engine == "auto" else options.engine
     which = ",".join(map(str, options.device)) if options.device else options.device_type.replace("all", "")
     device = ":".join(part for part in ("opencl", which) if part) if engine == "opencl" else "cpu"
-    same = (
-        "poni", "mask", "dark", "flat", "dummy", "delta_dummy", "flags", "radial_range", "polarization", "solidangle",
-        "bins", "unit", "cycle", "cutoff_clip", "cutoff_pick", "error_model", "noise", "peak_patch_size",
-        "peak_connected", "workgroup",
-    )  # fmt: skip
-    processor = {key: getattr(options, key) for key in same if getattr(options, key) is not None}
+    processor = {key: getattr(options, key) for key in SAME if getattr(options, key) is not None}
     processor |= {"type": "sparsify", "device": device, "cutoff_peak": options.cutoff_peak or None}
     sink = {
         "type": "sparse",
@@ -183,11 +201,8 @@ def configure(options: argparse.Namespace, name: str, path: Path) -> Config:
         "sinks": [sink],
         "run": {"workers": options.workers or "auto", "inbox_mb": INBOX_MB},
     }
-    try:
+    with as_typed(NAMES):
         return validate(document)
-    except ConfigError as error:
-        told = [(place.replace("processors[0].", "--").replace("_", "-"), text) for place, text in error.problems]
-        raise ConfigError(told) from error
 
 
 def _one(config: Config, name: str, path: Path, options: argparse.Namespace) -> int:
@@ -200,7 +215,8 @@ def _one(config: Config, name: str, path: Path, options: argparse.Namespace) -> 
             config, reopen=False, ended=lambda scan, done: made.update(dict.fromkeys(filter(None, done.files)))
         )
         stack.enter_context(stop_on_signals(running.stop))
-        report = running.execute(progress)
+        with as_typed(NAMES):
+            report = running.execute(progress)
         took = time.perf_counter() - began
     for file in made:
         _summarise(name, file, took, options)

@@ -13,11 +13,12 @@ from sinks.stitching.corrections import Plan, factors_of, plan_of, planned, writ
 from sinks.stitching.joining import Joined, joined
 from sinks.stitching.steps import Step, from_counts, from_reading
 from sinks.stitching.writing import as_hdf5, as_picture, own
-from stream.commands.given import must_be_there
+from stream.commands.given import has_no_effect, must_be_there
 from stream.errors import ConfigError, InbeamError
 
 ENDINGS = (".h5", ".hdf5", ".nxs")
 COUNTS = "_counts"
+STEP = 1.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--regions", metavar="A,B", help="regions whose raw counts show the changes of the attenuator (default: all)"
     )
     parser.add_argument("--reading", metavar="NAME", help="a reading that changes with the attenuator")
-    parser.add_argument("--step", type=float, default=1.5, metavar="X", help="smallest step, a factor (default: 1.5)")
+    parser.add_argument("--step", type=float, metavar="X", help="smallest step, a factor (default: 1.5)")
     parser.add_argument(
         "--event", action="append", default=[], metavar="NAME=S", help="a line in the picture, s after the first frame"
     )
@@ -46,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0: stitched; 1: the files could not be; 2 (ConfigError): wrong arguments, or a wrong NAME.yaml."""
-    if not options.step > 1:
+    if options.reading is not None:
+        has_no_effect({"--step": options.step}, "is of counts, and --reading shows the changes: leave one out")
+    if not (options.step is None or options.step > 1):
         raise ConfigError([("--step", f"{options.step}: give a factor above 1")])
     must_be_there(*options.sample)
     events = dict(_event(text) for text in options.event)
@@ -56,6 +59,9 @@ def run(options: argparse.Namespace) -> int:
     path = base.with_name(f"{base.name}.yaml")
     known = plan_of(path) if path.exists() else None
     if known is not None:
+        if not options.search:
+            said = {"--reading": options.reading, "--step": options.step}
+            has_no_effect(said, f"is for a search, and {path} has the corrections: add --search, or leave it out")
         events = {**known.events, **events}
     if known is None or options.search:
         plan = planned(_steps(rows, regions, options), rows, events)
@@ -124,7 +130,7 @@ def _regions(rows: Joined, wanted: str | None) -> list[str]:
 
 def _steps(rows: Joined, regions: list[str], options: argparse.Namespace) -> list[Step]:
     if options.reading is None:
-        return from_counts({name: rows.columns[name] for name in regions}, options.step)
+        return from_counts({name: rows.columns[name] for name in regions}, options.step or STEP)
     name = f"reading_{options.reading}"
     if name not in rows.columns:
         known = ", ".join(each.removeprefix("reading_") for each in rows.columns if each.startswith("reading_"))

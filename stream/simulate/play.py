@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from stream.errors import InbeamError
+from stream.errors import ConfigError, InbeamError
 from stream.numbers import above_zero
 from stream.simulate.faults import Faults, Report, inject, parse
 from stream.simulate.messages import Message
 from stream.simulate.sender import PORTS, Sender
+
+SEED = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, rate: str) -> None:
@@ -37,8 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser, *, rate: str) -> None:
         metavar="LIST",
         help="such as drop=0.01,duplicate=0.01,reorder=8,corrupt=0.001,die-at=500",
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the faults: the same seed, the same faults")
+    parser.add_argument("--seed", type=int, help="of the faults: the same seed, the same faults (default 1)")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write what was done to which frame as JSON")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises ConfigError for options that do nothing."""
+    if args.seed is not None and not args.faults:
+        raise ConfigError([("--seed", "is of the faults: say which with --faults, or leave it out")])
 
 
 def pace(text: str) -> tuple[float | None, bool]:
@@ -60,7 +68,7 @@ def play(messages: Iterable[Message], args: argparse.Namespace, protocol: str) -
     """Send them as the options say. Returns 0, also when stopped by Ctrl-C; raises InbeamError."""
     faults = parse(args.faults)
     rate_hz, as_recorded = pace(args.rate)
-    report = Report(args.seed)
+    report = Report(SEED if args.seed is None else args.seed)
     if faults != Faults():
         messages = inject(messages, faults, report)
     endpoint = args.bind or f"tcp://127.0.0.1:{PORTS.get(protocol, PORTS['stream2'])}"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 HDF5 = b"\x89"
 """First byte of an HDF5 file, which would begin an array of nine things."""
+NUMPY = b"\x93NUMPY"
+"""What an array that NumPy saved begins with; as CBOR its first byte would be an array of nineteen things."""
 SUFFIXES = (".cbor", ".cbors", ".cborseq", ".zip", ".capture")
 
 
@@ -73,7 +75,7 @@ def is_capture(path: str) -> bool:
         return False
     try:
         with open(path, "rb") as file:
-            head = file.read(1)
+            head = file.read(len(NUMPY))
     except OSError:
         return False
-    return bool(head) and 0x80 <= head[0] <= 0xDB and head != HDF5
+    return bool(head) and 0x80 <= head[0] <= 0xDB and not head.startswith((HDF5, NUMPY))

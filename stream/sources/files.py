@@ -23,7 +23,7 @@ from stream.formats.reader import Choice, Reader, Recording
 from stream.registry import Options
 from stream.roles import Source
 from stream.sources.joined import joined
-from stream.sources.readers import reader_of, readers
+from stream.sources.readers import reader_of, readers, unreadable
 
 
 class Config(Options):
@@ -87,6 +87,8 @@ class Config(Options):
     def _rate_of_what(self) -> Self:
         if self.monitor_per_second and self.monitor is None:
             raise ValueError("monitor_per_second without a monitor: say which it is with `monitor`")
+        if self.first_number is not None and self.number != "name":
+            raise ValueError("first_number is a number in the names: give `number: name` too, or leave it out")
         if self.part is not None and (not 0 <= self.part[0] < self.part[1] or self.join):
             raise ValueError("part: [number, of how many], numbers from 0, and without join")
         return self
@@ -174,7 +176,7 @@ class Files:
         """The events of a recording, whatever its reader raises."""
         path = recording.paths[0]
         if reader is None:
-            yield Note(f"{path} is neither an image, an HDF5 file nor a capture that can be read")
+            yield Note(f"{path} {unreadable(path)}")
             return
         try:
             yield from reader.events(recording, self._choice)

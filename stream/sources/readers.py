@@ -15,6 +15,9 @@ READERS: tuple[Callable[[], Reader], ...] = (
 """The first that knows a file reads it."""
 
 
+ARRAYS = (".npy", ".npz")
+
+
 def readers() -> tuple[Reader, ...]:
     """One of each, for one source."""
     return tuple(make() for make in READERS)
@@ -23,6 +26,13 @@ def readers() -> tuple[Reader, ...]:
 def reader_of(path: str, among: Sequence[Reader]) -> Reader | None:
     """The reader that knows a file, None if none does."""
     return next((reader for reader in among if reader.knows(path)), None)
+
+
+def unreadable(path: str) -> str:
+    """What is wrong with a file that no reader knows."""
+    if path.lower().endswith(ARRAYS):
+        return "is an array of NumPy, which frames are not read from: save it as a dataset of an HDF5 file"
+    return "is neither an image, an HDF5 file nor a capture that can be read"
 
 
 def is_input(name: str, among: Sequence[Reader]) -> bool:

@@ -5,8 +5,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from stream.commands.maps.inputs import expand, local
+from stream.commands.given import has_no_effect
+from stream.commands.maps.inputs import expand, local, numbered
 from stream.errors import ConfigError
+from stream.formats.hdf5.opening import split
 from stream.numbers import whole
 
 NAMES: Mapping[str, str] = {
@@ -41,9 +43,8 @@ def add_inputs(parser: argparse.ArgumentParser, files: str, output: str | None) 
     parser.add_argument(
         "--number",
         choices=("name", "position"),
-        default="name",
         help="frame number of an image file: that in its name, so that a missing file leaves a hole; or its position, "
-        "as pyFAI counts (new, default: %(default)s)",
+        "as pyFAI counts (new, default: name, where all have a number)",
     )
     parser.add_argument(
         "--first",
@@ -74,10 +75,21 @@ def inputs(options: argparse.Namespace, more: tuple[str, ...] = ()) -> tuple[tup
     Raises ConfigError naming all that is not there.
     """
     names = (*more, *options.FILE)
+    if not options.watch and not any(os.path.isdir(split(local(name))[0]) for name in names):
+        said = {"-P/--prefix": options.prefix or None, "-e/--extension": options.extension or None}
+        has_no_effect(said, "chooses among the files of a folder, and no FILE is one: leave it out")
+    if options.number == "position":
+        has_no_effect({"--first": options.first}, "is a number in the names: leave it out, or --number position")
     if not names:
         raise ConfigError([("FILE", "no input files: give some, a folder, or a pattern in quotes")])
     if not options.watch:
-        return tuple(expand(names, options.prefix, options.extension)), None
+        files = tuple(expand(names, options.prefix, options.extension))
+        if not numbered(files):
+            said = {"--first": options.first, "--number name": options.number == "name"}
+            has_no_effect(said, "is of image files that all have a number in their names: leave it out")
+        return files, None
+    if options.number == "position":
+        raise ConfigError([("--number", "a folder that is followed counts by the numbers in the names: leave it out")])
     folder = local(names[0])
     if len(names) != 1 or not os.path.isdir(folder):
         raise ConfigError([("--watch", "follows one folder: give that alone as FILE")])

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlparse
 
 from stream.errors import ConfigError
 from stream.formats.hdf5.opening import split
+from stream.formats.images.file import is_image
 from stream.formats.natural import DIGITS, LAST_NUMBER, number_in, series_of
 from stream.sources.readers import reader_of, readers
 
@@ -55,7 +56,7 @@ def local(name: str) -> str:
 
 def numbered(paths: Sequence[str]) -> bool:
     """True if every image file has a number in its name: a missing one then leaves a hole and shifts nothing."""
-    return all(number_in(split(path)[0]) is not None for path in paths)
+    return all(is_image(split(path)[0]) and number_in(split(path)[0]) is not None for path in paths)
 
 
 def _of_folder(folder: str, prefix: str, extension: str) -> list[str]:

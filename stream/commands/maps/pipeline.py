@@ -2,7 +2,8 @@
 
 import glob
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +36,7 @@ class Wish:
     integrate: Mapping[str, Any] = field(default_factory=dict)
     correct: Mapping[str, Any] = field(default_factory=dict)
     gpu: bool = False
-    number: Literal["name", "position"] = "name"
+    number: Literal["name", "position"] | None = None
     first: int | None = None
     watch: Mapping[str, Any] | None = None
     geometry: Mapping[str, Any] | None = None
@@ -64,7 +65,7 @@ def document_of(wish: Wish) -> dict[str, Any]:
         "if_exists": "overwrite",
     }
     if wish.watch is None:
-        number = "name" if wish.number == "name" and numbered(wish.files) else "position"
+        number = "name" if wish.number != "position" and numbered(wish.files) else "position"
         stream: dict[str, Any] = {"type": "files", "files": [_plain(name) for name in wish.files], "join": True}
         stream |= {"number": number} if number != "position" else {}
         stream |= {"first_number": wish.first} if wish.first is not None else {}
@@ -84,10 +85,17 @@ def document_of(wish: Wish) -> dict[str, Any]:
 
 def configured(wish: Wish) -> Config:
     """The configuration, validated. Raises ConfigError with the names of the command line's options."""
-    try:
+    with as_typed(wish.names):
         return validate(document_of(wish))
+
+
+@contextmanager
+def as_typed(names: Mapping[str, str]) -> Iterator[None]:
+    """Whatever is told of the configuration is told with the names of the command line's options."""
+    try:
+        yield
     except ConfigError as error:
-        raise renamed(error, wish.names) from error
+        raise renamed(error, names) from error
 
 
 def renamed(error: ConfigError, names: Mapping[str, str]) -> ConfigError:

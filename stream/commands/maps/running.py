@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from sinks.file.places import same
-from stream.commands.maps.pipeline import Wish, beside, configured, renamed
+from stream.commands.maps.pipeline import Wish, as_typed, beside, configured
 from stream.commands.maps.statistics import draw
 from stream.commands.progress import show_progress
 from stream.commands.replacing import replacing
@@ -64,7 +64,8 @@ def carry_out(wish: Wish, shown: Shown) -> int:
         progress = stack.enter_context(show_progress())
         running = Run(config, reopen=wish.watch is not None)
         stack.enter_context(stop_on_signals(running.stop))
-        report = running.execute(progress)
+        with as_typed(wish.names):
+            report = running.execute(progress)
     took = time.perf_counter() - began
     whole = path.exists() and summarise(path, wish, took)
     print(f"The pipeline is in {saved}: inbeam {'run' if wish.watch is not None else 'process'} takes it.")
@@ -86,10 +87,8 @@ def _write_poni(path: str, geometry: Mapping[str, Any]) -> None:
 def _try(config: Config, wish: Wish) -> None:
     """The first frame through all of it: a grid or a geometry that does not fit is told before anything is written."""
     files = config.document["stream"]["files"]
-    try:
+    with as_typed(wish.names):
         rehearse(config, files)
-    except ConfigError as error:
-        raise renamed(error, wish.names) from error
 
 
 def summarise(path: Path, wish: Wish, took: float) -> bool:
