@@ -17,9 +17,9 @@ from sinks.file.chunk_index import rows_present
 from sinks.file.direct_chunk import NO_FILTER, came_as
 from sinks.file.ledger_reader import Record, read
 from sinks.file.parts import continuation
-from sinks.file.scan_product import COVERED
+from sinks.file.scan_product import COVERED, LOST
 from sinks.receivers import check as receivers
-from sinks.receivers import master
+from sinks.receivers import gathered, master
 from sinks.sparse_frames.check import pointers
 from stream.codec.payload import decode
 from stream.errors import CorruptPayload
@@ -65,7 +65,7 @@ def check(path: Path) -> Verdict:
             record = read(file)
             frames, with_data = record.expected, int(np.count_nonzero(ledger_layout.HAS_DATA[record.states]))
             next_part = "" if record.complete else continuation(path)
-            summary = _summary(record, next_part)
+            summary = _summary(record, next_part) + _lost(file)
             for kind, problem in _problems(file, path, record, next_part):
                 verified += kind
                 if problem:
@@ -253,6 +253,12 @@ def _summary(record: Record, next_part: str) -> str:
     told += [f"goes on in {next_part}"] if next_part else []
     announced = f" of {record.announced} announced" if record.announced is not None else ""
     return f"{record.expected} frames{announced} ({', '.join(told) or 'none'})"
+
+
+def _lost(file: Any) -> str:
+    """What a kill took from the products of the whole scan: the frames that their file has other results of."""
+    counted = ((name, int((file[group][COVERED][()] == LOST).sum())) for name, group in gathered.products(file))
+    return "".join(f"; {name} lacks {count} frames: a kill took their pixels" for name, count in counted if count)
 
 
 def _unreadable(path: Path, error: Exception) -> str:

@@ -233,6 +233,7 @@ class Update:
     pieces: field name -> where it goes. A field grows along its first dimension if need be.
     covers: frame numbers whose share of the product is written once this update is.
     afresh: nothing that was written of this product before counts any more (the gatherer begins again).
+    lost: frame numbers that the file has, and the product cannot have: a kill took their pixels.
     """
 
     scan: str
@@ -240,11 +241,14 @@ class Update:
     pieces: Mapping[str, Piece] = field(default_factory=lambda: EMPTY)
     covers: Sequence[int] = ()
     afresh: bool = False
+    lost: Sequence[int] = ()
 
     @property
     def nbytes(self) -> int:
         """What the update weighs in a bounded queue."""
-        return 512 + 8 * len(self.covers) + sum(piece.values.nbytes for piece in self.pieces.values())
+        return (
+            512 + 8 * (len(self.covers) + len(self.lost)) + sum(piece.values.nbytes for piece in self.pieces.values())
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 file has, each frame once, alone and in the file of several receivers; `check` finds both sound."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ from stream.testing import examples
 
 COUNT = 12
 INTEGRATE = {"type": "integrate", "npt": 20, "unit": "q_nm^-1", "device": "cpu"}
+MOTORS = [
+    {"motor": "mu", "first": 0, "step": 1, "points": 4},
+    {"motor": "phi", "first": 0, "step": 1, "points": 3},
+]
+MOSAICITY = {"type": "mosaicity", "motors": MOTORS, "place_by": "number"}
 MAP = {"type": "map", "fast": {"points": 4}, "slow": {"points": 3}}
 BEGIN = examples.scan(expected=COUNT, header=((b"start",),))
 
@@ -51,13 +56,14 @@ class Process:
 
     folder: Path
     number: int | None = None
+    gatherer: dict[str, Any] = field(default_factory=lambda: MAP)
 
     @property
     def config(self) -> Config:
         return validate(
             {
                 "stream": {"type": "stream2", "endpoint": "tcp://127.0.0.1:9"},
-                "processors": [INTEGRATE, MAP],
+                "processors": [INTEGRATE, self.gatherer],
                 "sinks": [
                     {"type": "archive", "path": str(self._named("frames.h5"))},
                     {"type": "hdf5", "path": str(self._named("results.h5"))},
@@ -76,7 +82,9 @@ class Process:
     def take(self, frames: Sequence[Frame], *, cut: Sequence[int] = (COUNT, COUNT), ends: bool) -> Report:
         """Go on with what is there. cut: the frame before which each sink is killed."""
         config = self.config
-        assembly = Assembly(config, RunControl(OptionSet.of(config)), lambda text: None, self.folder)
+        assembly = Assembly(
+            config, RunControl(OptionSet.of(config)), lambda text: made.report.trouble(text), self.folder
+        )
         sinks = {
             name: (Cut(sink, first), True)
             for (name, (sink, _)), first in zip(assembly.sinks().items(), cut, strict=True)
@@ -207,3 +215,32 @@ def test_a_master_that_lacks_more_than_the_other_is_told_of(tmp_path: Path) -> N
     made, _ = masters.make("scan", BEGIN.uid, {0: [str(path) for path in process.files]})
     (told,) = dividing.told_of(made, "scan").troubles
     assert f"1 frames without data (1 missing): see ledger/status in {made[1]}" in told
+
+
+def covered(path: Path) -> list[int]:
+    with h5py.File(path) as file:
+        found: list[int] = file["entry/mosaicity/covered_frames"][()].tolist()
+    return found
+
+
+def test_sums_of_pixels_say_which_frames_they_cannot_have_because_a_kill_took_them(tmp_path: Path) -> None:
+    """Alone, and in the file of several receivers, where another one has one of them."""
+    first, second = Process(tmp_path, 0, MOSAICITY), Process(tmp_path, 1, MOSAICITY)
+    first.take(frames(*range(6)), cut=(4, COUNT), ends=False)
+    report = first.take(frames(6, 7), ends=True)
+    assert "mosaicity does not cover 2 frames that have data: 4 to 5" in report.summary() and report.exit_code == 1
+    part = first.files[1]
+    assert covered(part)[:8] == [1, 1, 1, 1, 2, 2, 1, 1] and not any(covered(part)[8:])
+    second.take(frames(4, 8, 9, 10, 11), ends=True)
+    masters = dividing.Masters(replace(first, number=None).config, 2)
+    files = {each.number: [str(path) for path in each.files] for each in (first, second)}
+    (_, whole), _ = masters.make("scan", BEGIN.uid, {number: files[number] for number in (0, 1)})
+    assert covered(whole) == [1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1]
+    assert [text for text in masters.troubles if "mosaicity does not cover 1 frames that have data" in text]
+    with h5py.File(whole) as file:
+        wanted = sum(examples.image(number).astype(float) for number in range(COUNT) if number != 5)
+        masked = np.eye(*examples.SHAPE) != 0
+        np.testing.assert_array_equal(file["entry/mosaicity/sum"][()].squeeze(), np.where(masked, np.nan, wanted))
+    for path, lost in ((part, 2), (whole, 1)):
+        verdict = check(path)
+        assert verdict.sound and f"mosaicity lacks {lost} frames: a kill took their pixels" in verdict.line()

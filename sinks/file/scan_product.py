@@ -1,7 +1,8 @@
 """A product that belongs to the whole scan, in the file: arrays that are filled piece by piece, and what they cover.
 
-`<product>/covered_frames` is uint8 (frames,): 1 = the share of that frame is in the product. It is written after the
-pieces, so that a kill in between leaves a frame out rather than claimed.
+`<product>/covered_frames` is uint8 (frames,): 1 = the share of that frame is in the product; 2 = it cannot be: a kill
+took the pixels of a frame of which the file has other results. It is written after the pieces, so that a kill in
+between leaves a frame out rather than claimed.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from stream.events import Array, Update
 from stream.ledger import Saved
 from stream.products import Field, Product
 
-COVERED = "covered_frames"
+COVERED, IN, LOST = "covered_frames", 1, 2
 MOST_CHUNK_BYTES = 1 << 20
 
 
@@ -33,14 +34,14 @@ class ScanProduct:
             file.rows(f"{group}/{COVERED}", (), "u1", fill=0, attributes={"product": product.name})
         self._datasets = {name: file.layout[f"{group}/{name}"] for name in self._fields}
         self._rows = Rows(file.layout[f"{group}/{COVERED}"])
-        self._covered = np.array(self._rows.dataset[()], bool)
+        self._covered = np.array(self._rows.dataset[()], np.uint8)
         self._changed: tuple[int, int] | None = None
 
     def update(self, update: Update) -> None:
         """Write the pieces; what they cover is told by the next `flush`. Raises SinkFailed for a piece that does not
         fit what was declared."""
         if update.afresh:
-            self._covered[:] = False
+            self._covered[:] = 0
             self._changed = (0, len(self._covered))
             self.flush()
         for name, piece in update.pieces.items():
@@ -50,8 +51,9 @@ class ScanProduct:
             if piece.start and length > dataset.shape[0]:
                 dataset.resize(length, axis=0)
             dataset[where] = piece.values
-        if len(update.covers):
-            self._cover(np.asarray(update.covers, np.intp))
+        for numbers, mark in ((update.covers, IN), (update.lost, LOST)):
+            if len(numbers):
+                self._mark(np.asarray(numbers, np.intp), mark)
 
     def flush(self) -> None:
         """First the pieces, then what they cover."""
@@ -60,7 +62,7 @@ class ScanProduct:
         if self._changed is not None:
             first, last = self._changed
             if last > first:
-                self._rows.put_block(first, self._covered[first:last].astype(np.uint8))
+                self._rows.put_block(first, self._covered[first:last])
             self._rows.flush()
             self._changed = None
 
@@ -73,13 +75,13 @@ class ScanProduct:
     def saved(self) -> Saved:
         """What a killed process left, for the gatherer that goes on."""
         reads = {name: (lambda dataset=dataset: dataset[()]) for name, dataset in self._datasets.items()}
-        return Saved(np.flatnonzero(self._covered), reads)
+        return Saved(np.flatnonzero(self._covered == IN), reads)
 
-    def _cover(self, numbers: Array) -> None:
+    def _mark(self, numbers: Array, mark: int) -> None:
         first, last = int(numbers.min()), int(numbers.max()) + 1
         if last > len(self._covered):
-            self._covered = np.concatenate([self._covered, np.zeros(max(last, 1024), bool)])
-        self._covered[numbers] = True
+            self._covered = np.concatenate([self._covered, np.zeros(max(last, 1024), np.uint8)])
+        self._covered[numbers] = mark
         before = self._changed or (first, last)
         self._changed = (min(first, before[0]), max(last, before[1]))
 

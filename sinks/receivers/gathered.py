@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 
 from sinks.file import ledger_layout
-from sinks.file.scan_product import COVERED, place_of
+from sinks.file.scan_product import COVERED, IN, LOST, place_of
 from sinks.file.storage import fill_of
 from sinks.receivers.ledgers import Part
 from stream.errors import InbeamError
@@ -73,10 +73,14 @@ def fill(
         else:
             made |= mine
     for name, group in groups.items():
-        covered = np.zeros(len(states), bool)
+        covered = np.zeros(len(states), np.uint8)
+        for part in whole:
+            if group in part.file:
+                lost = np.flatnonzero(part.file[group][COVERED][()] == LOST)
+                covered[lost[lost < len(states)]] = LOST
         for each in saved if name in made else ():
             if name in each:
-                covered[each[name].covered[each[name].covered < len(states)]] = True
+                covered[each[name].covered[each[name].covered < len(states)]] = IN
         dataset = file[group][COVERED]
         dataset.resize(len(states), axis=0)
         dataset[...] = covered
@@ -100,7 +104,7 @@ def lacking(path: Path) -> Iterator[str]:
     with h5py.File(path, "r", locking=False) as file:
         has = ledger_layout.HAS_DATA[file[f"{ledger_layout.GROUP}/status"][()]]
         for name, group in products(file):
-            if left := int((has & ~file[group][COVERED][()].astype(bool)).sum()):
+            if left := int((has & (file[group][COVERED][()] != IN)).sum()):
                 yield f"{name} does not cover {left} frames that have data: see {name}/{COVERED} in {path}"
 
 
@@ -133,7 +137,7 @@ def _visit(group: Any, look: Callable[[str, Any], None], seen: frozenset[str] = 
 def _partial(group: Any) -> Partial:
     fields = {name: group[name] for name in group if isinstance(group.get(name), h5py.Dataset)}
     axes = tuple(str(name) for name in group.attrs.get("axes", ()))
-    return Partial(np.flatnonzero(fields[COVERED][()]).astype(np.int64), fields, axes)
+    return Partial(np.flatnonzero(fields[COVERED][()] == IN).astype(np.int64), fields, axes)
 
 
 def _write(group: Any, update: Update) -> None:

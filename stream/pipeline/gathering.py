@@ -53,7 +53,7 @@ class Gathering:
         self._covered: dict[str, _Numbers] = {}
         self._told = 0
         self._has = np.zeros(0, bool)
-        self._taken_back = _Numbers()
+        self._taken_back, self._without_pixels = _Numbers(), _Numbers()
         self._back: Callable[[], Iterable[Frame]] | None = None
 
     def prepare(self, bench: Work, options: OptionSet) -> None:
@@ -69,7 +69,7 @@ class Gathering:
         self._scan = scan.uid
         self.products, self.refusal, self._told = (), "", 0
         self._given, self._has, self._back = _Numbers(), np.zeros(0, bool), None
-        self._taken_back = _Numbers()
+        self._taken_back, self._without_pixels = _Numbers(), _Numbers()
         try:
             self.products = tuple(self._gatherer.start(scan, self._bench))
         except BaseException as error:
@@ -123,6 +123,8 @@ class Gathering:
         if self.products:
             self._pass_on_the_rest(end)
         for name, covered in self._covered.items():
+            if lost := self._without_pixels.without(covered):
+                self._emit([Update(self._scan, name, lost=lost)])
             if left := self._given.without(covered):
                 self._trouble(f"{name} does not cover {len(left)} frames that have data: {_listed(left)}")
         self.products = ()
@@ -143,9 +145,11 @@ class Gathering:
             for frame in back():
                 if frame.payloads or frame.results:  # it may come again, where a kill kept it from one of the files
                     self._taken_back.add((frame.index,))
-                self._take(frame)
+                if self._take(frame) and not frame.payloads:
+                    self._without_pixels.add((frame.index,))
 
-    def _take(self, frame: Frame) -> None:
+    def _take(self, frame: Frame) -> bool:
+        """False if the gatherer failed on it."""
         if frame.status.has_data:
             self._given.add((frame.index,))
         elif frame.payloads:
@@ -154,18 +158,19 @@ class Gathering:
         work.take(frame)
         revision = self._revisions.at(frame.index)
         work.hand(revision.options.of_processor(self._place))
-        self._pass_on(lambda: self._gatherer.take(work), frame)
+        return self._pass_on(lambda: self._gatherer.take(work), frame)
 
-    def _pass_on(self, give: Callable[[], Iterable[Update]], frame: Frame | None = None) -> None:
+    def _pass_on(self, give: Callable[[], Iterable[Update]], frame: Frame | None = None) -> bool:
         try:
             updates = list(give())
             for update in updates:
                 self._covered[update.product].add(update.covers)
         except BaseException as error:
             self._tell(error, frame)
-            return
+            return False
         if updates:
             self._emit(updates)
+        return True
 
     def _pass_on_the_rest(self, end: ScanEnd) -> None:
         """One by one, as they are made: a volume may be larger than what there is room for at once."""
