@@ -65,7 +65,7 @@ def check(path: Path) -> Verdict:
             record = read(file)
             frames, with_data = record.expected, int(np.count_nonzero(ledger_layout.HAS_DATA[record.states]))
             next_part = "" if record.complete else continuation(path)
-            summary = _summary(record, next_part) + _lost(file)
+            summary = _summary(record, next_part) + _lost(file, len(record.states))
             for kind, problem in _problems(file, path, record, next_part):
                 verified += kind
                 if problem:
@@ -255,9 +255,11 @@ def _summary(record: Record, next_part: str) -> str:
     return f"{record.expected} frames{announced} ({', '.join(told) or 'none'})"
 
 
-def _lost(file: Any) -> str:
-    """What a kill took from the products of the whole scan: the frames that their file has other results of."""
-    counted = ((name, int((file[group][COVERED][()] == LOST).sum())) for name, group in gathered.products(file))
+def _lost(file: Any, rows: int) -> str:
+    """What a kill took from the products of the whole scan: the frames that their file has other results of. No more
+    is read than the ledger has rows."""
+    found = ((name, file[group][COVERED]) for name, group in gathered.products(file))
+    counted = ((name, int((covered[:rows] == LOST).sum())) for name, covered in found if covered.ndim == 1)
     return "".join(f"; {name} lacks {count} frames: a kill took their pixels" for name, count in counted if count)
 
 

@@ -244,3 +244,13 @@ def test_sums_of_pixels_say_which_frames_they_cannot_have_because_a_kill_took_th
     for path, lost in ((part, 2), (whole, 1)):
         verdict = check(path)
         assert verdict.sound and f"mosaicity lacks {lost} frames: a kill took their pixels" in verdict.line()
+
+
+def test_check_reads_no_more_of_what_is_covered_than_the_ledger_has_frames(tmp_path: Path) -> None:
+    """A file may say that it is as long as it likes."""
+    process = Process(tmp_path)
+    process.take(frames(*range(COUNT)), ends=True)
+    path = process.files[1]
+    with h5py.File(path, "r+") as file:
+        file["entry/map/covered_frames"].resize(1 << 44, axis=0)
+    assert check(path).sound, check(path).line()
