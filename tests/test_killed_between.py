@@ -180,6 +180,7 @@ def test_what_was_read_back_with_something_in_it_is_not_given_to_a_gatherer_agai
     np.testing.assert_array_equal(given[-1].pieces["sum"].values, wanted)
 
 
+@pytest.mark.slow
 def test_the_master_of_receivers_that_were_killed_between_their_files_is_sound_and_says_what_it_lacks(
     tmp_path: Path,
 ) -> None:
@@ -206,6 +207,7 @@ def test_the_master_of_receivers_that_were_killed_between_their_files_is_sound_a
     assert len(dividing.told_of([archive, archive], "scan").troubles) == 1, "of the same frames, once"
 
 
+@pytest.mark.slow
 def test_a_master_that_lacks_more_than_the_other_is_told_of(tmp_path: Path) -> None:
     """Only what the archive lacked was, with exit code 0 where the results alone had lost a frame."""
     process = Process(tmp_path, 0)
@@ -223,6 +225,7 @@ def covered(path: Path) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_sums_of_pixels_say_which_frames_they_cannot_have_because_a_kill_took_them(tmp_path: Path) -> None:
     """Alone, and in the file of several receivers, where another one has one of them."""
     first, second = Process(tmp_path, 0, MOSAICITY), Process(tmp_path, 1, MOSAICITY)
