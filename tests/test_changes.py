@@ -19,6 +19,7 @@ import total
 import yaml
 import zmq
 import zmq.auth
+from held_back import held_back
 from pipelines import SHAPE, Kept, frame, scan
 
 from sinks import archive
@@ -458,31 +459,27 @@ def test_a_live_run_with_changes_is_repeated_bit_for_bit(plugin: Path, tmp_path:
     (tmp_path / "live.yaml").write_text(yaml.safe_dump(document))
     python = [sys.executable, "-m", "stream.commands.main"]
     live = subprocess.Popen([*python, "run", "--quiet", str(tmp_path / "live.yaml")], env=total.environment(plugin))
-    sender = subprocess.Popen(
-        [*python, "replay", str(recorded), "--as", "stream2", "--rate", "200", "--bind", f"tcp://127.0.0.1:{port}"],
-        env=total.environment(plugin),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     try:
         taken = []
         deadline = time.monotonic() + 60
-        while len(taken) < 3 and time.monotonic() < deadline:
-            try:
-                request = {"set": "processors.total.weight", "value": 2 + len(taken), "who": "test"}
-                reply = ask(address, request, patience_s=2)
-            except ConfigError:
-                continue
-            if reply["ok"] and reply["scan"] and (not taken or reply["frame"] > taken[-1]["frame"] + 20):
-                taken.append(reply)
-            threading.Event().wait(0.05)
-        assert len(taken) == 3
-        assert live.wait(60) == 0
+        with held_back(recorded, f"tcp://127.0.0.1:{port}", 100, 200, 300) as go_on:
+            gates = list(go_on.values())
+            while len(taken) < 3 and time.monotonic() < deadline:
+                try:
+                    request = {"set": "processors.total.weight", "value": 2 + len(taken), "who": "test"}
+                    reply = ask(address, request, patience_s=2)
+                except ConfigError:
+                    continue
+                if reply["ok"] and reply["scan"] and (not taken or reply["frame"] > taken[-1]["frame"] + 20):
+                    gates[len(taken)].set()
+                    taken.append(reply)
+                threading.Event().wait(0.05)
+            assert len(taken) == 3
+            assert live.wait(60) == 0
     finally:
-        for child in (live, sender):
-            if child.poll() is None:
-                child.kill()
-            child.wait()
+        if live.poll() is None:
+            live.kill()
+        live.wait()
     changed = tmp_path / "live.h5"
     document["stream"] = {"type": "files", "files": [str(tmp_path / "raw.h5")]}
     document["sinks"] = [{"type": "hdf5", "path": str(tmp_path / "again.h5")}]

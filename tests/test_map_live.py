@@ -6,7 +6,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from commands import completed, detector, wait_for
+from commands import completed, wait_for
+from held_back import held_back
 from integration_frames import PONI, record
 from karabo_bridge import Client
 from runs import background
@@ -47,10 +48,11 @@ def test_regions_that_are_set_in_mid_scan_are_seen_whole_by_a_client_that_comes_
         control=control,
     )
     running = Run(validate(live), reopen=True)
-    with background(running), detector("replay", str(recorded), "--bind", stream, "--rate", "40"):
+    with background(running), held_back(recorded, stream, 3 * FAST) as go_on:
         wait_for(lambda: running.counters().finished > 2 * FAST, "two lines")
         for region, value in NEW.items():
             assert main(["set", "--control", control, f"processors.map.rois.{region}={value}"]) == 0
+        go_on[3 * FAST].set()
         wait_for(lambda: completed(tmp_path / "live.h5"), "the end of the scan")
         with Client(seen, sock="SUB", timeout=20) as late:
             data, _ = late.next()
