@@ -291,6 +291,7 @@ def test_a_scan_that_cannot_be_summed_is_refused_with_what_to_do(options: dict[s
         ({"motors": ({"first": 0, "step": 1, "points": 3},)}, "a name .motor. of its own"),
         ({"background": 3, "background_lowest": 2}, "only one of them"),
         ({"background_lowest": 2, "threshold": 0}, "cannot go with it"),
+        ({"motors": (CHI, RZ), "offset": 3}, "give `place_by: number` too"),
         ({"roi": {"center": (3, 3), "size": (0, 3)}}, "must be 1 or more"),
     ],
 )

@@ -308,6 +308,20 @@ def test_without_a_flat_there_is_a_preview_that_says_so(tmp_path: Path, capsys: 
     assert "no absorption" in (tmp_path / "made" / README).read_text()
 
 
+@pytest.mark.parametrize("option", [("--raw",), ("--in-img-format", "fits"), ("--which-flats", "nearest")])
+def test_an_option_that_the_input_leaves_without_effect_is_refused(
+    option: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source: Path = nxtomo(tmp_path / "scan.nx")
+    if option[0] == "--which-flats":
+        source = folder(tmp_path / "sample", SAMPLE)
+        option = (*option, "--angles", "0:177", "--raw")
+    assert main(["tomo-reconstruct", "-i", str(source), "-o", str(tmp_path / "made"), *PLAIN, *option]) == 2
+    told = capsys.readouterr().err
+    assert f"{option[0]}: " in told and "leave it out" in told
+    assert not (tmp_path / "made" / VOLUME).exists()
+
+
 def test_angles_are_never_invented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = imat(tmp_path / "imat")
     for more, words in (

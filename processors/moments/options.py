@@ -108,6 +108,8 @@ class Config(Options):
             raise ValueError(
                 "background_lowest is known only when all frames have come: threshold and bad_frames cannot go with it"
             )
+        if self.offset and self.place_by != "number":
+            raise ValueError("offset is of frames that are placed by number: give `place_by: number` too")
         names = [each.motor or "" for each in self.motors]
         if len(set(names)) < len(names) or not all(names):
             raise ValueError("motors: each needs a name (motor) of its own")

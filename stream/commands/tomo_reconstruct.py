@@ -16,6 +16,7 @@ from processors.reconstruction.axis import Found, find, searched
 from processors.tomography import engines, rings
 from processors.tomography.angles import Coverage, coverage
 from processors.tomography.peers import DIRECT
+from stream.commands.given import has_no_effect
 from stream.commands.tomography.angles import angles_of
 from stream.commands.tomography.geometry import Geometry
 from stream.commands.tomography.inputs import Beside, Radiographs, opened
@@ -126,6 +127,9 @@ def _first_look(options: argparse.Namespace, algorithm: str) -> None:
     if options.window != "ramp" and algorithm not in DIRECT:
         raise ConfigError([("--window", f"{algorithm} does not filter: leave it out")])
     check_format(options.out_img_format)
+    beside = (*(options.input_path_flat or ()), *(options.input_path_dark or ()))
+    if not any(path.is_dir() for path in (options.input_path, *beside)):
+        has_no_effect({"--in-img-format": options.in_img_format}, "chooses among the images of a folder: leave it out")
     if options.mcp_corrections == "yes":
         text = "corrections of overlapping counts need the shutter's times, which the images do not have: leave it out"
         raise ConfigError([("--mcp-corrections", text)])

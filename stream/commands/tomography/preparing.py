@@ -81,6 +81,11 @@ def prepared(
             )
             raise ConfigError([("--input-path-flat", text)])
         raw = True
+    if flats.raw and not raw:
+        text = f"{scan.source} has a flat field, or an air region is given, and is no raw preview: leave it out"
+        raise ConfigError([("--raw", text)])
+    if flats.which != "mean" and not references.flats:
+        raise ConfigError([("--which-flats", f"{scan.source} has no flat field to choose from: leave it out")])
     if flats.monitor and scan.monitor is None:
         raise ConfigError([("--monitor", f"{scan.source} has no reading of the beam for every frame: leave it out")])
     beams = [_beam(references, int(number), flats.which) for number in numbers]  # before the threads
