@@ -80,6 +80,9 @@ def test_an_option_without_effect_is_refused_with_what_to_do(
         ("sparsify-bragg -p d.poni -m none.edf scan_0001.h5", "--mask"),
         ("sparsify-bragg -p d.poni --dark a.edf none.edf -- scan_0001.h5", "--dark"),
         ("diff-map -p d.poni -o out.h5 -t 2 images --watch", "-p/--poni"),
+        ("process pipeline.yaml scan_0001.h5 none.h5", "FILES"),
+        ("process pipeline.yaml scan_0001.h5 --changes none.h5", "--changes"),
+        ("run pipeline.yaml --scans 0", "--scans"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_told_with_the_option_that_was_typed(
@@ -88,7 +91,7 @@ def test_a_file_that_cannot_be_used_is_told_with_the_option_that_was_typed(
     """Also what is found out only when the pipeline is about to begin."""
     assert main(line.split()) == 2
     told = capsys.readouterr().err
-    assert f"  {option}: " in told and "processors" not in told
+    assert f"  {option}: " in told and "processors" not in told and "stream." not in told and "run." not in told
 
 
 @pytest.mark.parametrize("name", ["frames.npy", "frames.npz"])

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from stream.commands.given import has_no_effect
+from stream.commands.given import as_given, has_no_effect
 from stream.commands.run import add_config_arguments, execute
 from stream.config import load
 from stream.document import read
@@ -58,10 +58,11 @@ def run(options: argparse.Namespace) -> int:
         files["run"]["again"] = True
     if options.changes is not None:
         files["run"]["changes"] = options.changes
-    config = load(options.config, options.overrides, replace=files)
-    found(options.files)  # ConfigError before anything is begun
-    if options.dask is not None:
-        from stream.commands.on_dask import process_on  # an optional extra
+    with as_given({"stream.files": ("FILES", options.files), "run.changes": ("--changes", options.changes)}):
+        config = load(options.config, options.overrides, replace=files)
+        found(options.files)  # ConfigError before anything is begun
+        if options.dask is not None:
+            from stream.commands.on_dask import process_on  # an optional extra
 
-        return process_on(options.dask, config, parts=options.parts, quiet=options.quiet)
-    return execute(config, reopen=False, quiet=options.quiet)
+            return process_on(options.dask, config, parts=options.parts, quiet=options.quiet)
+        return execute(config, reopen=False, quiet=options.quiet)

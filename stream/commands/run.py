@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream.commands.given import as_given
 from stream.commands.progress import show_progress
 from stream.config import Config, load
 from stream.errors import ConfigError
@@ -57,7 +58,8 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Load the configuration and run it live."""
     overrides = [*options.overrides, *([f"run.scans={options.scans}"] if options.scans is not None else [])]
-    config = load(options.config, overrides)
+    with as_given({"run.scans": ("--scans", options.scans)}):
+        config = load(options.config, overrides)
     if options.receivers is None and options.dask is None:
         return execute(config, reopen=True, quiet=options.quiet)
     from stream.commands.receivers import Receivers  # h5py and the sinks, which a run imports when it needs them
