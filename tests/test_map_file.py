@@ -1,7 +1,6 @@
 """A map in its file: laid out for viewers, equal to pyFAI frame by frame, the same after any number of kills."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from commands import committed, ended, inbeam
 from integration_frames import PONI, SHAPE, by_pyfai, record
 from patterns import Patterns
 from pipelines import Kept
@@ -219,14 +219,13 @@ def test_a_map_killed_at_random_and_resumed_is_that_of_a_run_that_was_never_kill
         config = document(poni, tmp_path / "long.h5", folder, "archive", "hdf5", **grid)
         config["run"] = {"workers": 1, "inbox_mb": 1.0}
         (folder / "pipeline.yaml").write_text(yaml.safe_dump(config))
-    dice, kills = np.random.default_rng(1), 0
-    assert _process(whole, 60) == 0
-    for _ in range(10):
-        code = _process(killed, float(dice.uniform(1.5, 2.8)) if kills < 3 else 60)
-        kills += code == -9
-        if code == 0:
-            break
-    assert kills > 0
+    assert _process(whole) == 0
+    dice, archive = np.random.default_rng(1), killed / "archive.h5"
+    for _ in range(3):
+        reached = committed(archive) + int(dice.integers(1, 200))
+        _process(killed, lambda reached=reached: committed(archive) >= reached)
+    assert committed(archive) < frames, "no kill came before the end"
+    assert _process(killed) == 0
     with h5py.File(whole / "hdf5.h5", "r") as wanted, h5py.File(killed / "hdf5.h5", "r") as found:
         for group in ("map/data", "map_images/data"):
             assert wanted[f"/entry/{group}"].keys() == found[f"/entry/{group}"].keys()
@@ -238,16 +237,6 @@ def test_a_map_killed_at_random_and_resumed_is_that_of_a_run_that_was_never_kill
     assert check(killed / "hdf5.h5").sound
 
 
-def _process(folder: Path, seconds: float) -> int:
-    command = [sys.executable, "-m", "stream.commands.main", "process", "--quiet", str(folder / "pipeline.yaml")]
-    child = subprocess.Popen([*command, str(folder.parent / "long.h5")], stderr=subprocess.PIPE)
-    try:
-        child.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        child.kill()
-    assert child.stderr is not None
-    words = child.stderr.read().decode()
-    child.stderr.close()
-    code = child.wait()
-    assert code in (0, -9), words
-    return code
+def _process(folder: Path, kill_when: Callable[[], bool] = lambda: False) -> int:
+    command = inbeam("process", "--quiet", str(folder / "pipeline.yaml"), str(folder.parent / "long.h5"))
+    return ended(command, kill_when)

@@ -2,7 +2,7 @@
 
 import gzip
 import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from commands import completed, detector, inbeam, wait_for
+from commands import committed, completed, detector, ended, inbeam, wait_for
 from karabo_bridge import Client
 from runs import background
 from tilted import CHI, RZ, SHAPE, a_scan, assert_as_numpy
@@ -110,33 +110,25 @@ def test_killed_at_random_and_resumed_it_is_that_of_a_run_that_was_never_killed(
     record(tmp_path / "scan.h5", turns)
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-        archive = {"type": "archive", "path": str(tmp_path / name / "frames.h5")}
+        archive = {"type": "archive", "path": str(tmp_path / name / "frames.h5"), "flush_ms": 0}
         omega = {**OMEGA, "points": turns}
         config = document({"type": "files", "files": []}, tmp_path / name, archive, omega=omega)
         config["run"] = {"workers": 1, "inbox_mb": 1.0}
         (tmp_path / name / "pipeline.yaml").write_text(yaml.safe_dump(config))
-    assert process(tmp_path, "whole", 60) == 0
-    dice, kills = np.random.default_rng(1), 0
-    for _ in range(12):
-        code = process(tmp_path, "killed", float(dice.uniform(0.9, 1.6)) if kills < 3 else 60)
-        kills += code == -9
-        if code == 0:
-            break
-    assert kills > 0
+    assert process(tmp_path, "whole") == 0
+    dice, frames = np.random.default_rng(1), tmp_path / "killed/frames.h5"
+    for _ in range(3):
+        reached = committed(frames) + int(dice.integers(1, 300))
+        process(tmp_path, "killed", lambda reached=reached: committed(frames) >= reached)
+    assert committed(frames) < 35 * turns, "no kill came before the end"
+    assert process(tmp_path, "killed") == 0
     assert_same_files(tmp_path / "whole/result.h5", tmp_path / "killed/result.h5", rtol=1e-9)
     assert check(tmp_path / "killed/result.h5").sound
 
 
-def process(folder: Path, name: str, seconds: float) -> int:
+def process(folder: Path, name: str, kill_when: Callable[[], bool] = lambda: False) -> int:
     command = inbeam("process", "--quiet", str(folder / name / "pipeline.yaml"), str(folder / "scan.h5"))
-    child = subprocess.Popen(command, stderr=subprocess.PIPE)
-    try:
-        _, words = child.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        _, words = child.communicate()
-    assert child.returncode in (0, -9), words
-    return child.returncode
+    return ended(command, kill_when)
 
 
 @pytest.mark.slow

@@ -166,8 +166,9 @@ def test_a_viewer_that_comes_late_gets_the_series_from_its_beginning() -> None:
             until(lambda index=index: sink.sink._news._rows_made == index + 1)
         with viewer(sink) as browser:
             browser.hello()
-            rows = browser.until("rows")
-            assert rows["afresh"] and rows["table"][0].tolist() == list(range(20))
+            browser.until("rows", lambda rows: rows["table"][0, -1] == 19)
+            assert browser.rows[0]["afresh"] and not any(later["afresh"] for later in browser.rows[1:])
+            assert np.concatenate([rows["table"][0] for rows in browser.rows]).tolist() == list(range(20))
 
 
 @pytest.mark.slow

@@ -192,7 +192,7 @@ def test_a_scan_that_begins_while_the_last_one_is_completed_stays_in_the_journal
 
 def test_recorded_scans_are_not_read_far_ahead_unless_that_is_wanted() -> None:
     assert RunOptions().inbox_mb == 512
-    assert reading_ahead(RunOptions(sink_mb=7)) == RunOptions(sink_mb=7, inbox_mb=64)
+    assert reading_ahead(RunOptions(sink_mb=7)) == RunOptions(sink_mb=7, inbox_mb=32)
     assert reading_ahead(RunOptions(inbox_mb=512)).inbox_mb == 512
 
 

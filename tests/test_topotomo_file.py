@@ -1,6 +1,5 @@
 """`topotomo` in its file: what viewers open, and the same after kills."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from commands import committed, inbeam, wait_for
+from commands import committed, ended, inbeam
 from grain_scans import FRAME, OMEGAS, TILTS, VOXELS, error, grains, options
 from turned_grains import AL_THETA_DEG, scan_frames
 
@@ -100,11 +99,5 @@ def test_killed_and_resumed_the_volume_is_that_of_a_run_that_was_never_killed(tm
 
 
 def process(folder: Path, name: str, until: Callable[[], bool] = lambda: False) -> int:
-    """Its exit code; -9 where it was killed, as soon as `until` holds."""
     command = inbeam("process", "--quiet", str(folder / name / "pipeline.yaml"), str(folder / "scan.h5"))
-    child = subprocess.Popen(command, stderr=subprocess.PIPE)
-    wait_for(lambda: until() or child.poll() is not None, "the end or the kill")
-    child.kill()
-    _, words = child.communicate()
-    assert child.returncode in (0, -9), words
-    return child.returncode
+    return ended(command, until)

@@ -45,6 +45,16 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> 
     return found
 
 
+def ended(command: list[str], kill_when: Callable[[], bool] = lambda: False, **options: Any) -> int:
+    """Its exit code: 0, or -9 where it was killed as soon as `kill_when` holds."""
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, **options)
+    wait_for(lambda: kill_when() or child.poll() is not None, "the end or the kill")
+    child.kill()
+    _, words = child.communicate()
+    assert child.returncode in (0, -9), words
+    return child.returncode
+
+
 def completed(path: Path) -> bool:
     """True once the writer of a file has finished its scan, as any reader sees it."""
     try:

@@ -13,12 +13,14 @@ from commands import wait_for
 
 from stream.commands.demo import free_port
 
+PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+"""Its daemons lie where not every user looks."""
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 
 
 def there() -> bool:
     """Whether it can be started: Debian's slurm-wlm and munge, and the right to start jobs."""
-    return all(shutil.which(name) for name in PROGRAMS) and os.geteuid() == 0
+    return all(shutil.which(name, path=PATH) for name in PROGRAMS) and os.geteuid() == 0
 
 
 @contextmanager
@@ -55,7 +57,7 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=0
 NodeName={name} NodeAddr=127.0.0.1 CPUs=1 RealMemory=2000 State=UNKNOWN
 PartitionName=short Nodes={name} Default=YES MaxTime=60 State=UP
 """)
-    environment = {**os.environ, "SLURM_CONF": str(config)}
+    environment = {**os.environ, "PATH": PATH, "SLURM_CONF": str(config)}
     munge = ["munged", "--force", "--foreground", f"--key-file={key}", f"--socket={folder}/munge.sock"]
     munge += [f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/seed"]
 
