@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
-from commands import committed
+from commands import held
 from receivers import Detector, configuration, end, image, start
 from schedulers import Scheduler, scheduler
 
@@ -75,11 +75,11 @@ def scan(kind: str, folder: Path, dask: Scheduler, rng: random.Random) -> dict[s
         if not instants or index != instants[0]:
             continue
         instants.pop(0)
-        on_disk |= there(folder)
+        on_disk |= held(folder.glob("1_frames.r*.h5"), FRAMES)
         events += happens(kind, command.receivers, dask, rng)
         if kind.endswith("a new start"):
             hung += not command.ended()
-            on_disk |= there(folder)
+            on_disk |= held(folder.glob("1_frames.r*.h5"), FRAMES)
             detector.close()
             with scheduler(folder, RECEIVERS) as another:
                 again = Detector()
@@ -120,20 +120,6 @@ def happens(kind: str, receivers: Receivers, dask: Scheduler, rng: random.Random
     elif kind.startswith("worker"):
         dask.add_worker()
     return 1
-
-
-def there(folder: Path) -> np.ndarray:
-    """The frames that the parts hold safely just now."""
-    found = np.zeros(FRAMES, bool)
-    for path in folder.glob("1_frames.r*.h5"):
-        if committed(path):
-            try:
-                with h5py.File(path, "r", swmr=True) as file:
-                    rows = np.isin(file["entry/ledger/status"][:FRAMES], (1, 2, 3))
-            except (OSError, KeyError):
-                continue
-            found[: len(rows)] |= rows
-    return found
 
 
 def counts(folder: Path, on_disk: np.ndarray) -> dict[str, int]:

@@ -25,7 +25,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
-from commands import committed
+from commands import held
 from dectris_messages import pixels, stream2_end, stream2_image, stream2_start
 from receivers import INTEGRATE
 
@@ -105,7 +105,7 @@ def scan(number: int, folder: Path, rng: random.Random, most: int, mapped: bool)
         if index < due or (patient and not whole) or blows["kills"] >= most or sum(blows.values()) >= BLOWS_PER_SCAN:
             continue
         due, patient = index + rng.randrange(10, 100), rng.random() < 0.75
-        on_disk |= there(folder, number)
+        on_disk |= held(folder.glob(f"{number}.r*.h5"), FRAMES)
         what = "stalls" if rng.random() < 0.2 else "kills"
         blows[what] += struck(receivers.processes[rng.randrange(RECEIVERS)], what, rng)
         if what == "kills" and rng.random() < 0.5:
@@ -197,20 +197,6 @@ def with_data(file: h5py.File) -> np.ndarray:
     states = file["entry/ledger/status"][:FRAMES]
     found = np.zeros(FRAMES, bool)
     found[: len(states)] = np.isin(states, (1, 2, 3))
-    return found
-
-
-def there(folder: Path, number: int) -> np.ndarray:
-    """The frames that the parts hold safely just now."""
-    found = np.zeros(FRAMES, bool)
-    for path in folder.glob(f"{number}.r*.h5"):
-        if committed(path):
-            try:
-                with h5py.File(path, "r", swmr=True) as file:
-                    rows = np.isin(file["entry/ledger/status"][:FRAMES], (1, 2, 3))
-            except (OSError, KeyError):
-                continue
-            found[: len(rows)] |= rows
     return found
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,20 @@ def committed(path: Path) -> int:
         except (OSError, KeyError):
             continue
     return 0
+
+
+def held(parts: Iterable[Path], frames: int) -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """bool (frames,): what the parts of a scan, which are being written, hold safely just now."""
+    found = np.zeros(frames, bool)
+    for path in parts:
+        if committed(path):
+            try:
+                with h5py.File(path, "r", swmr=True) as file:
+                    rows = np.isin(file["entry/ledger/status"][:frames], (1, 2, 3))
+            except (OSError, KeyError):
+                continue
+            found[: len(rows)] |= rows
+    return found
 
 
 def recorded(folder: Path, name: str = "scan.h5", frames: int = FRAMES) -> Path:
